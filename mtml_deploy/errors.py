@@ -1,0 +1,58 @@
+"""Errors a user can fix: each text says what was found, what was expected and what to do.
+
+The command line prints the text and exits with 1. A caller's programming mistake is a `ValueError`.
+"""
+
+
+class MtmlError(Exception):
+    """Base of every error that is the input's, not the program's; `str(error)` is for the user."""
+
+
+class DataError(MtmlError):
+    """A data set, list, label file or table does not hold what its format promises."""
+
+
+class ImageError(MtmlError):
+    """One image cannot be decoded or is refused; the text names the file."""
+
+
+class ArtifactError(MtmlError):
+    """An exported model folder is missing, incomplete or does not match its manifest."""
+
+
+class EmbeddingsError(MtmlError):
+    """An embeddings file is corrupted, or two sets must not be compared."""
+
+
+class ProtocolError(MtmlError):
+    """An evaluation protocol needs something the data does not have."""
+
+
+class BackendError(MtmlError):
+    """An inference backend or device that was asked for is not usable here."""
+
+
+class MissingExtraError(MtmlError):
+    """A library of an optional extra is not installed; the text holds the install command."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        """Say which library is missing for which purpose.
+
+        Args:
+            what: what needs it and what was not found, for example
+                "embedding on ONNX Runtime needs onnxruntime".
+            extra: the extra of the distribution that brings it.
+        """
+        super().__init__(f"{what}, which is not installed; run: pip install 'mtml-reid[{extra}]'")
+
+
+class OutputExistsError(MtmlError):
+    """A file or folder that would be written is there already."""
+
+
+class CheckpointError(MtmlError):
+    """A training checkpoint is missing, corrupted or does not fit the request."""
+
+
+class ParityError(MtmlError):
+    """An exported model does not give what the trained model gives."""

@@ -1,0 +1,76 @@
+"""What is known of one image and of a set of images, whichever file format it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+UNKNOWN: Final = -1
+"""Vehicle, camera, orientation or tracklet that the data set does not tell."""
+
+ORIENTATIONS: Final = (
+    "front",
+    "rear",
+    "left",
+    "left front",
+    "left rear",
+    "right",
+    "right front",
+    "right rear",
+)
+"""Orientation classes 0..7 (Wang et al. 2017)."""
+
+FLIPPED_ORIENTATION: Final = (0, 1, 5, 6, 7, 2, 3, 4)
+"""Class that orientation i becomes under a horizontal flip: left and right swap."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One labelled image.
+
+    Attributes:
+        path: the image file.
+        vehicle_id: 0 or more; -1 unknown (a junk image in the Market protocol).
+        camera_id: 0 or more; -1 unknown.
+        orientation: 0..7, index into `ORIENTATIONS`; -1 unknown.
+        tracklet_id: 0 or more, images of one pass of one vehicle before one camera; -1 unknown.
+    """
+
+    path: Path
+    vehicle_id: int = UNKNOWN
+    camera_id: int = UNKNOWN
+    orientation: int = UNKNOWN
+    tracklet_id: int = UNKNOWN
+
+    def __post_init__(self) -> None:
+        """Refuse labels outside their range.
+
+        Raises:
+            ValueError: an id below -1, or an orientation outside -1..7.
+        """
+        if min(self.vehicle_id, self.camera_id, self.tracklet_id) < UNKNOWN:
+            raise ValueError(f"ids are -1 (unknown) or more, found {self}")
+        if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
+            raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """An ordered set of images with one root folder.
+
+    Attributes:
+        source: what the user asked for, for example "veri:DIR#gallery".
+        root: folder that every path is under; names in results are relative to it.
+        records: the images, in the order of the data set's own list.
+        notes: what was tolerated while reading, one counted sentence each.
+    """
+
+    source: str
+    root: Path
+    records: tuple[ImageRecord, ...]
+    notes: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Paths of the images relative to `root`, with forward slashes."""
+        return tuple(record.path.relative_to(self.root).as_posix() for record in self.records)
