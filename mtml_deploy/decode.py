@@ -1,0 +1,200 @@
+"""One image file to uint8 RGB pixels, or a refusal that names the file and the fix.
+
+Formats are told by content, never by name. The header is judged before any pixel is decoded.
+An animation gives its first frame; transparency is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+
+from mtml_deploy.errors import ImageError
+
+PIXEL_CAP: Final = 16_000_000
+"""Images with more pixels are refused from their header, before any pixel is decoded."""
+
+SUFFIXES: Final = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+}
+"""The formats that are read, and the suffixes (lower case) their files have."""
+
+HEAD_BYTES: Final = 32
+"""How much of a file `content_format` needs to see."""
+
+_READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
+    # the classes, not Image.open: that one warns about large images through the process-wide
+    # warning filters, which no thread can silence for itself
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+_EIGHT_BIT: Final = frozenset(
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+)
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each value of the EXIF tag Orientation (1: upright already)."""
+
+_DAMAGE: Final = (
+    # Pillow names no single kind for a damaged file; these are what its readers and decoders raise
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # raised where the process turns warnings into errors
+)
+
+
+class RefusedImageError(ImageError):
+    """One image cannot be used.
+
+    Attributes:
+        path: the file.
+        reason: what was found, what was expected, what to do; without the file's name.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Name the file in a form that any terminal can show."""
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{printable(path)}: {reason}")
+
+
+def printable(path: Path | str) -> str:
+    """The path as text that can be written as UTF-8: other bytes become escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def content_format(head: bytes) -> str | None:
+    """Format a file has by its first bytes, whatever its name says.
+
+    Args:
+        head: the first `HEAD_BYTES` bytes or more.
+
+    Returns:
+        "JPEG", "PNG", "WEBP" or "BMP"; None for anything else.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    return "BMP" if head.startswith(b"BM") else None
+
+
+def decode_into(target: NDArray[np.uint8], path: Path) -> None:
+    """Write the image of `path` into `target`, upright, resized, RGB.
+
+    Pillow frees the interpreter lock while it decodes and resizes, so threads run side by side.
+
+    Args:
+        target: uint8 [H, W, 3], overwritten; H and W at least 1.
+        path: a JPEG, PNG, WebP or BMP file.
+
+    Raises:
+        RefusedImageError: the file is missing, not an image, truncated, deeper than 8 bits per
+            channel or larger than `PIXEL_CAP`, or its name is not UTF-8; `target` is untouched.
+    """
+    height, width, _ = target.shape
+    _require_regular_file(path)
+    try:
+        with path.open("rb") as file:
+            image = _open(path, file)
+            image.load()
+            # after load: a PNG may hold its EXIF block behind the pixels
+            upright = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            turned = image if upright is None else image.transpose(upright)
+            resized = turned.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            target[...] = np.asarray(resized)
+    except PermissionError as error:
+        raise RefusedImageError(path, "may not be read; give yourself read permission") from error
+    except _DAMAGE as error:
+        raise RefusedImageError(
+            path,
+            f"truncated or damaged ({type(error).__name__}: {error}), expected a whole "
+            "JPEG, PNG, WebP or BMP; copy the file again or leave it out",
+        ) from error
+
+
+def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
+    """The image with its header read and accepted, no pixel decoded."""
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if not head:
+        raise RefusedImageError(path, "0 bytes, expected an image; copy it again or leave it out")
+    name = content_format(head)
+    if name is None:
+        raise RefusedImageError(
+            path, "not an image of a known format; convert it to JPEG, PNG, WebP or BMP"
+        )
+    # Pillow would cut a 16-bit colour PNG down to its high bytes without a word
+    deep = name == "PNG" and head[24:25] == b"\x10"
+    image = _READERS[name](file)
+    if image.width * image.height > PIXEL_CAP:
+        raise RefusedImageError(
+            path,
+            f"{image.width} x {image.height} = {image.width * image.height:,} pixels, expected at "
+            f"most {PIXEL_CAP:,}; crop or shrink it",
+        )
+    if deep or image.mode not in _EIGHT_BIT:
+        raise RefusedImageError(
+            path,
+            f"more than 8 bits per channel (mode {'16 bits' if deep else image.mode}), expected 8; "
+            "convert it to 8 bits",
+        )
+    return image
+
+
+def _require_regular_file(path: Path) -> None:
+    """Refuse what cannot be named, cannot be opened, or would block when read (a pipe)."""
+    try:
+        os.fspath(path).encode("utf-8")
+        mode = path.stat().st_mode
+    except UnicodeEncodeError as error:
+        # results hold names as UTF-8 text, and must lead back to the file
+        raise RefusedImageError(path, "file name is not UTF-8; rename the file") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RefusedImageError(path, "no such file; check the list or the folder") from error
+    except (OSError, ValueError) as error:
+        raise RefusedImageError(path, f"cannot be opened ({error}); check its name") from error
+    if stat.S_ISDIR(mode):
+        raise RefusedImageError(path, "is a folder, expected an image file; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise RefusedImageError(path, "is not a regular file; save the image to a file first")

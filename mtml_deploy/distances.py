@@ -1,0 +1,97 @@
+"""Squared L2 distances between embeddings, in the one way that decides every order.
+
+In: float32 features. Out: float64 numbers whose bits depend on the two rows alone, never on the
+number of rows asked for at once, the block size or the BLAS library. Faster products only choose
+which rows are worth this sum.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+NORM_LIMIT: Final = 1e18
+"""Largest norm of a row: the square of a larger one leaves the range of float32 products."""
+
+_CHUNK_VALUES: Final = 1 << 20
+"""float64 values held at once (8 MiB): stays near the cache, and bounds memory for any D."""
+
+
+def squared_distances(
+    query: NDArray[np.float32], gallery: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum of (g - q)^2 over the dimensions, in float64, for chosen gallery rows.
+
+    Equal gallery rows give equal bits, so exact duplicates are exact ties.
+
+    Args:
+        query: float32 [D], one embedding.
+        gallery: float32 [G, D].
+        rows: int64 [n], gallery rows, in any order.
+
+    Returns:
+        float64 [n], squared L2 distances, row-aligned with `rows`.
+    """
+    exact = np.empty(len(rows), dtype=np.float64)
+    point = query.astype(np.float64)
+    step = max(1, _CHUNK_VALUES // len(query))
+    for start in range(0, len(rows), step):
+        difference = gallery[rows[start : start + step]] - point  # [step, D]
+        np.square(difference, out=difference)
+        # a sum along contiguous rows is pairwise within each row: its bits do not depend on step
+        exact[start : start + step] = difference.sum(axis=1)
+    return exact
+
+
+def squared_norms(
+    features: NDArray[np.float32], centre: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Squared L2 norm of every row, in float64.
+
+    Args:
+        features: float32 [N, D].
+        centre: float64 [D], subtracted from every row first; None subtracts nothing.
+
+    Returns:
+        float64 [N]; NaN or infinite exactly where the row holds such a value.
+    """
+    norms = np.empty(len(features), dtype=np.float64)
+    step = max(1, _CHUNK_VALUES // max(1, features.shape[1]))
+    for start in range(0, len(features), step):
+        part = features[start : start + step].astype(np.float64)  # [step, D]
+        if centre is not None:
+            part -= centre
+        np.square(part, out=part)
+        norms[start : start + step] = part.sum(axis=1)
+    return norms
+
+
+def require_features(name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Refuse features that have no order, and give their squared norms.
+
+    Args:
+        name: "query" or "gallery", for the text.
+        features: expected float32 [N, D], D at least 1, every value finite.
+
+    Returns:
+        float64 [N], squared norms.
+
+    Raises:
+        ValueError: wrong dtype or shape, NaN or infinite values, or a norm above `NORM_LIMIT`.
+    """
+    if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] < 1:
+        raise ValueError(
+            f"{name} features must be float32 [N, D], found {features.dtype} {list(features.shape)}"
+        )
+    norms = squared_norms(features)
+    # NaN fails this comparison as well
+    good = norms <= NORM_LIMIT**2
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(
+            f"{name} row {row} has norm {np.sqrt(norms[row]):.3g}; every value must be finite and "
+            f"the norm at most {NORM_LIMIT:.0e}"
+        )
+    return norms

@@ -1,0 +1,201 @@
+"""Retrieval metrics of a query set against a gallery under a named protocol.
+
+In: embeddings with labels. Out: `RetrievalMetrics`, fractions 0..1. The ranks of the matches are
+those of the float64 distances with ties by gallery row, as in `rank`.
+
+Two definitions of average precision are in use and differ by thousandths of mAP; both are given:
+step (precision at each match, most toolkits) and trapezoid (area under the precision-recall curve
+by the trapezoid rule, the VeRi-776 and Market-1501 scripts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.embeddings import Embeddings, require_comparable
+from mtml_deploy.errors import ProtocolError
+from mtml_deploy.match_ranks import match_ranks
+from mtml_deploy.protocols import Protocol, require_labels, same_vehicle_rows
+
+CMC_LENGTH: Final = 50
+"""Ranks of the CMC curve that are kept; fewer if the gallery is smaller."""
+
+
+@dataclass(frozen=True)
+class RetrievalMetrics:
+    """Result of one evaluation; fractions 0..1.
+
+    Attributes:
+        protocol: name of the protocol.
+        mean_ap: mean over the counted queries of the step average precision.
+        mean_ap_trapezoid: the same with the trapezoid rule.
+        mean_inp: mean inverse negative penalty: matches / rank of the last match.
+        cmc: float64 [K], cmc[k - 1] is the share of counted queries with a match in the first k;
+            K = min(50, gallery size).
+        num_queries: Q, all queries.
+        num_valid: queries with at least one match in the gallery.
+        unmatched: whether the other queries are "skipped" or count as "zero" in every mean.
+        ties: queries for which a match and another image are equally far, so that the tie rule
+            (lower gallery row first) takes part in the result.
+        average_precision: float64 [Q], step average precision of each query; NaN where skipped.
+    """
+
+    protocol: str
+    mean_ap: float
+    mean_ap_trapezoid: float
+    mean_inp: float
+    cmc: NDArray[np.float64]
+    num_queries: int
+    num_valid: int
+    unmatched: Literal["skipped", "zero"]
+    ties: int
+    average_precision: NDArray[np.float64]
+
+    def cmc_at(self, rank: int) -> float:
+        """CMC@`rank`: share of counted queries with a match in the first `rank`.
+
+        Args:
+            rank: 1 or more; beyond the gallery it is the last value of the curve.
+
+        Returns:
+            The fraction.
+
+        Raises:
+            ValueError: `rank` below 1, or beyond the curve that is kept of a larger gallery.
+        """
+        if rank < 1 or rank > max(len(self.cmc), CMC_LENGTH):
+            raise ValueError(f"the CMC curve has ranks 1..{len(self.cmc)}, asked for {rank}")
+        return float(self.cmc[min(rank, len(self.cmc)) - 1])
+
+
+def evaluate(query: Embeddings, gallery: Embeddings, protocol: Protocol) -> RetrievalMetrics:
+    """Metrics of ranking `gallery` for every image of `query`.
+
+    Args:
+        query: Q labelled embeddings.
+        gallery: G labelled embeddings of the same model.
+        protocol: which gallery images take part and how queries without a match count.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        EmbeddingsError: the two sets were made by different models.
+        ProtocolError: labels the protocol needs are missing, or no query has a match.
+
+    Example:
+        One query of vehicle 7; the gallery, by distance: 7, 3, 7. The matches are at ranks 1 and 3:
+        step AP (1/1 + 2/3) / 2, trapezoid ((1 + 1)/2 + (1/2 + 2/3)/2) / 2, INP 2/3.
+
+        >>> from mtml_deploy.embeddings import ModelIdentity
+        >>> from mtml_deploy.protocols import find_protocol
+        >>> def points(values, vehicles):
+        ...     unknown = np.full(len(values), -1, dtype=np.int32)
+        ...     return Embeddings(
+        ...         features=np.array([[v] for v in values], dtype=np.float32),
+        ...         vehicle_ids=np.array(vehicles, dtype=np.int32),
+        ...         camera_ids=unknown, orientations=unknown, tracklet_ids=unknown,
+        ...         names=tuple(map(str, values)), root="", source="example",
+        ...         model=ModelIdentity("0" * 64, "fp32", "fused", 1))
+        >>> result = evaluate(points([0], [7]), points([3, 1, 2], [7, 7, 3]),
+        ...                   find_protocol("plain"))
+        >>> f"{result.mean_ap:.4f} {result.mean_ap_trapezoid:.4f} {result.mean_inp:.4f}"
+        '0.8333 0.7917 0.6667'
+        >>> result.cmc.tolist()
+        [1.0, 1.0, 1.0]
+    """
+    require_comparable(query, gallery)
+    require_labels(protocol, query, gallery)
+    ranks, tied = match_ranks(
+        query.features,
+        gallery.features,
+        matches=same_vehicle_rows(query, gallery),
+        excluded=protocol.excluded(query, gallery),
+    )
+    if not any(len(found) for found in ranks):
+        raise ProtocolError(
+            f"no query of {query.source} has a match in {gallery.source} under protocol "
+            f"{protocol.name}: the sets share no vehicle that the protocol lets be found; check "
+            f"that both are of one data set"
+        )
+    return retrieval_metrics(
+        ranks, protocol=protocol, gallery_size=len(gallery), ties=int(np.count_nonzero(tied))
+    )
+
+
+def retrieval_metrics(
+    ranks: Sequence[NDArray[np.int64]], *, protocol: Protocol, gallery_size: int, ties: int
+) -> RetrievalMetrics:
+    """Metrics from the ranks of each query's matches, however the gallery was ordered.
+
+    Args:
+        ranks: for each of Q queries, int64 [n] ranks (from 1) of all its matches, ascending.
+        protocol: list length and counting of queries without a match.
+        gallery_size: G.
+        ties: see `RetrievalMetrics.ties`.
+
+    Returns:
+        The metrics; those without a counted query are NaN.
+    """
+    length = min(CMC_LENGTH, gallery_size)
+    # a query without a match keeps these zeros; they enter the means only where it counts
+    step, trapezoid, penalty = (np.zeros(len(ranks)) for _ in range(3))
+    first_match = np.full(len(ranks), np.iinfo(np.int64).max)
+    valid = np.array([len(found) > 0 for found in ranks], dtype=bool)
+    for row, found in enumerate(ranks):
+        total = len(found)
+        if total == 0:
+            continue
+        seen = found if protocol.list_length is None else found[found <= protocol.list_length]
+        step[row], trapezoid[row] = average_precision(seen, total=total)
+        if len(seen):
+            first_match[row] = seen[0]
+        if len(seen) == total:
+            penalty[row] = total / found[-1]
+
+    counted = valid if protocol.unmatched == "skipped" else np.ones(len(ranks), dtype=bool)
+    hits = first_match[counted, None] <= np.arange(1, length + 1)  # [counted, K]
+    none = not counted.any()
+    return RetrievalMetrics(
+        protocol=protocol.name,
+        mean_ap=float("nan") if none else float(step[counted].mean()),
+        mean_ap_trapezoid=float("nan") if none else float(trapezoid[counted].mean()),
+        mean_inp=float("nan") if none else float(penalty[counted].mean()),
+        cmc=np.full(length, np.nan) if none else hits.mean(axis=0),
+        num_queries=len(ranks),
+        num_valid=int(np.count_nonzero(valid)),
+        unmatched=protocol.unmatched,
+        ties=ties,
+        average_precision=np.where(counted, step, np.nan),
+    )
+
+
+def average_precision(ranks: NDArray[np.int64], *, total: int) -> tuple[float, float]:
+    """Average precision of one ranked list, by the step and by the trapezoid rule.
+
+    Args:
+        ranks: int64 [n], ranks (from 1) of the matches that are seen, ascending.
+        total: matches that exist, n or more; those not seen add nothing.
+
+    Returns:
+        Step and trapezoid average precision, 0..1.
+
+    Example:
+        All four matches at ranks 1, 2, 4 and 7: step (1 + 1 + 3/4 + 4/7) / 4.
+
+        >>> step, trapezoid = average_precision(np.array([1, 2, 4, 7]), total=4)
+        >>> f"{step:.4f} {trapezoid:.4f}"
+        '0.8304 0.8110'
+        >>> average_precision(np.array([2]), total=1)
+        (0.5, 0.25)
+    """
+    number = np.arange(1, len(ranks) + 1)
+    precision = number / ranks
+    # precision one rank earlier, the left end of the trapezoid; 1 before the first rank
+    before = np.where(ranks > 1, (number - 1) / np.maximum(ranks - 1, 1), 1.0)
+    return float(precision.sum() / total), float((before + precision).sum() / 2 / total)

@@ -1,0 +1,146 @@
+"""Ranks of every query's matches in the whole gallery, without sorting the whole gallery.
+
+In: float32 features and, per query, which gallery rows match and which are left out. Out: the ranks
+of the matches in the order of the float64 distances, ties by gallery row. Memory is bounded: the
+gallery is read in tiles, distances are kept for one block of queries.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.distances import require_features, squared_distances
+from mtml_deploy.protocols import RowsOf
+
+_BLOCK_VALUES: Final = 1 << 23
+"""float64 distances held at once (64 MiB)."""
+
+_BLOCK_QUERIES: Final = 1024
+"""Queries per matrix product; the gallery is converted to float64 once for each block."""
+
+_TILE_VALUES: Final = 1 << 22
+"""float64 gallery values held at once (32 MiB)."""
+
+_HALF_EPS_64: Final = 2.0**-53
+"""Largest relative error of one float64 rounding."""
+
+
+def match_ranks(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    *,
+    matches: RowsOf,
+    excluded: RowsOf,
+) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
+    """Ranks, from 1, of each query's matches among the gallery rows that take part.
+
+    Args:
+        query: float32 [Q, D].
+        gallery: float32 [G, D].
+        matches: gallery rows that match a query row; those also excluded do not count.
+        excluded: gallery rows that are left out for a query row.
+
+    Returns:
+        For each query int64 [n] ranks, ascending (n = 0 without a match); and bool [Q], whether a
+        match and another row have equal distances.
+
+    Raises:
+        ValueError: other dtypes or shapes, or values that are not finite.
+    """
+    query_norms = require_features("query", query)
+    gallery_norms = require_features("gallery", gallery)
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query has {query.shape[1]} dimensions, gallery {gallery.shape[1]}")
+    ranks: list[NDArray[np.int64]] = []
+    tied = np.zeros(len(query), dtype=bool)
+    if len(gallery) == 0:
+        return [np.empty(0, dtype=np.int64)] * len(query), tied
+
+    # |g - q|^2 from norms and a float64 product, in any order of summation, and the sum of
+    # squares it stands for are each off by at most a few D roundings of these norms
+    margins = 8 * (query.shape[1] + 8) * _HALF_EPS_64 * (query_norms + gallery_norms.max())
+    block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // len(gallery)))
+    for start in range(0, len(query), block):
+        near = _distances(query[start : start + block], gallery, gallery_norms)  # [block, G]
+        near += query_norms[start : start + block, None]
+        for offset, distances in enumerate(near):
+            row = start + offset
+            left_out = excluded(row)
+            matching = np.setdiff1d(matches(row), left_out, assume_unique=True)
+            distances[left_out] = np.inf
+            found, tied[row] = _ranks(
+                query[row], gallery, distances, matching, margin=float(margins[row])
+            )
+            ranks.append(found)
+    return ranks, tied
+
+
+def _distances(
+    query: NDArray[np.float32], gallery: NDArray[np.float32], gallery_norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """float64 [b, G]: |g|^2 - 2 q.g, tile by tile of the gallery."""
+    distances = np.empty((len(query), len(gallery)))
+    points = query.astype(np.float64) * -2  # [b, D]
+    tile = max(1, _TILE_VALUES // gallery.shape[1])
+    for start in range(0, len(gallery), tile):
+        part = gallery[start : start + tile].astype(np.float64)  # [tile, D]
+        distances[:, start : start + tile] = points @ part.T
+    distances += gallery_norms
+    return distances
+
+
+def _ranks(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    distances: NDArray[np.float64],
+    matching: NDArray[np.int64],
+    *,
+    margin: float,
+) -> tuple[NDArray[np.int64], bool]:
+    """Ranks of the rows in `matching` for one query.
+
+    The set of ranks depends only on how many other rows come before each match, so the matches are
+    never compared with each other and the others never among themselves.
+
+    Args:
+        query: float32 [D].
+        gallery: float32 [G, D].
+        distances: float64 [G], squared distances within `margin`; infinite for rows left out;
+            overwritten.
+        matching: int64 [n], rows that match.
+        margin: largest error of `distances`.
+
+    Returns:
+        int64 [n] ranks, ascending; whether a match and another row are equally far.
+    """
+    if len(matching) == 0:
+        return np.empty(0, dtype=np.int64), False
+    number = np.arange(1, len(matching) + 1)
+    match_distances = np.sort(distances[matching])  # [n]
+    distances[matching] = np.inf
+    others = np.sort(distances)  # the matches are at its end
+    before = np.searchsorted(others, match_distances - 2 * margin, side="left")
+    unsure = np.searchsorted(others, match_distances + 2 * margin, side="right") > before
+    if not unsure.any():
+        return number + before, False
+
+    # Others so near to a match that only the exact sums can order the two.
+    doubtful = np.zeros(len(distances), dtype=bool)
+    for value in match_distances[unsure]:
+        doubtful |= np.abs(distances - value) <= 2 * margin
+    close = np.flatnonzero(doubtful)
+    # The remaining others are farther than the margin from every match: sorting the approximate
+    # distances of both tells their order.
+    sure = np.sort(distances[~doubtful])
+    before = np.searchsorted(sure, match_distances)
+
+    rows = np.concatenate([matching, close])
+    exact = squared_distances(query, gallery, rows)
+    order = np.lexsort((rows, exact))
+    is_match = order < len(matching)
+    close_before = np.cumsum(~is_match)[is_match]  # [n], in the order of the matches
+    tied = np.isin(exact[: len(matching)], exact[len(matching) :]).any()
+    return number + before + close_before, bool(tied)

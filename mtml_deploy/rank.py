@@ -1,0 +1,213 @@
+"""Exact nearest gallery rows of every query, by L2 distance.
+
+In: two sets of float32 features. Out: a `Ranking`, the same on every machine and for any number of
+queries asked at once: order of the float64 distances, ties by lower gallery row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.distances import require_features, squared_distances, squared_norms
+
+Excluded = Callable[[int], NDArray[np.int64]]
+"""Query row -> gallery rows to leave out, for example those a protocol removes."""
+
+_EXTRA: Final = 16
+"""Candidates beyond top_k: enough that a second look at the gallery is rare."""
+
+_BLOCK_VALUES: Final = 1 << 24
+"""float32 products held at once (64 MiB)."""
+
+_BLOCK_QUERIES: Final = 512
+"""Queries per matrix product: BLAS gains nothing from more."""
+
+_HALF_EPS_32: Final = 2.0**-24
+"""Largest relative error of one float32 rounding."""
+
+_HALF_EPS_64: Final = 2.0**-53
+"""Largest relative error of one float64 rounding."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The K nearest gallery rows of Q queries.
+
+    Attributes:
+        rows: int32 [Q, K], gallery rows, nearest first; ties by lower row; -1 where fewer than K
+            remain after exclusion.
+        distances: float32 [Q, K], L2 distances; infinite where `rows` is -1.
+    """
+
+    rows: NDArray[np.int32]
+    distances: NDArray[np.float32]
+
+
+def rank(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    *,
+    top_k: int,
+    excluded: Excluded | None = None,
+) -> Ranking:
+    """Exact `top_k` nearest gallery rows of every query.
+
+    A float32 matrix product proposes candidates; their distances are then computed anew in float64
+    as sum((g - q)^2), which alone decides the order. A row is left aside only if a rigorous bound
+    on the product's rounding error proves it farther than the last rank, so neither block sizes nor
+    the BLAS library can change the result.
+
+    Args:
+        query: float32 [Q, D].
+        gallery: float32 [G, D].
+        top_k: ranks wanted, at least 1; K = min(top_k, G).
+        excluded: gallery rows to leave out for a query row; None leaves out nothing.
+
+    Returns:
+        The ranking, [Q, K].
+
+    Raises:
+        ValueError: `top_k` below 1, other dtypes or shapes, or values that are not finite.
+
+    Example:
+        Two gallery rows are equally far (distance 1); the lower row comes first.
+
+        >>> query = np.array([[0.0, 0.0]], dtype=np.float32)
+        >>> gallery = np.array([[3, 4], [0, 1], [1, 0]], dtype=np.float32)
+        >>> found = rank(query, gallery, top_k=3)
+        >>> found.rows.tolist(), found.distances.tolist()
+        ([[1, 2, 0]], [[1.0, 1.0, 5.0]])
+        >>> rank(query, gallery, top_k=2, excluded=lambda row: np.array([1])).rows.tolist()
+        [[2, 0]]
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, found {top_k}")
+    require_features("query", query)
+    norms = np.sqrt(require_features("gallery", gallery))
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query has {query.shape[1]} dimensions, gallery {gallery.shape[1]}")
+    shape = (len(query), min(top_k, len(gallery)))
+    rows = np.full(shape, -1, dtype=np.int32)
+    distances = np.full(shape, np.inf, dtype=np.float32)
+    if 0 in shape:
+        return Ranking(rows, distances)
+
+    bounds = _LowerBounds(np.ascontiguousarray(gallery), norms.astype(np.float32))
+    block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // len(gallery)))
+    for start in range(0, len(query), block):
+        for offset, (lower, shift, slack) in enumerate(bounds.of(query[start : start + block])):
+            row = start + offset
+            left_out = np.empty(0, dtype=np.int64) if excluded is None else excluded(row)
+            lower[left_out] = np.inf
+            remaining = len(gallery) - len(np.unique(left_out))
+            found, exact = _nearest(
+                query[row], gallery, lower, min(top_k, remaining), shift=shift, slack=slack
+            )
+            rows[row, : len(found)] = found
+            distances[row, : len(found)] = np.sqrt(exact)
+    return Ranking(rows, distances)
+
+
+def _nearest(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    lower: NDArray[np.float32],
+    count: int,
+    *,
+    shift: float,
+    slack: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `count` nearest rows in float64 order and their squared distances.
+
+    Args:
+        query: float32 [D].
+        gallery: float32 [G, D].
+        lower: float32 [G], see `_LowerBounds.of`; infinite for rows left out; overwritten.
+        count: rows wanted, at most the number of finite values in `lower`.
+        shift: see `_LowerBounds.of`.
+        slack: see `_LowerBounds.of`.
+
+    Returns:
+        int64 [count] rows and float64 [count] squared distances, nearest first.
+    """
+    if count == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
+    if count + _EXTRA < len(lower):
+        rows = np.argpartition(lower, count + _EXTRA)[: count + _EXTRA]
+        rows = rows[np.isfinite(lower[rows])]
+    else:
+        rows = np.flatnonzero(np.isfinite(lower))
+    exact = squared_distances(query, gallery, rows)
+
+    last = float(np.partition(exact, count - 1)[count - 1])
+    # every row whose bound does not prove it farther than the last rank: near ties, and exact
+    # duplicates of which the partition above took an arbitrary part
+    reach = np.nextafter(np.float32(last - shift + slack), np.float32(np.inf))
+    lower[rows] = np.inf
+    more = np.flatnonzero(lower <= reach)
+    if len(more):
+        rows = np.concatenate([rows, more])
+        exact = np.concatenate([exact, squared_distances(query, gallery, more)])
+    order = np.lexsort((rows, exact))[:count]
+    return rows[order], exact[order]
+
+
+class _LowerBounds:
+    """Lower bounds of squared distances from a float32 matrix product.
+
+    With m the mean of the gallery, |g - q|^2 = |g - m|^2 - 2 (q - m).g + shift, where
+    shift = |q - m|^2 + 2 (q - m).m is the same for every row. Only the query is centred, so the
+    gallery is not copied; centring keeps the error small beside the distances when all features
+    share a large common part, as features after a ReLU do.
+
+    A sum of D products, in any order, is off by at most D u / (1 - D u) |q - m| |g| with u the
+    unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+    """
+
+    def __init__(self, gallery: NDArray[np.float32], norms: NDArray[np.float32]) -> None:
+        """Prepare the terms that no query changes.
+
+        Args:
+            gallery: float32 [G, D], C-contiguous, not copied.
+            norms: float32 [G], L2 norms of its rows.
+        """
+        self._gallery = gallery
+        self._norms = norms
+        self._mean = gallery.mean(axis=0, dtype=np.float64)  # [D]
+        # eight roundings of float32 are more than the few additions below commit
+        spread = squared_norms(gallery, self._mean) * (1 - 8 * _HALF_EPS_32)  # [G]
+        self._spread = spread.astype(np.float32)
+
+    def of(self, query: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], float, float]]:
+        """Bounds for a block of queries.
+
+        Args:
+            query: float32 [b, D].
+
+        Returns:
+            For each query: `lower`, float32 [G]; `shift`; `slack`. The float64 squared distance
+            of row g is at least `lower[g] + shift - slack`.
+        """
+        dim = query.shape[1]
+        centred = query.astype(np.float64) - self._mean  # [b, D]
+        lengths = np.linalg.norm(centred, axis=1)  # [b]
+        shifts = np.square(lengths) + 2 * (centred @ self._mean)  # [b]
+        # the float64 sums round too, and float32 products may underflow
+        slacks = 8 * (dim + 8) * _HALF_EPS_64 * lengths * (lengths + np.linalg.norm(self._mean))
+        slacks += dim * 2.0**-120
+        products = centred.astype(np.float32) @ self._gallery.T  # [b, G]
+        products *= -2
+        products += self._spread
+        bounds = []
+        for row, length in enumerate(lengths):
+            # 1.25: 1 / (1 - D u) for D up to three million, and the roundings of this line
+            error = np.float32(1.25 * 2 * (dim + 8) * _HALF_EPS_32 * length)
+            lower = products[row]
+            lower -= error * self._norms
+            bounds.append((lower, float(shifts[row]), float(slacks[row])))
+        return bounds

@@ -1,0 +1,1 @@
+"""Training side: labelled images in, checkpoint and artifact out. Needs the extra `train`."""

@@ -1,0 +1,298 @@
+"""One file that holds a training run: weights, settings, identities, and what resuming needs.
+
+safetensors only, so reading one runs no code. Tensors are named "model.*", "optimizer.*" and
+"rng.*"; everything else is JSON in the file's header, which a run folder also shows as files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mtml_deploy.errors import CheckpointError, MtmlError
+from mtml_deploy.files import atomic_file
+from mtml_train.config import TrainConfig, from_plain, to_plain
+from mtml_train.model import MTML
+
+SCHEMA: Final = 1
+LAST: Final = "last.safetensors"
+BEST: Final = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        images: images seen.
+        best_map: best validation mAP so far (step AP, 0..1), -1 before the first validation.
+        validation: metrics of the last validation, name -> value (fractions 0..1).
+    """
+
+    step: int = 0
+    images: int = 0
+    best_map: float = -1.0
+    validation: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What does not change during a run.
+
+    Attributes:
+        config: all settings.
+        recipe: name of the recipe they started from.
+        identities: [C] (source, vehicle id) of each class.
+        sources: training data sets as the user named them.
+        train_images: number of training images.
+    """
+
+    config: TrainConfig
+    recipe: str
+    identities: tuple[tuple[str, int], ...]
+    sources: tuple[str, ...]
+    train_images: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read from its file.
+
+    Attributes:
+        path: the file.
+        card: the run.
+        progress: how far the run was.
+        tensors: tensors by their full names; without `resume` only the model's.
+        scaler: loss scaling of fp16 training, None where it was not used.
+    """
+
+    path: Path
+    card: RunCard
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+    scaler: Mapping[str, Any] | None
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dict."""
+        return _under("model.", self.tensors)
+
+
+def build_model(config: TrainConfig, identities: int) -> MTML:
+    """A randomly initialised model of the run's shape."""
+    return MTML(
+        backbone=config.backbone,
+        branches=config.branches,
+        identities=identities,
+        image_size=config.image_size,
+        scale_size=config.scale_size,
+        consensus_dim=config.consensus_dim,
+    )
+
+
+def save_checkpoint(
+    path: Path,
+    card: RunCard,
+    progress: Progress,
+    model: nn.Module,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: target, replaced.
+        card: the run.
+        progress: how far it is.
+        model: an `MTML`.
+        optimizer: with it the run can be resumed from this file.
+        scaler: loss scaling of fp16 training.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    header: dict[str, object] = {
+        "schema": SCHEMA,
+        "config": to_plain(card.config),
+        "recipe": card.recipe,
+        "identities": card.identities,
+        "sources": card.sources,
+        "train_images": card.train_images,
+        "progress": asdict(progress),
+    }
+    if optimizer is not None:
+        for number, slots in optimizer.state_dict()["state"].items():
+            for slot, tensor in slots.items():
+                tensors[f"optimizer.{number}.{slot}"] = tensor
+        tensors["rng.cpu"] = torch.get_rng_state()
+    if scaler is not None:
+        header["scaler"] = scaler.state_dict()
+    # one device, contiguous and without shared memory, as the format requires
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_file(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"mtml": json.dumps(header)})
+
+
+def write_run_files(folder: Path, card: RunCard) -> None:
+    """Show settings and identity map as JSON files in the run folder.
+
+    Args:
+        folder: the run folder.
+        card: the run.
+    """
+    identities = [
+        {"class": number, "source": source, "vehicle_id": vehicle}
+        for number, (source, vehicle) in enumerate(card.identities)
+    ]
+    config = {"recipe": card.recipe, **to_plain(card.config)}
+    for name, content in (("config.json", config), ("identities.json", identities)):
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint file that a user means by `path`.
+
+    Args:
+        path: a checkpoint file, or a run folder: its best checkpoint, else its last.
+
+    Returns:
+        An existing file.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    candidates = [path / BEST, path / LAST] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(
+        f"no checkpoint at {path}: expected a .safetensors file of mtml-train or a run folder "
+        f"with {BEST} or {LAST}"
+    )
+
+
+def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
+    """A checkpoint read from its file.
+
+    Args:
+        path: file or run folder, see `find_checkpoint`.
+        resume: also read the optimiser's tensors.
+
+    Returns:
+        Settings, identities, progress and tensors.
+
+    Raises:
+        CheckpointError: missing, corrupted, not of mtml-train, or of another schema.
+    """
+    file = find_checkpoint(path)
+    fix = "use another checkpoint or train again"
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            header = json.loads((opened.metadata() or {})["mtml"])
+            tensors = {
+                name: opened.get_tensor(name)
+                for name in opened.keys()  # noqa: SIM118  # not a mapping
+                if resume or name.startswith("model.")
+            }
+        if header["schema"] != SCHEMA:
+            raise CheckpointError(
+                f"{file} has schema {header['schema']}, this version reads {SCHEMA}; {fix}"
+            )
+        return Checkpoint(
+            path=file,
+            card=RunCard(
+                config=_config(header["config"], file),
+                recipe=str(header["recipe"]),
+                identities=tuple((str(s), int(v)) for s, v in header["identities"]),
+                sources=tuple(str(source) for source in header["sources"]),
+                train_images=int(header["train_images"]),
+            ),
+            progress=Progress(**header["progress"]),
+            tensors=tensors,
+            scaler=header.get("scaler"),
+        )
+    except KeyError as error:
+        raise CheckpointError(f"{file} is not a checkpoint of mtml-train: no {error}") from error
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{file} is corrupted ({error}); {fix}") from error
+
+
+def load_model(checkpoint: Checkpoint) -> MTML:
+    """The model of a checkpoint, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: as read.
+
+    Returns:
+        The model with its weights.
+
+    Raises:
+        CheckpointError: the weights do not fit the settings.
+    """
+    model = build_model(checkpoint.card.config, len(checkpoint.card.identities))
+    load_weights(model, checkpoint)
+    return model.eval()
+
+
+def load_weights(model: MTML, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint's weights into `model`, or raise a CheckpointError."""
+    try:
+        model.load_state_dict(checkpoint.weights())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {checkpoint.path} do not fit its own settings: {error}"
+        ) from error
+
+
+def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    """Put the checkpoint's optimiser and random state back, so that the run goes on exactly.
+
+    Args:
+        checkpoint: read with `resume=True`.
+        optimizer: of a model that has the checkpoint's weights.
+
+    Raises:
+        CheckpointError: the file holds no optimiser state, or another one.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", checkpoint.tensors).items():
+        number, slot = name.split(".", 1)
+        state.setdefault(int(number), {})[slot] = tensor
+    # before the first step an optimiser has no state at all
+    if checkpoint.progress.step and not state:
+        raise CheckpointError(
+            f"{checkpoint.path} cannot be resumed: it holds weights only; resume from {LAST}"
+        )
+    groups = optimizer.state_dict()["param_groups"]
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{checkpoint.path} has another optimiser: {error}") from error
+    if "rng.cpu" in checkpoint.tensors:
+        torch.set_rng_state(checkpoint.tensors["rng.cpu"])
+
+
+def _config(plain: Mapping[str, object], file: Path) -> TrainConfig:
+    """Settings of a checkpoint's header."""
+    try:
+        return replace(TrainConfig(), **from_plain(plain, where=str(file)))  # type: ignore[arg-type]
+    except MtmlError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whose name starts with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,244 @@
+"""Every setting of a training run with its default, the named recipes, and the TOML reader.
+
+Order of precedence: recipe < TOML file < command-line flag. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final, Literal, get_args, get_type_hints
+
+from mtml_deploy.errors import DataError
+
+VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "MTML-S": ("identity", "scale"),
+    "MTML-O": ("identity", "orientation"),
+    "MTML-G": ("identity", "gray"),
+    "MTML-SG": ("identity", "scale", "gray"),
+    "MTML-OG": ("identity", "gray", "orientation"),
+    "MTML-OSG": ("identity", "scale", "gray", "orientation"),
+}
+"""Branches of each variant, in the order of the fused feature (paper, section 4.3)."""
+
+Amp = Literal["none", "fp16", "bf16"]
+Sampler = Literal["shuffle", "pk"]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of one run; the defaults are the recipe `paper`.
+
+    Values marked (paper) are from section 3.2 or 4.2; the others are ours, see docs/departures.md.
+    """
+
+    # what is trained on what
+    data: tuple[str, ...] = ()  # sources such as "veri:DIR"; several are joined
+    val: str = ""  # source with query and gallery, or "holdout:0.1" of the identities; "" = none
+    variant: str = "MTML-OSG"  # which branches teach each other, see VARIANTS
+    backbone: str = "resnet50"  # (paper) any torchvision ResNet
+    weights: str = "imagenet"  # (paper) "imagenet", "none" or a file
+    image_size: int = 224  # (paper) height = width, pixels
+    scale_size: int = 160  # (paper) input of the scale branch, pixels
+    consensus_dim: int = 1024  # (paper) width of the feature fusion layer
+    # optimisation
+    epochs: int = 150  # (paper) 100 when two data sets are joined
+    max_steps: int = -1  # stop after so many optimiser steps; 0 writes untrained weights; -1 = all
+    batch_size: int = 8  # (paper) images per optimiser step, over all processes
+    accumulate: int = 1  # micro-batches per optimiser step and process
+    lr: float = 1e-4  # (paper) Adam
+    beta1: float = 0.9  # (paper)
+    beta2: float = 0.999  # (paper)
+    weight_decay: float = 0.0  # decoupled (AdamW) when above 0
+    schedule: Schedule = "constant"  # learning rate after the warm-up
+    warmup_epochs: float = 0.0  # linear from 1 % of lr
+    # losses
+    consensus_weight: float = 1.0  # factor of L_C, eq. 7
+    temperature: float = 1.0  # softens both distributions of eq. 6
+    detach_consensus: bool = False  # ablation: stop L_C at the consensus branch
+    label_smoothing: float = 0.0  # of every identity cross entropy
+    triplet_weight: float = 0.0  # batch-hard triplet loss on the fused feature
+    triplet_margin: float = 0.3  # Euclidean distance
+    # sampling and augmentation
+    sampler: Sampler = "shuffle"  # "pk": whole identities, `instances` images of each
+    instances: int = 4  # K of the P x K sampler
+    flip: float = 0.5  # probability; left and right orientation labels swap with it
+    pad: float = 0.0  # random crop after padding by this fraction of the side
+    erase: float = 0.0  # probability of erasing one random rectangle
+    jitter: float = 0.0  # strength of the colour jitter that keeps luma, 0..1
+    # the machine
+    seed: int = 0
+    workers: int = 2  # data loading processes per training process
+    amp: Amp = "none"  # mixed precision
+    device: str = "auto"  # "cpu", "cuda" or "auto": cuda where there is one
+    sync_bn: bool = False  # BatchNorm statistics over all processes (CUDA only)
+    deterministic: bool = False  # on CUDA: deterministic kernels; a CPU always is
+    # keeping and looking
+    val_every: int = 5  # epochs
+    val_protocol: str = "veri776"
+    save_every: int = 0  # steps between saves of last.safetensors; 0 = every epoch
+    log_every: int = 20  # steps between log lines
+    skip_bad: bool = False  # leave out unreadable images (reported) instead of stopping
+
+    def __post_init__(self) -> None:
+        """Refuse impossible settings.
+
+        Raises:
+            ValueError: a value outside its range; the text names it.
+        """
+        for name, minimum in _MINIMUM.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name} is {minimum} or more, found {getattr(self, name)}")
+        for name in ("flip", "erase", "jitter", "pad", "label_smoothing"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is 0..1, found {getattr(self, name)}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is one of {', '.join(choices)}; found {getattr(self, name)!r}"
+                )
+        if self.lr <= 0 or self.temperature <= 0:
+            raise ValueError("lr and temperature are above 0")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
+            )
+        if self.triplet_weight > 0 and self.sampler != "pk":
+            raise ValueError('triplet_weight needs sampler "pk": a batch must hold positives')
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Branches of the variant, in the order of the fused feature."""
+        return VARIANTS[self.variant]
+
+
+_MINIMUM: Final = {
+    "image_size": 32, "scale_size": 32, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
+    "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
+    "consensus_weight": 0, "triplet_weight": 0, "triplet_margin": 0, "instances": 2,
+    "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
+}  # fmt: skip
+_CHOICES: Final = {
+    "variant": tuple(VARIANTS),
+    "amp": get_args(Amp),
+    "sampler": get_args(Sampler),
+    "schedule": get_args(Schedule),
+}
+
+RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
+    # the paper's settings are the defaults
+    "paper": {},
+    # what strong re-ID baselines do today (Luo et al. 2019; fast-reid SBS), around the same losses
+    "strong": {
+        "epochs": 60,
+        "batch_size": 64,
+        "lr": 3.5e-4,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+        "warmup_epochs": 10.0,
+        "sampler": "pk",
+        "instances": 4,
+        "triplet_weight": 1.0,
+        "label_smoothing": 0.1,
+        "pad": 0.05,
+        "erase": 0.5,
+        "jitter": 0.5,
+    },
+}
+
+RUNTIME_SETTINGS: Final = ("max_steps", "workers", "device", "save_every", "log_every")
+"""Settings that a resumed run may change: they do not alter what one step computes."""
+
+
+def build_config(recipe: str, file: Path | None, flags: Mapping[str, object]) -> TrainConfig:
+    """The settings of a run: recipe, then the TOML file, then the flags.
+
+    Args:
+        recipe: a key of `RECIPES`.
+        file: TOML file whose keys are the fields of `TrainConfig`, or None.
+        flags: field name -> value that the user gave on the command line.
+
+    Returns:
+        The checked settings.
+
+    Raises:
+        DataError: unknown recipe or key, wrong type, value out of range, unreadable file.
+    """
+    if recipe not in RECIPES:
+        raise DataError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
+    values = dict(RECIPES[recipe])
+    if file is not None:
+        values |= read_toml(file)
+    values |= flags
+    try:
+        return replace(TrainConfig(), **values)  # type: ignore[arg-type]  # checked by _typed
+    except ValueError as error:
+        raise DataError(f"these settings do not work: {error}") from error
+
+
+def read_toml(file: Path) -> dict[str, object]:
+    """Settings named in a TOML file, with the types of `TrainConfig`.
+
+    Args:
+        file: flat TOML table, one key per setting.
+
+    Returns:
+        Field name -> value.
+
+    Raises:
+        DataError: unreadable or invalid TOML, unknown key, or wrong type.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"cannot read settings from {file}: {error}") from error
+    return from_plain(values, where=str(file))
+
+
+def to_plain(config: TrainConfig) -> dict[str, object]:
+    """`config` as a JSON-ready dictionary; `from_plain` reads it back."""
+    plain = {field.name: getattr(config, field.name) for field in fields(config)}
+    return plain | {"data": list(config.data)}
+
+
+def from_plain(values: Mapping[str, object], *, where: str) -> dict[str, object]:
+    """Checked settings from JSON or TOML values.
+
+    Args:
+        values: field name -> JSON value.
+        where: file they came from, for the error text.
+
+    Returns:
+        Field name -> value of the field's type.
+
+    Raises:
+        DataError: unknown key or wrong type.
+    """
+    hints = get_type_hints(TrainConfig)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise DataError(
+            f"{where} has the unknown setting {unknown[0]!r}; known: {', '.join(sorted(hints))}"
+        )
+    return {name: _typed(name, value, hints[name], where) for name, value in values.items()}
+
+
+def _typed(name: str, value: object, hint: object, where: str) -> object:
+    """`value` as the type `hint` of field `name`, or a DataError."""
+    if hint == tuple[str, ...]:
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif hint in (int, bool):
+        if type(value) is hint:
+            return value
+    elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
+        return value
+    expected = "list of strings" if hint == tuple[str, ...] else getattr(hint, "__name__", "string")
+    raise DataError(f"{where}: {name} must be a {expected}, found {value!r}")

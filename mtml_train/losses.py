@@ -1,0 +1,170 @@
+"""The losses of MTML, one function per equation of the paper, and their sum.
+
+All softmaxes are taken in float32, so half-precision logits do not overflow. Natural log units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mtml_deploy.records import ORIENTATIONS, UNKNOWN
+from mtml_train.model import MTMLOutput
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The total and its parts; float [] each, on the model's device.
+
+    Attributes:
+        total: what is minimised.
+        parts: name -> weighted part, for example "identity/id", "gray/mutual",
+            "orientation/orientation", "consensus/id", "triplet"; they add up to the total.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def identity_loss(logits: Tensor, vehicles: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross entropy of the true identity (eq. 1 and 2; on branch E: eq. 5).
+
+    Args:
+        logits: float [B, C], before softmax.
+        vehicles: int64 [B], class index 0..C-1.
+        label_smoothing: share of the target spread over all classes; 0 in the paper.
+
+    Returns:
+        float [].
+    """
+    return functional.cross_entropy(logits.float(), vehicles, label_smoothing=label_smoothing)
+
+
+def orientation_loss(logits: Tensor, orientations: Tensor) -> Tensor:
+    """Mean cross entropy over the N_S images whose orientation is known (eq. 3; eq. 4, 2nd term).
+
+    The paper prints a plus before this sum; a cross entropy needs the minus used here.
+
+    Args:
+        logits: float [B, 8] of branch D, before softmax.
+        orientations: int64 [B], 0..7; -1 where the data set has no label.
+
+    Returns:
+        float []; 0 (with zero gradients) when no image of the batch is labelled.
+
+    Raises:
+        ValueError: `logits` has another number of classes.
+    """
+    if logits.shape[1] != len(ORIENTATIONS):
+        raise ValueError(f"expected {len(ORIENTATIONS)} orientation logits, got {logits.shape[1]}")
+    # a sum over the labelled ones divided by their number, without asking the GPU for the number
+    total = functional.cross_entropy(
+        logits.float(), orientations, ignore_index=UNKNOWN, reduction="sum"
+    )
+    return total / (orientations != UNKNOWN).sum().clamp(min=1)
+
+
+def mutual_loss(
+    logits: Tensor, consensus_logits: Tensor, *, temperature: float = 1.0, detach: bool = False
+) -> Tensor:
+    """L_C: cross entropy from the consensus distribution to a branch's (eq. 6 and 7).
+
+    H_i = -1/N_id sum_j p^C_ij log p_ij, averaged over the batch. The consensus distribution is a
+    soft target that is learnt too: gradients flow back through the feature fusion layer. Both
+    distributions are softened by `temperature` and the result is multiplied by its square, which
+    keeps the size of the gradients (Hinton et al. 2015); at 1 this is the printed equation.
+
+    Args:
+        logits: float [B, C] of the branch, before softmax.
+        consensus_logits: float [B, C] of branch E, before softmax.
+        temperature: above 0.
+        detach: stop the gradient at the soft target (ablation).
+
+    Returns:
+        float [].
+    """
+    if detach:
+        consensus_logits = consensus_logits.detach()
+    target = torch.softmax(consensus_logits.float() / temperature, dim=1)  # [B, C]
+    log_p = torch.log_softmax(logits.float() / temperature, dim=1)  # [B, C]
+    identities = logits.shape[1]
+    return -(target * log_p).sum(dim=1).mean() * temperature**2 / identities
+
+
+def triplet_loss(features: Tensor, vehicles: Tensor, *, margin: float) -> Tensor:
+    """Batch-hard triplet loss (Hermans et al. 2017, eq. 5), not part of the paper.
+
+    Args:
+        features: float [B, D].
+        vehicles: int64 [B].
+        margin: Euclidean distance.
+
+    Returns:
+        float [], mean over the anchors that have a positive and a negative; 0 if none has.
+    """
+    features = features.float()
+    # from differences: the expanded form has no accurate gradient near 0
+    distances = torch.cdist(
+        features, features, compute_mode="donot_use_mm_for_euclid_dist"
+    )  # [B, B]
+    same = vehicles[:, None] == vehicles[None, :]
+    positive = same & ~torch.eye(len(vehicles), dtype=torch.bool, device=same.device)
+    furthest = distances.masked_fill(~positive, -torch.inf).amax(dim=1)
+    nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
+    valid = positive.any(dim=1) & ~same.all(dim=1)
+    # masked before the subtraction: inf - inf would make the gradient NaN
+    gap = torch.where(valid, furthest, 0.0) - torch.where(valid, nearest, 0.0)
+    loss = torch.where(valid, functional.relu(gap + margin), 0.0)
+    return loss.sum() / valid.sum().clamp(min=1)
+
+
+def mtml_loss(
+    output: MTMLOutput,
+    vehicles: Tensor,
+    orientations: Tensor,
+    *,
+    branches: Sequence[str],
+    consensus_weight: float = 1.0,
+    temperature: float = 1.0,
+    detach_consensus: bool = False,
+    label_smoothing: float = 0.0,
+    triplet_weight: float = 0.0,
+    triplet_margin: float = 0.3,
+) -> LossTerms:
+    """Sum of all branch losses and the consensus loss (paper, section 3.1).
+
+    Args:
+        output: what the model gave for B images.
+        vehicles: int64 [B], class index.
+        orientations: int64 [B], 0..7 or -1.
+        branches: names, in the order of `output.id_logits`.
+        consensus_weight: factor of L_C in every branch.
+        temperature: see `mutual_loss`.
+        detach_consensus: see `mutual_loss`.
+        label_smoothing: see `identity_loss`.
+        triplet_weight: factor of the triplet loss on the fused feature; 0 in the paper.
+        triplet_margin: see `triplet_loss`.
+
+    Returns:
+        The total and its parts.
+    """
+    parts: dict[str, Tensor] = {}
+    for name, logits in zip(branches, output.id_logits, strict=True):
+        parts[f"{name}/id"] = identity_loss(logits, vehicles, label_smoothing=label_smoothing)
+        parts[f"{name}/mutual"] = consensus_weight * mutual_loss(
+            logits, output.consensus_logits, temperature=temperature, detach=detach_consensus
+        )
+    if output.orientation_logits is not None:
+        parts["orientation/orientation"] = orientation_loss(output.orientation_logits, orientations)
+    parts["consensus/id"] = identity_loss(
+        output.consensus_logits, vehicles, label_smoothing=label_smoothing
+    )
+    if triplet_weight > 0:
+        parts["triplet"] = triplet_weight * triplet_loss(
+            output.fused, vehicles, margin=triplet_margin
+        )
+    return LossTerms(total=torch.stack(list(parts.values())).sum(), parts=parts)

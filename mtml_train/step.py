@@ -1,0 +1,164 @@
+"""One optimiser step of one process: forward, losses, backward, update.
+
+In: micro-batches. Out: changed weights, and losses summed on the device until somebody reads them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mtml_deploy.errors import BackendError
+from mtml_train.config import TrainConfig
+from mtml_train.data import TrainBatch
+from mtml_train.distributed import Process
+from mtml_train.losses import mtml_loss
+from mtml_train.model import MTML
+
+_LOWEST_RATE = 0.01  # of lr, where the warm-up starts and the cosine ends
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of one optimiser step.
+
+    Args:
+        config: uses lr, schedule, warmup_epochs, epochs.
+        step: 0 or more, from the start of the run.
+        steps_per_epoch: optimiser steps in an epoch.
+
+    Returns:
+        Linear from 1 % of lr during the warm-up, then constant, or half a cosine down to 1 %.
+    """
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.lr * (_LOWEST_RATE + (1 - _LOWEST_RATE) * step / warmup)
+    if config.schedule == "constant":
+        return config.lr
+    done = (step - warmup) / max(1.0, config.epochs * steps_per_epoch - warmup)
+    return config.lr * (_LOWEST_RATE + (1 - _LOWEST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class TrainStep:
+    """Holds optimiser, loss scaler and the running sums of the losses."""
+
+    def __init__(self, model: MTML, config: TrainConfig, process: Process) -> None:
+        """Prepare `model`, which is on the process's device, for training.
+
+        Args:
+            model: trained in place.
+            config: uses the optimisation, loss and precision settings.
+            process: who else computes gradients.
+
+        Raises:
+            BackendError: fp16 or synchronised BatchNorm on a device without them.
+        """
+        cuda = process.device.type == "cuda"
+        if config.amp == "fp16" and not cuda:
+            raise BackendError("--amp fp16 needs a CUDA GPU; on a CPU use --amp bf16 or none")
+        if config.sync_bn and not cuda:
+            raise BackendError("sync_bn needs CUDA GPUs; leave it off on a CPU")
+        self._config = config
+        self._process = process
+        self._model: nn.Module = model
+        if process.world > 1:
+            if config.sync_bn:
+                self._model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            self._model = DistributedDataParallel(
+                self._model,
+                device_ids=[process.device] if cuda else None,
+                broadcast_buffers=False,  # each process normalises by its own statistics
+            )
+        betas = (config.beta1, config.beta2)
+        self.optimizer: torch.optim.Optimizer
+        if config.weight_decay > 0:
+            self.optimizer = torch.optim.AdamW(
+                model.parameters(), betas=betas, weight_decay=config.weight_decay, fused=cuda
+            )
+        else:
+            self.optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=cuda)
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.amp == "fp16")
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = (
+            None  # float [parts], summed over steps
+        )
+        self._steps = 0
+        self.restart_clock()
+
+    def __call__(self, micro_batches: Iterable[TrainBatch], rate: float) -> None:
+        """Update the weights once.
+
+        Args:
+            micro_batches: `accumulate` batches of this process.
+            rate: learning rate.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        count = self._config.accumulate
+        for number, batch in enumerate(micro_batches):
+            # gradients are exchanged once, with the last micro-batch
+            last = number == count - 1
+            model = self._model
+            exchange = (
+                model.no_sync()
+                if isinstance(model, DistributedDataParallel) and not last
+                else nullcontext()
+            )
+            with exchange:
+                self._backward(batch.to(self._process.device), 1 / count)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._steps += 1
+
+    def _backward(self, batch: TrainBatch, share: float) -> None:
+        """Add `share` of the gradients and losses of one micro-batch."""
+        config = self._config
+        dtype = {"none": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.amp]
+        with torch.autocast(self._process.device.type, dtype=dtype, enabled=config.amp != "none"):
+            output = self._model(batch.images)
+        losses = mtml_loss(
+            output,
+            batch.vehicles,
+            batch.orientations,
+            branches=config.branches,
+            consensus_weight=config.consensus_weight,
+            temperature=config.temperature,
+            detach_consensus=config.detach_consensus,
+            label_smoothing=config.label_smoothing,
+            triplet_weight=config.triplet_weight,
+            triplet_margin=config.triplet_margin,
+        )
+        self.scaler.scale(losses.total * share).backward()  # type: ignore[no-untyped-call]
+        self._names = ("total", *losses.parts)
+        parts = torch.stack([losses.total, *losses.parts.values()]).detach() * share
+        self._sums = parts if self._sums is None else self._sums + parts
+
+    def read(self) -> tuple[float, Mapping[str, float]]:
+        """Speed and mean losses since the last reading; waits for the device.
+
+        Returns:
+            Images per second over all processes, and name -> mean over steps and processes.
+        """
+        if self._sums is None:
+            return 0.0, {}
+        sums = self._sums / self._steps
+        if self._process.world > 1:
+            distributed.all_reduce(sums)
+            sums /= self._process.world
+        means = dict(zip(self._names, sums.tolist(), strict=True))
+        seconds = time.perf_counter() - self._since
+        speed = (self._steps - self._steps_at_clock) * self._config.batch_size / seconds
+        self._sums, self._steps = None, 0
+        self.restart_clock()
+        return speed, means
+
+    def restart_clock(self) -> None:
+        """Leave the time until now out of the speed (validation, saving)."""
+        self._since = time.perf_counter()
+        self._steps_at_clock = self._steps

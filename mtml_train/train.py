@@ -1,0 +1,262 @@
+"""Algorithm 1 of the paper as one visible loop: images in, checkpoints out.
+
+Nothing in the loop waits for the device: losses are summed there and read every `log_every` steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from mtml_deploy.datasets import load_source
+from mtml_deploy.errors import DataError
+from mtml_deploy.images import iterate_batches
+from mtml_deploy.records import ImageSet
+from mtml_train.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    Progress,
+    RunCard,
+    build_model,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+    write_run_files,
+)
+from mtml_train.config import TrainConfig
+from mtml_train.data import TrainSet, join_training_sets, training_batches
+from mtml_train.distributed import Process, join_processes
+from mtml_train.model import MTML, load_backbone_weights
+from mtml_train.step import TrainStep, learning_rate
+from mtml_train.validate import Validation, split_validation, validate
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Where the loop is; sent after every step.
+
+    Attributes:
+        step: optimiser steps done, from the start of the run.
+        total_steps: steps of the whole run.
+        epoch: the epoch that this step belongs to, from 1.
+        images_per_second: since the last reading; 0 where `losses` is empty.
+        losses: mean of each part since the last reading; empty on most steps, because reading
+            them waits for the device.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    images_per_second: float = 0.0
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+Report = Callable[[StepReport | Validation | str], None]
+"""Receives progress, validations and notes for the user; called in the first process only."""
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    recipe: str = "paper",
+    resume: Checkpoint | None = None,
+    report: Report = lambda _: None,
+) -> Progress:
+    """Train MTML; leaves `last.safetensors`, `best.safetensors` and the run's JSON files in `out`.
+
+    Args:
+        config: all settings.
+        out: run folder, made if needed.
+        recipe: name of the recipe the settings started from, for the record.
+        resume: go on from this checkpoint, exactly as if the run had not stopped.
+        report: receives progress.
+
+    Returns:
+        How far the run is now.
+
+    Raises:
+        MtmlError: data, weights, device or checkpoint do not allow the run.
+    """
+    with join_processes(config.device) as process:
+        speak: Report = report if process.is_first else lambda _: None
+        return _loop(_prepare(config, recipe, resume, process, speak), out, speak)
+
+
+@dataclass
+class _Run:
+    """One run in one process; `progress` is the only thing that changes here."""
+
+    card: RunCard
+    process: Process
+    train_set: TrainSet
+    val_sets: tuple[ImageSet, ImageSet] | None
+    model: MTML
+    step: TrainStep
+    progress: Progress
+
+
+def _prepare(
+    config: TrainConfig, recipe: str, resume: Checkpoint | None, process: Process, report: Report
+) -> _Run:
+    """Data, model and optimiser as they stand before the next step."""
+    if process.device.type == "cpu" or config.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    train_set, val_sets = _load_data(config, report)
+    card = RunCard(config, recipe, train_set.identities, train_set.sources, len(train_set))
+    if resume is not None and resume.card.identities != card.identities:
+        raise DataError(
+            f"the data now holds other identities ({len(card.identities)}) than {resume.path} was "
+            f"trained on ({len(resume.card.identities)}); resume with the same data"
+        )
+    torch.manual_seed(config.seed)
+    model = build_model(config, len(card.identities))
+    if resume is None:
+        load_backbone_weights(model, backbone=config.backbone, weights=config.weights)
+    else:
+        load_weights(model, resume)
+    model.to(process.device).to(memory_format=torch.channels_last)
+    step = TrainStep(model, config, process)
+    if resume is not None:
+        load_optimizer(resume, step.optimizer)
+        if resume.scaler is not None:
+            step.scaler.load_state_dict(dict(resume.scaler))
+    progress = Progress() if resume is None else resume.progress
+    return _Run(card, process, train_set, val_sets, model.train(), step, progress)
+
+
+def _load_data(
+    config: TrainConfig, report: Report
+) -> tuple[TrainSet, tuple[ImageSet, ImageSet] | None]:
+    """Training images of all sources, joined, and the validation sets."""
+    if not config.data:
+        raise DataError("no training data; name it with --data, for example --data veri:DIR")
+    sets = [load_source(source, split="train") for source in config.data]
+    sets, val_sets = split_validation(config, sets)
+    if config.skip_bad:
+        sets = [_without_bad(images, report) for images in sets]
+    for images in sets:
+        for note in images.notes:
+            report(f"{images.source}: {note}")
+    train_set = join_training_sets(sets)
+    labelled = int((train_set.orientations >= 0).sum())
+    report(
+        f"{len(train_set)} training images of {len(train_set.identities)} vehicles, "
+        f"{labelled} with orientation"
+    )
+    if val_sets is None:
+        report("no validation: name query and gallery with --val, for example --val veri:DIR")
+    return train_set, val_sets
+
+
+def _without_bad(images: ImageSet, report: Report) -> ImageSet:
+    """The set without images that cannot be decoded, each of them reported."""
+    paths = [record.path for record in images.records]
+    bad: dict[int, str] = {}
+    for batch in iterate_batches(paths, height=32, width=32, batch_size=64, skip_bad=True):
+        bad |= {item.index: f"left out {item.path}: {item.reason}" for item in batch.bad}
+    for text in bad.values():
+        report(text)
+    kept = tuple(record for number, record in enumerate(images.records) if number not in bad)
+    return replace(images, records=kept)
+
+
+def _loop(run: _Run, out: Path, report: Report) -> Progress:
+    """Algorithm 1: all remaining steps, with validation and saving in between."""
+    config, process = run.card.config, run.process
+    steps_per_epoch = len(run.train_set) // config.batch_size
+    total = steps_per_epoch * config.epochs
+    if config.max_steps >= 0:
+        total = min(total, config.max_steps)
+    first = run.progress.step
+    if first >= total > 0:
+        report(f"nothing to do: {first} of {total} steps were done already")
+        return run.progress
+    loader = training_batches(
+        run.train_set,
+        config,
+        steps=range(first, total),
+        rank=process.rank,
+        world=process.world,
+        pin_memory=process.device.type == "cuda",
+    )
+    board = None
+    if process.is_first:
+        write_run_files(out, run.card)
+        board = SummaryWriter(str(out / "tensorboard"), purge_step=first)
+    if total == 0:  # untrained weights were asked for
+        _validate(run, out, report, board)
+        _save(run, out / LAST)
+    batches = iter(loader)
+    for number in range(first, total):
+        rate = learning_rate(config, number, steps_per_epoch)
+        run.step([next(batches) for _ in range(config.accumulate)], rate)
+        done = number + 1
+        run.progress = replace(
+            run.progress, step=done, images=run.progress.images + config.batch_size
+        )
+        state = StepReport(done, total, number // steps_per_epoch + 1)
+        if done % config.log_every == 0 or done == total:
+            speed, losses = run.step.read()
+            state = replace(state, images_per_second=speed, losses=losses)
+            _log(board, done, "loss", losses)
+            _log(board, done, "speed", {"images_per_second": speed, "learning_rate": rate})
+        report(state)
+        if done % (config.val_every * steps_per_epoch) == 0 or done == total:
+            _validate(run, out, report, board)
+        if done % (config.save_every or steps_per_epoch) == 0 or done == total:
+            _save(run, out / LAST)
+    if board is not None:
+        board.close()
+    return run.progress
+
+
+def _validate(run: _Run, out: Path, report: Report, board: SummaryWriter | None) -> None:
+    """Look at the model, and keep it as `best.safetensors` if it is the best so far."""
+    if run.val_sets is None:
+        return
+    if run.process.is_first:
+        query, gallery = run.val_sets
+        config = run.card.config
+        result = validate(run.model, query, gallery, config=config, device=run.process.device)
+        report(result)
+        _log(board, run.progress.step, "validation", result.scalars())
+        better = result.metrics.mean_ap > run.progress.best_map
+        run.progress = replace(
+            run.progress,
+            best_map=max(result.metrics.mean_ap, run.progress.best_map),
+            validation=result.scalars(),
+        )
+        if better:
+            _save(run, out / BEST)
+    run.process.wait_for_all()
+    run.step.restart_clock()
+
+
+def _save(run: _Run, path: Path) -> None:
+    """Write a checkpoint; only the last one carries what resuming needs."""
+    if run.process.is_first:
+        resumable = path.name == LAST
+        save_checkpoint(
+            path,
+            run.card,
+            run.progress,
+            run.model,
+            optimizer=run.step.optimizer if resumable else None,
+            scaler=run.step.scaler if resumable else None,
+        )
+    run.process.wait_for_all()
+    run.step.restart_clock()
+
+
+def _log(board: SummaryWriter | None, step: int, group: str, values: Mapping[str, float]) -> None:
+    """Scalars to TensorBoard, in the process that has one."""
+    if board is not None:
+        for name, value in values.items():
+            board.add_scalar(f"{group}/{name}", value, step)

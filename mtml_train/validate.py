@@ -1,0 +1,200 @@
+"""Validation during training: features of the torch model, metrics of the deploy package.
+
+In: a model and two image sets. Out: the mAP and CMC that `mtml-deploy evaluate` defines, and the
+orientation accuracy of branch D where labels are known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtml_deploy.datasets import load_source
+from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.errors import DataError
+from mtml_deploy.evaluate import RetrievalMetrics, evaluate
+from mtml_deploy.images import iterate_batches
+from mtml_deploy.protocols import find_protocol
+from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_train.config import TrainConfig
+from mtml_train.model import MTML
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one validation found.
+
+    Attributes:
+        metrics: retrieval on the fused embedding.
+        orientation_accuracy: share of the labelled images that branch D classifies right, 0..1;
+            NaN without branch D or labels.
+    """
+
+    metrics: RetrievalMetrics
+    orientation_accuracy: float
+
+    def scalars(self) -> Mapping[str, float]:
+        """Name -> value, fractions 0..1; values that do not exist are left out."""
+        values = {
+            "mAP": self.metrics.mean_ap,
+            "mAP_trapezoid": self.metrics.mean_ap_trapezoid,
+            "mINP": self.metrics.mean_inp,
+            **{f"CMC@{rank}": self.metrics.cmc_at(rank) for rank in (1, 5, 10)},
+            "orientation_accuracy": self.orientation_accuracy,
+        }
+        return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def split_validation(
+    config: TrainConfig, train_sets: list[ImageSet]
+) -> tuple[list[ImageSet], tuple[ImageSet, ImageSet] | None]:
+    """The sets to train on, and query and gallery to validate on.
+
+    Args:
+        config: uses val and seed.
+        train_sets: training splits as loaded.
+
+    Returns:
+        The training sets, without held-out identities, and (query, gallery) or None.
+
+    Raises:
+        DataError: `val` is neither a source with query and gallery nor "holdout:FRACTION".
+    """
+    if not config.val:
+        return train_sets, None
+    if not config.val.startswith("holdout:"):
+        query = load_source(config.val, split="query")
+        return train_sets, (query, load_source(config.val, split="gallery"))
+    text = config.val.removeprefix("holdout:")
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = math.nan
+    if not 0 < fraction < 1:
+        raise DataError(f"--val holdout:{text}: give a fraction between 0 and 1, such as 0.1")
+    return _hold_out(train_sets, fraction, config.seed)
+
+
+def _hold_out(
+    sets: list[ImageSet], fraction: float, seed: int
+) -> tuple[list[ImageSet], tuple[ImageSet, ImageSet]]:
+    """Take a seeded share of the identities out of `sets`: one query per vehicle and camera."""
+    keys = sorted({(g, r.vehicle_id) for g, images in enumerate(sets) for r in images.records})
+    rng = np.random.default_rng((seed, len(keys)))
+    chosen = rng.permutation(len(keys))[: max(1, round(fraction * len(keys)))]
+    held = {keys[number]: position for position, number in enumerate(sorted(chosen))}
+    kept: list[ImageSet] = []
+    queries: dict[tuple[int, int], ImageRecord] = {}
+    gallery: list[ImageRecord] = []
+    for group, images in enumerate(sets):
+        rest = []
+        for record in images.records:
+            vehicle = held.get((group, record.vehicle_id))
+            if vehicle is None:
+                rest.append(record)
+                continue
+            # two sets may use one id for two vehicles: number the held-out ones anew
+            moved = replace(record, vehicle_id=vehicle)
+            if queries.setdefault((vehicle, record.camera_id), moved) is not moved:
+                gallery.append(moved)
+        kept.append(replace(images, records=tuple(rest)))
+    if not gallery or len(held) < 2:
+        raise DataError(
+            f"a hold-out of {fraction:g} leaves {len(held)} vehicles and {len(gallery)} gallery "
+            "images to validate on; raise the fraction"
+        )
+    root = Path()
+    query = ImageSet(f"holdout:{fraction:g}#query", root, tuple(queries.values()))
+    return kept, (query, ImageSet(f"holdout:{fraction:g}#gallery", root, tuple(gallery)))
+
+
+def validate(
+    model: MTML,
+    query: ImageSet,
+    gallery: ImageSet,
+    *,
+    config: TrainConfig,
+    device: torch.device,
+) -> Validation:
+    """Retrieval metrics and orientation accuracy of `model`; its mode is restored.
+
+    Args:
+        model: on `device`.
+        query: query images.
+        gallery: gallery images.
+        config: uses image_size, val_protocol, skip_bad.
+        device: where the model is.
+
+    Returns:
+        The validation.
+
+    Raises:
+        ProtocolError: the sets lack labels that the protocol needs.
+        ImageError: an image cannot be read and `skip_bad` is off.
+    """
+    training = model.training
+    model.eval()
+    query_embeddings, query_right = _embed(model, query, config, device)
+    gallery_embeddings, gallery_right = _embed(model, gallery, config, device)
+    model.train(training)
+    right = np.concatenate([query_right, gallery_right])
+    return Validation(
+        metrics=evaluate(query_embeddings, gallery_embeddings, find_protocol(config.val_protocol)),
+        orientation_accuracy=float(right.mean()) if len(right) else math.nan,
+    )
+
+
+@torch.inference_mode()
+def _embed(
+    model: MTML, images: ImageSet, config: TrainConfig, device: torch.device
+) -> tuple[Embeddings, NDArray[np.bool_]]:
+    """Fused features of `images`, and for each labelled one whether its orientation is right."""
+    features: list[NDArray[np.float32]] = []
+    kept: list[ImageRecord] = []
+    right: list[bool] = []
+    batches = iterate_batches(
+        [record.path for record in images.records],
+        height=config.image_size,
+        width=config.image_size,
+        batch_size=_BATCH,
+        skip_bad=config.skip_bad,
+    )
+    for batch in batches:
+        if not len(batch.indices):
+            continue
+        output = model(torch.from_numpy(batch.images).to(device))
+        features.append(output.fused.float().cpu().numpy())
+        records = [images.records[index] for index in batch.indices]
+        kept.extend(records)
+        if output.orientation_logits is not None:
+            predicted = output.orientation_logits.argmax(dim=1).tolist()
+            right.extend(
+                record.orientation == guess
+                for record, guess in zip(records, predicted, strict=True)
+                if record.orientation != UNKNOWN
+            )
+    stacked = np.concatenate(features)
+
+    def labels(name: str) -> NDArray[np.int32]:
+        return np.array([getattr(record, name) for record in kept], dtype=np.int32)
+
+    embeddings = Embeddings(
+        features=stacked,
+        vehicle_ids=labels("vehicle_id"),
+        camera_ids=labels("camera_id"),
+        orientations=labels("orientation"),
+        tracklet_ids=labels("tracklet_id"),
+        names=tuple(str(record.path) for record in kept),
+        root="",
+        source=images.source,
+        model=ModelIdentity("model in training", "fp32", "fused", stacked.shape[1]),
+    )
+    return embeddings, np.array(right, dtype=np.bool_)
