@@ -76,8 +76,6 @@ _DAMAGE: Final = (
     RuntimeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # raised where the process turns warnings into errors
 )
 
 
@@ -141,10 +139,14 @@ def decode_into(target: NDArray[np.uint8], path: Path) -> None:
             # after load: a PNG may hold its EXIF block behind the pixels
             upright = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             turned = image if upright is None else image.transpose(upright)
-            resized = turned.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            # convert copies even where there is nothing to convert
+            rgb = turned if turned.mode == "RGB" else turned.convert("RGB")
+            resized = rgb.resize((width, height), Image.Resampling.BILINEAR)
             target[...] = np.asarray(resized)
     except PermissionError as error:
         raise RefusedImageError(path, "may not be read; give yourself read permission") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RefusedImageError(path, _too_large("more than Pillow opens")) from error
     except _DAMAGE as error:
         raise RefusedImageError(
             path,
@@ -168,11 +170,8 @@ def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
     deep = name == "PNG" and head[24:25] == b"\x10"
     image = _READERS[name](file)
     if image.width * image.height > PIXEL_CAP:
-        raise RefusedImageError(
-            path,
-            f"{image.width} x {image.height} = {image.width * image.height:,} pixels, expected at "
-            f"most {PIXEL_CAP:,}; crop or shrink it",
-        )
+        size = f"{image.width} x {image.height} = {image.width * image.height:,}"
+        raise RefusedImageError(path, _too_large(size))
     if deep or image.mode not in _EIGHT_BIT:
         raise RefusedImageError(
             path,
@@ -180,6 +179,11 @@ def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
             "convert it to 8 bits",
         )
     return image
+
+
+def _too_large(found: str) -> str:
+    """Reason why an image with too many pixels is refused."""
+    return f"{found} pixels, expected at most {PIXEL_CAP:,}; crop or shrink it"
 
 
 def _require_regular_file(path: Path) -> None:

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.defaults import BATCH_SIZE, EMBEDDINGS_SUFFIX
 from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, OutputExistsError
 from mtml_deploy.files import require_absent
@@ -25,11 +25,6 @@ from mtml_deploy.manifest import Manifest
 from mtml_deploy.partial_rows import PartialRows, RowsHeader, remove_partial_rows
 from mtml_deploy.records import ImageSet
 from mtml_deploy.runtime import Runtime
-
-BATCH_SIZE: Final = 32
-"""Images per run; on a CPU larger batches are not faster, on a GPU the engine decides."""
-
-EMBEDDINGS_SUFFIX: Final = ".npz"
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def embed(
         ArtifactError: the model gave a value that is not finite.
     """
     started = time.monotonic()
-    part = out.with_name(out.name + ".part")
+    part = partial_path(out)
     _require_writable(out, part, resume=resume, overwrite=overwrite)
     if not resume:
         remove_partial_rows(part)
@@ -108,10 +103,11 @@ def embed(
             )
         try:
             _compute(runtime, images, rows, batch_size, threads, skip_bad, progress)
-        finally:
+            _save(out, images, rows, header)
+        except BaseException:  # Ctrl-C as well
             if not rows.count:  # nothing worth resuming: the next attempt needs no option
                 rows.remove()
-        _save(out, images, rows, header)
+            raise
         rows.remove()
     seconds = time.monotonic() - started
     return EmbedSummary(
@@ -121,6 +117,11 @@ def embed(
         images_per_second=(rows.count - resumed_rows) / max(seconds, 1e-9),
         resumed_rows=resumed_rows,
     )
+
+
+def partial_path(out: Path) -> Path:
+    """Where the rows of a run that is under way are kept."""
+    return out.with_name(f"{out.name}.part")
 
 
 def model_identity(manifest: Manifest) -> ModelIdentity:

@@ -7,7 +7,9 @@ says which model made it, so that embeddings of different models are never compa
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,23 @@ from mtml_deploy.files import atomic_file
 
 SCHEMA: Final = 1
 _ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids", "names")
+
+_DAMAGE: Final = (
+    # what NumPy, zipfile and json raise on damaged bytes; a damaged header can also ask for
+    # absurdly large arrays (MemoryError), unknown compression or encryption (RuntimeError)
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -158,16 +177,19 @@ def load_embeddings(path: Path) -> Embeddings:
                     f"{path} is not an embeddings file: it lacks {', '.join(missing)}; {fix}"
                 )
             header = json.loads(str(file["header"][()]))
+            names = file["names"]
+            if names.ndim != 1 or names.dtype.kind != "U":
+                raise ValueError(f"names are text [N], found {names.dtype} {list(names.shape)}")
             if header["schema"] != SCHEMA:
                 raise EmbeddingsError(
                     f"{path} has schema {header['schema']}, this version reads {SCHEMA}; {fix}"
                 )
             return Embeddings(
                 **{name: file[name] for name in _ARRAYS[:-1]},
-                names=tuple(file["names"].tolist()),
+                names=tuple(names.tolist()),
                 root=str(header["root"]),
                 source=str(header["source"]),
                 model=ModelIdentity(**header["model"]),
             )
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise EmbeddingsError(f"{path} is corrupted ({error}); {fix}") from error

@@ -95,7 +95,7 @@ def identical_files(
             in the same group is not counted.
 
     Returns:
-        The groups, in the order of their first files.
+        The groups, sorted.
     """
     groups: dict[str, dict[Path, None]] = defaultdict(dict)
     for file in files:
@@ -103,7 +103,7 @@ def identical_files(
     distinct = (
         tuple(path for path in group if copies.get(path) not in group) for group in groups.values()
     )
-    return tuple(group for group in distinct if len(group) > 1)
+    return tuple(sorted(group for group in distinct if len(group) > 1))
 
 
 def _read_file(path: Path) -> FileFacts:

@@ -84,9 +84,7 @@ class TrainStep:
             self.optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=cuda)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.amp == "fp16")
         self._names: tuple[str, ...] = ()
-        self._sums: Tensor | None = (
-            None  # float [parts], summed over steps
-        )
+        self._sums: Tensor | None = None  # float [parts], summed over steps
         self._steps = 0
         self.restart_clock()
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
 """Per-channel mean of ImageNet in 8-bit levels: 255 x (0.485, 0.456, 0.406)."""
@@ -80,7 +81,9 @@ def scale_view(planes: Tensor, matrix: Tensor) -> Tensor:
     Returns:
         float [B, 3, T, T].
     """
-    return matrix @ planes @ matrix.T
+    # linear() acts on the last axis; written as products with [T, S] it stays two plain MatMuls
+    narrow = functional.linear(planes, matrix)  # [B, 3, S, T]
+    return functional.linear(narrow.transpose(2, 3), matrix).transpose(2, 3)  # [B, 3, T, T]
 
 
 def resize_matrix(source: int, target: int) -> Tensor:

@@ -112,7 +112,7 @@ def test_equals_the_plain_loop(sets):
     query, gallery, protocol = sets
     means, cmc, per_query, num_valid, ties = evaluate_by_loop(query, gallery, protocol)
     if num_valid == 0:
-        with pytest.raises(ProtocolError, match="has a match|has a vehicle id"):
+        with pytest.raises(ProtocolError, match=r"has a match|has a vehicle id"):
             evaluate(query, gallery, protocol)
         return
     found = evaluate(query, gallery, protocol)

@@ -197,6 +197,14 @@ def test_bomb_in_other_formats(tmp_path: Path, suffix: str) -> None:
     assert "expected at most" in refusal(path)
 
 
+def test_webp_larger_than_pillow_opens(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    # extended header: canvas width - 1 and height - 1 in 24 bits each
+    size = (16_382).to_bytes(3, "little") * 2
+    path.write_bytes(b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + b"\0" * 4 + size)
+    assert "pixels, expected at most 16,000,000" in refusal(path)
+
+
 def test_pixel_cap_itself_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("1", (4000, PIXEL_CAP // 4000), 1).save(path)

@@ -86,7 +86,7 @@ def test_no_distance_is_below_its_bound(offset):
         exact = squared_distances(point, gallery, np.arange(len(gallery)))
         below = exact - (lower.astype(np.float64) + shift - slack)
         assert below.min() >= 0
-        # worst case of 308 roundings to either side of 2 |q - m| |g|, and as much again for the rest
+        # worst case of 308 roundings to either side of 2 |q - m| |g|, and as much for the rest
         length = np.linalg.norm(point - gallery.mean(axis=0, dtype=np.float64))
         assert below.max() <= 4 * 2 * 308 * 2**-24 * length * norms.max()
 

@@ -107,7 +107,7 @@ def draw_camera(spec: SyntheticSpec, camera: int) -> Camera:
     rng = np.random.default_rng([spec.seed, 21, camera])
     warm = rng.uniform(-1, 1)  # from blue shade to evening sun
     sun, sky = rng.uniform(0.40, 0.85), rng.uniform(0.66, 0.88)
-    gains = rng.uniform(0.88, 1.14, size=3) * rng.uniform(0.85, 1.12)
+    gains = rng.uniform(0.90, 1.10, size=3) * rng.uniform(0.85, 1.12)
     ground = Ground(
         road=_ROADS[rng.integers(len(_ROADS))],
         verge=_VERGES[rng.integers(len(_VERGES))],

@@ -87,7 +87,7 @@ def draw_identity(spec: SyntheticSpec, vehicle: int, model: Model) -> Identity:
     rng = np.random.default_rng([spec.seed, 14, vehicle])
 
     def deal(kinds: tuple[str, ...]) -> str:
-        return kinds[deck.permutation(len(kinds))[place % len(kinds)]]
+        return kinds[int(deck.permutation(len(kinds))[place % len(kinds)])]
 
     grounds = (model.paint,) if model.plan.cargo is None else (model.paint, CARGO_PAINT)
     accents = [accent for accent in _ACCENTS if _contrasts(accent, grounds)]

@@ -117,7 +117,6 @@ def shade(
     colours = colours + (share * sky_seen)[:, None] * np.array(camera.sky)
     colours = colours + (glint * gloss)[:, None] * np.array(camera.sun)
     # lamps and plates scatter light back in all directions
-    colours[materials == LAMP] = 0.35 * mesh.colours[faces][materials == LAMP] + (
-        0.75 * colours[materials == LAMP]
-    )
-    return colours
+    lamps = (materials == LAMP)[:, None]
+    lit: NDArray[np.float64] = np.where(lamps, 0.35 * mesh.colours[faces] + 0.75 * colours, colours)
+    return lit

@@ -44,7 +44,8 @@ def paint_ground(
 
     def rays(axis: int) -> NDArray[np.float32]:
         """float32 [H, W]: one coordinate of the direction of every pixel."""
-        return (forward[axis] + x * right[axis])[None, :] - (y * up[axis])[:, None]
+        direction: NDArray[np.float32] = (forward[axis] + x * right[axis]) - (y * up[axis])[:, None]
+        return direction
 
     down = rays(2)
     above = down > _HORIZON
@@ -73,10 +74,8 @@ def paint_ground(
     if behind.any():
         columns = np.broadcast_to(x * 25, tone.shape)
         tone = np.where(behind, _lookup(columns, np.zeros_like(tone)), tone)
-    painted: NDArray[np.float32] = (
-        palette[kind] * (1 + np.float32(ground.texture) * tone)[..., None]
-    )
-    return painted
+    textured = palette[kind] * (1 + np.float32(ground.texture) * tone)[..., None]
+    return textured.astype(np.float32, copy=False)
 
 
 def _lookup(u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,15 +106,15 @@ def shadow_mask(
         outline = crop.to_pixels(view.project(_hull(cast)))
         draw.polygon([tuple(point) for point in outline.tolist()], fill=depth)
     soft = mask.filter(ImageFilter.BoxBlur(max(1.0, crop.width / 90)))
-    return np.asarray(soft, dtype=np.float32) / 255
+    return np.asarray(soft, dtype=np.float32) / np.float32(255)
 
 
 def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Convex hull float64 [m, 3] of ground points [n, 3], by support in 24 directions."""
     angle = np.arange(24) * (2 * np.pi / 24)
     directions = np.stack([np.cos(angle), np.sin(angle)])
-    farthest = np.argmax(points[:, :2] @ directions, axis=0)
-    return points[farthest]
+    hull: NDArray[np.float64] = points[np.argmax(points[:, :2] @ directions, axis=0)]
+    return hull
 
 
 def paint_occluder(canvas: Image.Image, camera: Camera, rng: np.random.Generator) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-MAX_VEHICLES = 9999
+MAX_VEHICLES: Final = 9999
 """File names hold four digits for the vehicle."""
-MAX_CAMERAS = 999
+MAX_CAMERAS: Final = 999
 """File names hold three digits for the camera."""
-MIN_IMAGE_SIZE = 32
+MIN_IMAGE_SIZE: Final = 32
 """Below 32 pixels no identity mark would be left to see."""
 
 

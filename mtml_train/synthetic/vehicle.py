@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from mtml_train.synthetic.roof import add_roof
 from mtml_train.synthetic.spec import SyntheticSpec
 from mtml_train.synthetic.wheels import add_wheels
 
-KEYPOINT_PAIRS = ((0, 2), (1, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), (16, 17))
+KEYPOINT_PAIRS: Final = ((0, 2), (1, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), (16, 17))
 """Keypoints, counted from 0, that change places when left and right do."""
 
 
@@ -69,7 +70,11 @@ def build_vehicle(spec: SyntheticSpec, vehicle: int) -> Vehicle:
         ValueError: `vehicle` is outside the set.
     """
     model = draw_model(spec, vehicle)
-    identity = draw_identity(spec, vehicle, model)
+    return assemble(model, draw_identity(spec, vehicle, model))
+
+
+def assemble(model: Model, identity: Identity) -> Vehicle:
+    """The vehicle that `model` and `identity` make."""
     builder = MeshBuilder()
     panels = add_body(builder, model)
     add_details(builder, model, panels)

@@ -42,26 +42,19 @@ def add_wheels(
             _add_tread(builder, tread, centre, side, plan.wheel)
             flush = builder.part(Part(FLUSH, 0, 0, centre))
 
-            def disc(radius: float, colour: Colour, count: int = 18, *,
-                     part: int = flush, at: tuple[float, float, float] = centre,
-                     way: tuple[float, float, float] = outward) -> None:  # fmt: skip
-                builder.face(part, _circle(at, radius, count), colour, outward=way, material=DULL)
-
             arch = _circle(centre, plan.wheel * 1.17, 18)
-            sill = max(plan.clearance, plan.wheel * 0.3)
-            arch[:, 2] = np.maximum(arch[:, 2], sill)
-            builder.face(flush, arch, _ARCH, outward=outward, material=DULL)
-            disc(plan.wheel, _TYRE)
+            arch[:, 2] = np.maximum(arch[:, 2], max(plan.clearance, plan.wheel * 0.3))
+            faces = [(arch, _ARCH), (_circle(centre, plan.wheel, 18), _TYRE)]
             if 2 * axle + index in bare:
-                disc(plan.wheel * 0.62, _STEEL)
-                disc(plan.wheel * 0.22, _TYRE, 8)
-                continue
-            disc(plan.wheel * 0.68, model.rim)
-            builder.face(
-                flush, _star(centre, plan.wheel * 0.60, model.spokes), _STEEL,
-                outward=outward, material=DULL,
-            )  # fmt: skip
-            disc(plan.wheel * (0.30 if hub else 0.18), hub or model.rim, 10)
+                faces.append((_circle(centre, plan.wheel * 0.62, 18), _STEEL))
+                faces.append((_circle(centre, plan.wheel * 0.22, 8), _TYRE))
+            else:
+                cap = plan.wheel * (0.30 if hub else 0.18)
+                faces.append((_circle(centre, plan.wheel * 0.68, 18), model.rim))
+                faces.append((_star(centre, plan.wheel * 0.60, model.spokes), _STEEL))
+                faces.append((_circle(centre, cap, 10), hub or model.rim))
+            for corners, colour in faces:
+                builder.face(flush, corners, colour, outward=outward, material=DULL)
 
 
 def _circle(centre: tuple[float, float, float], radius: float, count: int) -> NDArray[np.float64]:

@@ -1,0 +1,29 @@
+"""The command line `mtml-deploy`: embed, rank, evaluate, info.
+
+In: artifacts, images and embeddings files. Out: embeddings files, rank lists and metrics; results
+on stdout, everything else on stderr. Nothing heavy is imported before a command runs, so that
+every `--help` answers at once and needs no inference library.
+"""
+
+from __future__ import annotations
+
+import click
+
+from mtml_deploy import __version__
+from mtml_deploy.commands.embed import embed
+from mtml_deploy.commands.evaluate import evaluate
+from mtml_deploy.commands.info import info
+from mtml_deploy.commands.rank import rank
+from mtml_deploy.console import SafeGroup, prepare_streams
+
+
+@click.group(cls=SafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mtml-deploy")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
+def main(*, verbose: bool) -> None:
+    """Vehicle re-identification with an exported model: from images to ranked vehicles."""
+    prepare_streams(verbose=verbose)
+
+
+for _command in (embed, rank, evaluate, info):
+    main.add_command(_command)

@@ -1,0 +1,184 @@
+"""`mtml-deploy rank`: the nearest gallery images of each query, as text, JSON and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from mtml_deploy.commands import options
+from mtml_deploy.console import progress_bar, write_data, write_note
+from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
+from mtml_deploy.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from mtml_deploy.embeddings import Embeddings
+    from mtml_deploy.protocols import Protocol
+    from mtml_deploy.rank_lists import RankedModel
+
+_TEXT_QUERIES: Final = 5
+"""Queries whose list is printed; more would scroll away."""
+
+
+@click.command(
+    epilog=f"QUERY and GALLERY are embeddings files (.npz) or sources of images. {options.SOURCES}"
+)
+@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
+@click.option("--query", required=True, metavar="QUERY", help="What is looked for.")
+@click.option("--gallery", required=True, metavar="GALLERY", help="Where it is looked for.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=TOP_K,
+    show_default=True,
+    help="Places of each list.",
+)
+@click.option(
+    "--protocol",
+    default="plain",
+    show_default=True,
+    help=f"What the lists leave out: {options.PROTOCOLS}.",
+)
+@click.option("--json", "json_file", type=options.FILE, help="Write every list of the model.")
+@click.option("--html", "html_file", type=options.FILE, help="Write one page with pictures.")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="EMB",
+    help="Query embeddings of another model, shown below on the page; may be repeated.",
+)
+@click.option(
+    "--compare-gallery",
+    multiple=True,
+    metavar="EMB",
+    help="Gallery embeddings of that model, one for each --compare.",
+)
+@click.option("--label", multiple=True, help="Name of a model on the page, once per model.")
+@click.option(
+    "--max-queries",
+    type=click.IntRange(min=1),
+    default=PAGE_QUERIES,
+    show_default=True,
+    help="Queries on the page.",
+)
+@click.option(
+    "--show",
+    type=click.Choice(["first", "best", "worst", "spread"]),
+    default="spread",
+    show_default=True,
+    help="Which queries are on the page, by average precision.",
+)
+@options.batch_size
+@options.threads
+@options.skip_bad
+@options.overwrite
+@options.device
+def rank(
+    *,
+    model: Path | None,
+    query: str,
+    gallery: str,
+    top_k: int,
+    protocol: str,
+    json_file: Path | None,
+    html_file: Path | None,
+    compare: tuple[str, ...],
+    compare_gallery: tuple[str, ...],
+    label: tuple[str, ...],
+    max_queries: int,
+    show: Literal["first", "best", "worst", "spread"],
+    batch_size: int,
+    threads: int,
+    skip_bad: bool,
+    overwrite: bool,
+    device: str,
+) -> None:
+    """Rank the images of a gallery by their distance to each query."""
+    _check_models(compare, compare_gallery, label, html_file)
+    options.refuse_huge_images()
+    from mtml_deploy.artifact import open_artifact
+    from mtml_deploy.embeddings import load_embeddings
+    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.protocols import find_protocol
+    from mtml_deploy.rank_lists import rank_json, rank_text
+    from mtml_deploy.rank_page import rank_page
+    from mtml_deploy.sources import EmbedOptions, SourceReader
+
+    rule = find_protocol(protocol)
+    for path in filter(None, (json_file, html_file)):
+        require_absent(path, overwrite=overwrite)
+    with SourceReader(
+        None if model is None else open_artifact(model),
+        EmbedOptions(device=device, batch_size=batch_size, threads=threads, skip_bad=skip_bad),
+        note=lambda text: write_note(f"note: {text}"),
+        skipped=options.note_skipped,
+        progress=lambda title: progress_bar(title, unit="images"),
+    ) as reader:
+        pairs = [(reader.read(query, split="query"), reader.read(gallery, split="gallery"))]
+    for others in zip(compare, compare_gallery, strict=True):
+        pairs.append((load_embeddings(Path(others[0])), load_embeddings(Path(others[1]))))
+    names: tuple[str | None, ...] = label or (None,) * len(pairs)
+    ranked = [
+        _rank_pair(*pair, rule, top_k=top_k, label=name)
+        for pair, name in zip(pairs, names, strict=True)
+    ]
+    if json_file is not None:
+        write_text(json_file, rank_json(ranked[0], length=top_k))
+    if html_file is not None:
+        page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
+        write_text(html_file, page.html)
+        absent = f", {len(page.missing)} pictures not found" if page.missing else ""
+        write_note(f"{html_file}: {page.queries} of {len(pairs[0][0])} queries{absent}")
+    for line in rank_text(ranked[0], length=top_k, limit=_TEXT_QUERIES):
+        write_data(line)
+
+
+def _check_models(
+    compare: tuple[str, ...],
+    compare_gallery: tuple[str, ...],
+    label: tuple[str, ...],
+    html_file: Path | None,
+) -> None:
+    """Refuse options that do not fit together."""
+    if len(compare) != len(compare_gallery):
+        raise click.UsageError("give --compare and --compare-gallery in pairs, once per model")
+    if compare and html_file is None:
+        raise click.UsageError("--compare is shown on the page; add --html FILE")
+    if label and len(label) != 1 + len(compare):
+        raise click.UsageError(f"{1 + len(compare)} models need as many --label, or none")
+
+
+def _rank_pair(
+    query: Embeddings, gallery: Embeddings, protocol: Protocol, *, top_k: int, label: str | None
+) -> RankedModel:
+    """Ranking of one model, with metrics where the labels allow them."""
+    from mtml_deploy.embeddings import require_comparable
+    from mtml_deploy.evaluate import evaluate
+    from mtml_deploy.protocols import require_labels
+    from mtml_deploy.rank import rank as rank_rows
+    from mtml_deploy.rank_lists import RankedModel
+    from mtml_deploy.records import UNKNOWN
+
+    require_comparable(query, gallery)
+    if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"
+        require_labels(protocol, query, gallery)
+    ranking = rank_rows(
+        query.features,
+        gallery.features,
+        top_k=top_k,
+        excluded=protocol.excluded(query, gallery),
+    )
+    metrics = None
+    if all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
+        try:
+            metrics = evaluate(query, gallery, protocol)
+        except ProtocolError as error:  # a list is useful without metrics
+            write_note(f"note: no metrics: {error}")
+    return RankedModel(
+        label=label or options.model_label(query.model),
+        query=query,
+        gallery=gallery,
+        ranking=ranking,
+        metrics=metrics,
+    )

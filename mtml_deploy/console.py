@@ -1,0 +1,159 @@
+"""The terminal: data on stdout, everything else on stderr, errors as one line, progress bars.
+
+In: texts, errors and counts of the library. Out: what a person or a pipe sees. Both command lines
+(deployment and training) talk through this file.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Final
+
+import click
+
+from mtml_deploy.errors import MtmlError
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells give it (128 + SIGINT)."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class UserError(click.ClickException):
+    """An error that is shown as `error: text` on stderr; exit status 1."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the text."""
+        click.echo(f"error: {printable(self.message)}", err=True, file=file)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that can harm a terminal.
+
+    Args:
+        text: anything, for example with the name of a file a stranger made.
+
+    Returns:
+        The text with control characters and undecodable bytes as escapes; newlines and tabs stay.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def write_data(text: str) -> None:
+    """Print a result on stdout."""
+    click.echo(printable(text))
+
+
+def write_note(text: str) -> None:
+    """Print a remark on stderr."""
+    click.echo(printable(text), err=True)
+
+
+def prepare_streams(*, verbose: bool) -> None:
+    """Make printing safe for every name and send log records to stderr.
+
+    Args:
+        verbose: show what the library does, not only warnings.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal that is not UTF-8 gets escapes instead of ending the program
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn what a user can fix into one line and an exit status.
+
+    Raises:
+        UserError: for an `MtmlError`, and for an operating system error such as a full disk.
+        click.exceptions.Exit: with status 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except MtmlError as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of stdout has gone, for example `| head`
+            raise
+        raise UserError(str(error)) from error
+    except KeyboardInterrupt:
+        write_note("interrupted")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+class SafeGroup(click.Group):
+    """A group of commands whose errors are shown by `exit_on_error`."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was named."""
+        with exit_on_error():
+            return super().invoke(ctx)
+
+
+class SafeCommand(click.Command):
+    """A single command whose errors are shown by `exit_on_error`."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with exit_on_error():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def progress_bar(title: str, *, unit: str) -> Iterator[Progress]:
+    """A progress bar on stderr; nothing is drawn where stderr is not a terminal.
+
+    Args:
+        title: what is being done.
+        unit: what is counted, for example "images".
+
+    Yields:
+        Call it with (done, total). The speed shown starts at the first call, so that what an
+        earlier run has done does not count.
+    """
+    # rich takes longer to import than everything else a --help needs
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, speed="")
+        first: tuple[int, float] | None = None
+
+        def update(done: int, total: int) -> None:
+            nonlocal first
+            now = time.monotonic()
+            if first is None:
+                first = done, now
+            seconds = now - first[1]
+            speed = f"{(done - first[0]) / seconds:.1f} {unit}/s" if seconds > 0 else ""
+            bar.update(task, completed=done, total=total, speed=speed)
+
+        yield update

@@ -1,0 +1,130 @@
+"""The part of a trained MTML that is deployed: classifiers stripped, BatchNorm folded.
+
+In: a trained `MTML`. Out: a module from RGB bytes to embeddings, ready to be traced.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mtml_deploy.errors import DataError
+from mtml_train.model import MTML
+
+
+class FusedExtractor(nn.Module):
+    """Images to embeddings; the views of all branches are inside."""
+
+    def __init__(
+        self, model: MTML, *, branches: Sequence[str], embedding: str, with_orientation: bool
+    ) -> None:
+        """Copy what is needed of `model`, in evaluation mode.
+
+        Args:
+            model: trained, on the CPU; not changed.
+            branches: branches to keep, in the order of the fused feature.
+            embedding: "fused", "consensus" or one of `branches`.
+            with_orientation: also give orientation probabilities.
+
+        Raises:
+            DataError: the model or the kept branches do not have what is asked for.
+        """
+        super().__init__()
+        trained = model.trunks.branches
+        for name in branches:
+            if name not in trained:
+                raise DataError(f"the model has no branch {name!r}; it has {', '.join(trained)}")
+        if not branches or len(set(branches)) != len(branches):
+            raise DataError("name one or more branches, each once")
+        if embedding not in ("fused", "consensus", *branches):
+            raise DataError(
+                f"no embedding {embedding!r} with the branches {', '.join(branches)}; choose "
+                f"fused, consensus or one of them"
+            )
+        if embedding == "consensus" and set(branches) != set(trained):
+            raise DataError(
+                "the consensus embedding is computed from all branches "
+                f"({', '.join(trained)}); leave --branches out or use --embedding fused"
+            )
+        if with_orientation and "orientation" not in branches:
+            raise DataError(
+                "orientation probabilities need the branch orientation; the export has "
+                f"{', '.join(branches)}"
+            )
+        # a single branch's embedding needs no other branch, except for the orientation output
+        needed = {embedding} if embedding in branches else set(branches)
+        if with_orientation:
+            needed.add("orientation")
+        self.trunks = copy.deepcopy(model.trunks)
+        self.trunks.branches = tuple(name for name in trained if name in needed)
+        for name in trained:
+            if name not in needed:
+                del self.trunks.nets[name]
+        self.embedding = embedding
+        self.fusion = copy.deepcopy(model.fusion) if embedding == "consensus" else None
+        self.orientation_head = copy.deepcopy(model.orientation_head) if with_orientation else None
+        self.eval()
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Branches that are computed, in the order of the fused feature."""
+        return self.trunks.branches
+
+    @property
+    def fused_branches(self) -> tuple[str, ...]:
+        """Branches whose features make up the embedding."""
+        return (self.embedding,) if self.embedding in self.branches else self.branches
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of images.
+
+        Args:
+            images: uint8 [B, H, W, 3], RGB.
+
+        Returns:
+            float32 [B, D].
+        """
+        return self.everything(images)[1]
+
+    def everything(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The fused feature, the embedding made of it, and the orientation.
+
+        Args:
+            images: uint8 [B, H, W, 3], RGB.
+
+        Returns:
+            float32 [B, R * F] of `fused_branches`; float32 [B, D]; and orientation probabilities
+            float32 [B, 8] whose rows sum to 1, or None where they were not asked for.
+        """
+        pooled = dict(zip(self.branches, self.trunks(images), strict=True))  # R x [B, F]
+        fused = torch.cat([pooled[name] for name in self.fused_branches], dim=1)  # [B, R * F]
+        embeddings = fused if self.fusion is None else self.fusion(fused)
+        if self.orientation_head is None:
+            return fused, embeddings, None
+        logits = self.orientation_head(pooled["orientation"])
+        return fused, embeddings, torch.softmax(logits, dim=1)
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Replace every BatchNorm of a torchvision ResNet by new weights of the convolution before it.
+
+    Args:
+        module: in evaluation mode; changed in place.
+    """
+    for parent in list(module.modules()):
+        previous = ""
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                # blocks name them conv1, bn1; a shortcut is a Sequential of the two
+                partner = name.replace("bn", "conv") if name.startswith("bn") else previous
+                convolution = parent.get_submodule(partner)
+                if not isinstance(convolution, nn.Conv2d):
+                    raise TypeError(f"no convolution before {name} to fold it into")
+                fused = fuse_conv_bn_eval(convolution, child)
+                setattr(parent, partner, fused)
+                setattr(parent, name, nn.Identity())
+            previous = name

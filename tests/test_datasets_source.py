@@ -1,0 +1,72 @@
+"""The grammar of sources."""
+
+from pathlib import Path
+
+import pytest
+from helpers_datasets import VERI_QUERY, VERI_TEST, VERI_TRAIN, write_list, write_veri
+
+from mtml_deploy.datasets import Source, load_source, parse_source
+from mtml_deploy.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("veri:/d/VeRi", Source("veri", Path("/d/VeRi"), None)),
+        ("veri:VeRi#gallery", Source("veri", Path("VeRi"), "gallery")),
+        ("cityflow:C:\\data#train", Source("cityflow", Path("C:\\data"), "train")),
+        ("veri:/d/a#b#query", Source("veri", Path("/d/a#b"), "query")),
+        ("veri:~/VeRi", Source("veri", Path.home() / "VeRi", None)),
+        ("csv:a#train", Source("csv", Path("a#train"), None)),
+        ("photos", Source("path", Path("photos"), None)),
+        ("odd:name.jpg", Source("path", Path("odd:name.jpg"), None)),
+    ],
+)
+def test_parts(text: str, source: Source) -> None:
+    assert parse_source(text) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("veri:", "names no file or folder"),
+        ("", "names no file or folder"),
+        ("veri:#train", "names no file or folder"),
+        ("veri:d#test", "the split 'test', expected one of train, query, gallery"),
+        ("none", "no such file or folder: 'none'; a source is veri:DIR"),
+        ("verri:d#train", "no such file or folder"),
+        ("veri:none#train", "no such folder: none"),
+        ("csv:none", "the table is missing"),
+    ],
+)
+def test_what_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=words):
+        load_source(text)
+
+
+def test_split_in_the_text_goes_before_the_argument(tmp_path: Path) -> None:
+    root = write_veri(tmp_path)
+    assert len(load_source(f"veri:{root}#query", split="train").records) == len(VERI_QUERY)
+    assert len(load_source(f"veri:{root}", split="train").records) == len(VERI_TRAIN)
+    with pytest.raises(DataError, match=r"names no split; write veri:.*#train"):
+        load_source(f"veri:{root}")
+    with pytest.raises(ValueError, match="found 'test'"):
+        load_source(f"veri:{root}", split="test")
+
+
+def test_paths_by_what_they_are(tmp_path: Path) -> None:
+    root = write_veri(tmp_path)
+    assert len(load_source(str(root / "image_test")).records) == len(VERI_TEST)
+    # a query split for a folder means nothing: a folder has none
+    assert len(load_source(str(root / "image_test"), split="query").records) == len(VERI_TEST)
+    image = root / "image_test" / VERI_TEST[0]
+    assert load_source(str(image)).records[0].path == image
+    listing = write_list(root / "some.TXT", [f"image_test/{VERI_TEST[1]}"])
+    assert load_source(str(listing)).names() == (f"image_test/{VERI_TEST[1]}",)
+    table = write_list(root / "some.csv", ["path,vehicle_id", f"image_test/{VERI_TEST[1]},5"])
+    assert load_source(f"csv:{table}").records[0].vehicle_id == 5
+    with pytest.raises(DataError, match="is a table; write csv:"):
+        load_source(str(table))

@@ -1,0 +1,49 @@
+"""Thumbnails: proportions, upright, and None for what cannot be shown."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from mtml_deploy.thumbnails import make_thumbnail
+
+
+def decoded(thumbnail):
+    head, text = thumbnail.address.split(",")
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((400, 200), (112, 56)), ((60, 120), (56, 112)), ((3, 1000), (1, 112)), ((5, 5), (112, 112))],
+)
+def test_proportions_are_kept(tmp_path, size, expected):
+    path = tmp_path / "image.png"
+    Image.new("RGB", size, (200, 30, 30)).save(path)
+    thumbnail = make_thumbnail(path, side=112)
+    assert (thumbnail.width, thumbnail.height) == expected
+    assert decoded(thumbnail).size == expected
+
+
+def test_an_image_stored_on_its_side_is_shown_upright(tmp_path):
+    path = tmp_path / "image.jpg"
+    image = Image.new("RGB", (200, 100), "white")
+    image.paste("black", (0, 0, 100, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to see it: the left half becomes the upper half
+    image.save(path, exif=exif)
+    thumbnail = make_thumbnail(path, side=100)
+    assert (thumbnail.width, thumbnail.height) == (50, 100)
+    shown = decoded(thumbnail).convert("L")
+    assert shown.getpixel((25, 10)) < 40
+    assert shown.getpixel((25, 90)) > 215
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image", b"\xff\xd8\xff\xe0cut"])
+def test_what_cannot_be_shown(tmp_path, content):
+    path = tmp_path / "image.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    assert make_thumbnail(path, side=112) is None
