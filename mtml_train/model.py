@@ -117,6 +117,9 @@ class Trunks(nn.Module):
         mixed = torch.is_autocast_enabled(images.device.type)
         with torch.autocast(images.device.type, enabled=False) if mixed else nullcontext():
             planes = to_planes(images)  # [B, 3, H, W]
+            if torch.compiler.is_exporting():
+                # the exporter writes channels-last strides down as gathers over the batch
+                planes = planes.contiguous()
             if name == "gray":
                 planes = gray_view(planes, self.luma)
             elif name == "scale":

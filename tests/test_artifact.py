@@ -1,10 +1,13 @@
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers_artifact import tiny_manifest, write_artifact
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mtml_deploy.artifact import embedded_record, file_sha256, open_artifact, save_manifest
 from mtml_deploy.errors import ArtifactError
@@ -139,3 +142,20 @@ def test_manifest_of_a_caller_is_checked_too(tmp_path: Path) -> None:
 
 def test_replace_keeps_a_manifest_valid() -> None:
     assert replace(tiny_manifest(), precision="fp16").precision == "fp16"
+
+
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_manifest_is_refused_or_read_never_anything_else(folder: Path, data) -> None:
+    content = folder.parent / "whole.json"
+    if not content.exists():
+        content.write_bytes((folder / "manifest.json").read_bytes())
+    damaged = bytearray(content.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    damaged = damaged[: data.draw(st.integers(0, len(damaged)))]
+    (folder / "manifest.json").write_bytes(damaged)
+    with suppress(ArtifactError):
+        open_artifact(folder)

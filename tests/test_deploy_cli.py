@@ -332,20 +332,20 @@ def shell(*words: object, **environment: str) -> subprocess.CompletedProcess[byt
 
 
 def test_names_with_odd_bytes_never_break_printing(place: Path) -> None:
-    odd = (os.fsencode(place / "gallery") + b"/\xff\xfe.png", b"\x1b[2J.png", "Zoë.png".encode())
+    odd = (b"\xff\xfe.png", b"\x1b[2J.png", "車.png".encode())
     source = place / "gallery" / "0000.png"
     for name in odd:
         try:
-            shutil.copy(source, os.path.join(os.fsencode(place / "gallery"), name))
+            shutil.copy(source, place / "gallery" / os.fsdecode(name))
         except OSError:
             pytest.skip("this file system refuses names that are not UTF-8")
     words = ("--model", place / "art", "--query", source, "--gallery", place / "gallery")
-    for encoding in ("utf-8", "ascii"):
+    for encoding in ("utf-8", "latin-1"):
         done = shell("rank", *words, "--skip-bad", "--top-k", 20, PYTHONIOENCODING=encoding)
         assert done.returncode == 0, done.stderr
         assert b"Traceback" not in done.stderr
         assert b"\x1b" not in done.stdout + done.stderr
-        name = "Zoë.png".encode() if encoding == "utf-8" else rb"Zo\xeb.png"
+        name = "車.png".encode() if encoding == "utf-8" else rb"\u8eca.png"
         assert name in done.stdout
         done = shell("rank", *words, PYTHONIOENCODING=encoding)
         assert done.returncode == 1
