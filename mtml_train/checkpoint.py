@@ -94,7 +94,7 @@ def build_model(config: TrainConfig, identities: int) -> MTML:
         branches=config.branches,
         identities=identities,
         image_size=config.image_size,
-        scale_size=config.scale_size,
+        scale_size=config.scale_pixels,
         consensus_dim=config.consensus_dim,
     )
 

@@ -42,7 +42,7 @@ class TrainConfig:
     backbone: str = "resnet50"  # (paper) any torchvision ResNet
     weights: str = "imagenet"  # (paper) "imagenet", "none" or a file
     image_size: int = 224  # (paper) height = width, pixels
-    scale_size: int = 160  # (paper) input of the scale branch, pixels
+    scale_size: int = 0  # input of the scale branch, pixels; 0 = 5/7 of image_size (paper: 160)
     consensus_dim: int = 1024  # (paper) width of the feature fusion layer
     # optimisation
     epochs: int = 150  # (paper) 100 when two data sets are joined
@@ -110,13 +110,18 @@ class TrainConfig:
             raise ValueError('triplet_weight needs sampler "pk": a batch must hold positives')
 
     @property
+    def scale_pixels(self) -> int:
+        """Height and width of the scale branch's view, pixels."""
+        return self.scale_size or round(self.image_size * 5 / 7)
+
+    @property
     def branches(self) -> tuple[str, ...]:
         """Branches of the variant, in the order of the fused feature."""
         return VARIANTS[self.variant]
 
 
 _MINIMUM: Final = {
-    "image_size": 32, "scale_size": 32, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
+    "image_size": 32, "scale_size": 0, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
     "consensus_weight": 0, "triplet_weight": 0, "triplet_margin": 0, "instances": 2,
     "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
@@ -196,6 +201,28 @@ def read_toml(file: Path) -> dict[str, object]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"cannot read settings from {file}: {error}") from error
     return from_plain(values, where=str(file))
+
+
+def parse_setting(text: str) -> dict[str, object]:
+    """One setting from "name=value", the value in TOML; a bare word is taken as text.
+
+    Args:
+        text: for example "triplet_weight=0.5" or "sampler=pk".
+
+    Returns:
+        Field name -> value.
+
+    Raises:
+        DataError: no "=", unknown name, or wrong type.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise DataError(f"--set {text}: write NAME=VALUE, for example --set flip=0.5")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return from_plain({name.strip().replace("-", "_"): parsed}, where=f"--set {text}")
 
 
 def to_plain(config: TrainConfig) -> dict[str, object]:

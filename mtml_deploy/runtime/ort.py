@@ -73,6 +73,8 @@ class OrtRuntime:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _ERRORS_ONLY
+        # idle workers that spin take the cores from the threads that decode the next batch
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(
                 artifact.model_path, sess_options=options, providers=[provider]
