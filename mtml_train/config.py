@@ -32,7 +32,7 @@ Schedule = Literal["constant", "cosine"]
 class TrainConfig:
     """All settings of one run; the defaults are the recipe `paper`.
 
-    Values marked (paper) are from section 3.2 or 4.2; the others are ours, see docs/departures.md.
+    Values marked (paper) are from section 3.2 or 4.2; the others are ours, see the README.
     """
 
     # what is trained on what

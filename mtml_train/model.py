@@ -101,18 +101,6 @@ class Trunks(nn.Module):
         Returns:
             R tensors float [B, F], in the order of `branches`.
         """
-        return [self.nets[name](self.view(images, name)) for name in self.branches]
-
-    def view(self, images: Tensor, name: str) -> Tensor:
-        """What branch `name` sees.
-
-        Args:
-            images: uint8 [B, H, W, 3], RGB.
-            name: the branch.
-
-        Returns:
-            float32 [B, 3, S, S], normalised.
-        """
         # 8-bit levels need more than half precision's 11 bits once they are filtered
         mixed = torch.is_autocast_enabled(images.device.type)
         with torch.autocast(images.device.type, enabled=False) if mixed else nullcontext():
@@ -120,11 +108,24 @@ class Trunks(nn.Module):
             if torch.compiler.is_exporting():
                 # the exporter writes channels-last strides down as gathers over the batch
                 planes = planes.contiguous()
-            if name == "gray":
-                planes = gray_view(planes, self.luma)
-            elif name == "scale":
-                planes = scale_view(planes, self.scale_matrix)
-            return normalise(planes, self.mean, self.std)
+            views = [self.view(planes, name) for name in self.branches]
+        return [self.nets[name](view) for name, view in zip(self.branches, views, strict=True)]
+
+    def view(self, planes: Tensor, name: str) -> Tensor:
+        """What branch `name` sees.
+
+        Args:
+            planes: float32 [B, 3, H, W], 0..255, from `to_planes`.
+            name: the branch.
+
+        Returns:
+            float32 [B, 3, S, S], normalised.
+        """
+        if name == "gray":
+            planes = gray_view(planes, self.luma)
+        elif name == "scale":
+            planes = scale_view(planes, self.scale_matrix)
+        return normalise(planes, self.mean, self.std)
 
 
 class MTML(nn.Module):
