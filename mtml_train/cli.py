@@ -155,8 +155,13 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
     from mtml_train.display import TrainDisplay, in_percent
     from mtml_train.train import train
 
-    with TrainDisplay() as display:
-        progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
+    try:
+        with TrainDisplay() as display:
+            progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
+    except KeyboardInterrupt:
+        if (out / LAST).exists():
+            write_note(f"stopped; go on from the last checkpoint: mtml-train --out {out} --resume")
+        raise
     write_note(f"{progress.step} steps, {progress.images} images; weights in {out / LAST}")
     if progress.validation is not None:
         write_note(f"best mAP {100 * progress.best_map:.1f} % in {out / BEST}")

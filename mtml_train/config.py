@@ -5,6 +5,7 @@ Order of precedence: recipe < TOML file < command-line flag. Needs no torch.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -89,6 +90,10 @@ class TrainConfig:
         Raises:
             ValueError: a value outside its range; the text names it.
         """
+        for name, value in vars(self).items():
+            # every comparison below lets a NaN pass
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, found {value}")
         for name, minimum in _MINIMUM.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {minimum} or more, found {getattr(self, name)}")

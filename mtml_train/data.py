@@ -6,7 +6,7 @@ ahead of the model. Nothing depends on the number of workers, so a resumed run r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mtml_deploy.errors import DataError
+from mtml_deploy.errors import DataError, ImageError
 from mtml_deploy.images import load_image
 from mtml_deploy.records import UNKNOWN, ImageSet
 from mtml_train.augment import erase, flip, jitter_colour, pad_and_crop
@@ -183,18 +183,29 @@ def _identities_in_turn(
     return np.concatenate(order)
 
 
-class _Images(Dataset[tuple[NDArray[np.uint8], int, int]]):
-    """Decoded and augmented images, addressed by (epoch, image number)."""
+_Sample = tuple[NDArray[np.uint8], int, int]
+"""uint8 [H, W, 3], class, orientation."""
+
+
+class _Images(Dataset[_Sample | ImageError]):
+    """Decoded and augmented images, addressed by (epoch, image number).
+
+    An image that cannot be read is returned as its error: raised in a worker process, it would
+    arrive with that process's call stack in its text.
+    """
 
     def __init__(self, train_set: TrainSet, config: TrainConfig) -> None:
         self.train_set = train_set
         self.config = config
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> _Sample | ImageError:
         epoch, number = key
         config = self.config
         path = Path(self.train_set.paths[number])
-        image = load_image(path, height=config.image_size, width=config.image_size)
+        try:
+            image = load_image(path, height=config.image_size, width=config.image_size)
+        except ImageError as error:
+            return ImageError(str(error))
         orientation = int(self.train_set.orientations[number])
         # one generator per use of an image: the same whichever worker process it falls to
         rng = np.random.default_rng((config.seed, epoch, number))
@@ -240,9 +251,14 @@ class _Steps(Sampler[list[tuple[int, int]]]):
         return len(self.steps) * self.config.accumulate
 
 
-def _collate(samples: list[tuple[NDArray[np.uint8], int, int]]) -> TrainBatch:
-    """Samples stacked into one batch."""
-    images, vehicles, orientations = zip(*samples, strict=True)
+def _collate(samples: list[_Sample | ImageError]) -> TrainBatch | ImageError:
+    """Samples stacked into one batch, or the first error among them."""
+    good: list[_Sample] = []
+    for sample in samples:
+        if isinstance(sample, ImageError):
+            return sample
+        good.append(sample)
+    images, vehicles, orientations = zip(*good, strict=True)
     return TrainBatch(
         images=torch.from_numpy(np.stack(images)),
         vehicles=torch.tensor(vehicles),
@@ -258,8 +274,8 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
-) -> DataLoader[TrainBatch]:
-    """A loader of this process's micro-batches, `accumulate` per step, decoded ahead of their use.
+) -> Iterator[TrainBatch]:
+    """This process's micro-batches, `accumulate` per step, decoded ahead of their use.
 
     One loader serves all epochs, so workers neither stop nor wait between them.
 
@@ -272,7 +288,7 @@ def training_batches(
         pin_memory: page-locked batches, for copies to a GPU that do not wait.
 
     Returns:
-        Iterable of `TrainBatch`.
+        Iterator of batches; it raises an ImageError at the first image that cannot be read.
 
     Raises:
         DataError: batch_size does not divide into processes, micro-batches and instances.
@@ -289,11 +305,20 @@ def training_batches(
             f"{config.instances} instances; choose a larger --batch-size"
         )
     plan_epoch(train_set, config, 0)  # fails here rather than in a worker
-    return DataLoader(
-        _Images(train_set, config),  # type: ignore[arg-type]  # keys are pairs, batches TrainBatch
+    loader: Iterable[TrainBatch | ImageError] = DataLoader(
+        _Images(train_set, config),
         batch_sampler=_Steps(train_set, config, steps, rank, world),
         num_workers=config.workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
         prefetch_factor=4 if config.workers else None,
     )
+    return _raising(loader)
+
+
+def _raising(loader: Iterable[TrainBatch | ImageError]) -> Iterator[TrainBatch]:
+    """The batches of `loader`; an error among them is raised."""
+    for batch in loader:
+        if isinstance(batch, ImageError):
+            raise batch
+        yield batch

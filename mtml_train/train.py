@@ -5,6 +5,7 @@ Nothing in the loop waits for the device: losses are summed there and read every
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,9 +106,11 @@ def _prepare(
     config: TrainConfig, recipe: str, resume: Checkpoint | None, process: Process, report: Report
 ) -> _Run:
     """Data, model and optimiser as they stand before the next step."""
-    if process.device.type == "cpu" or config.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
+    cuda = process.device.type == "cuda"
+    if config.deterministic and cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without it
+    torch.use_deterministic_algorithms(config.deterministic or not cuda)
+    torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
     train_set, val_sets = _load_data(config, report)
     card = RunCard(config, recipe, train_set.identities, train_set.sources, len(train_set))
     if resume is not None and resume.card.identities != card.identities:
@@ -178,7 +181,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
     if first >= total > 0:
         report(f"nothing to do: {first} of {total} steps were done already")
         return run.progress
-    loader = training_batches(
+    batches = training_batches(
         run.train_set,
         config,
         steps=range(first, total),
@@ -193,7 +196,6 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
     if total == 0:  # untrained weights were asked for
         _validate(run, out, report, board)
         _save(run, out / LAST)
-    batches = iter(loader)
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
         run.step([next(batches) for _ in range(config.accumulate)], rate)
