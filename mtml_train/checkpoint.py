@@ -264,19 +264,29 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
         CheckpointError: the file holds no optimiser state, or another one.
     """
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimizer.", checkpoint.tensors).items():
-        number, slot = name.split(".", 1)
-        state.setdefault(int(number), {})[slot] = tensor
-    # before the first step an optimiser has no state at all
-    if checkpoint.progress.step and not state:
-        raise CheckpointError(
-            f"{checkpoint.path} cannot be resumed: it holds weights only; resume from {LAST}"
-        )
-    groups = optimizer.state_dict()["param_groups"]
     try:
+        for name, tensor in _under("optimizer.", checkpoint.tensors).items():
+            number, slot = name.split(".", 1)
+            state.setdefault(int(number), {})[slot] = tensor
+        # before the first step an optimiser has no state at all
+        if checkpoint.progress.step and not state:
+            raise CheckpointError(
+                f"{checkpoint.path} cannot be resumed: it holds weights only; resume from {LAST}"
+            )
+        parameters = [value for group in optimizer.param_groups for value in group["params"]]
+        # torch does not compare shapes, and would fail at the next step
+        for index, slots in state.items():
+            if slots["exp_avg"].shape != parameters[index].shape:
+                raise ValueError(f"parameter {index} is {list(parameters[index].shape)}")
+        if state and len(state) != len(parameters):
+            raise ValueError(f"{len(state)} parameters instead of {len(parameters)}")
+        groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.path} has another optimiser: {error}") from error
+    except (ValueError, LookupError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path} holds the optimiser of another model ({error}); resume from the "
+            f"{LAST} that this run wrote"
+        ) from error
     if "rng.cpu" in checkpoint.tensors:
         torch.set_rng_state(checkpoint.tensors["rng.cpu"])
 

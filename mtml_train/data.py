@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from mtml_deploy.images import load_image
 from mtml_deploy.records import UNKNOWN, ImageSet
 from mtml_train.augment import erase, flip, jitter_colour, pad_and_crop
 from mtml_train.config import TrainConfig
+
+BATCHES_AHEAD: Final = 4
+"""Micro-batches that each worker prepares before they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +315,9 @@ def training_batches(
         num_workers=config.workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        prefetch_factor=4 if config.workers else None,
+        prefetch_factor=BATCHES_AHEAD if config.workers else None,
+        # its own: else every start of the loader would move the random state of the run
+        generator=torch.Generator(),
     )
     return _raising(loader)
 

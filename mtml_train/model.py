@@ -211,7 +211,13 @@ def load_backbone_weights(model: MTML, *, backbone: str, weights: str) -> None:
         _imagenet_weights(backbone) if weights == "imagenet" else read_weights_file(Path(weights))
     )
     for net in model.trunks.nets.values():
-        result = net.load_state_dict(state, strict=False)
+        try:
+            result = net.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # equal names, other shapes: a deeper or wider ResNet
+            raise CheckpointError(
+                f"{weights} does not hold the weights of a {backbone}: tensors have other shapes; "
+                "give the file that belongs to --backbone"
+            ) from error
         foreign = [key for key in result.unexpected_keys if not key.startswith("fc.")]
         if result.missing_keys or foreign:
             raise CheckpointError(
