@@ -274,10 +274,17 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
                 f"{checkpoint.path} cannot be resumed: it holds weights only; resume from {LAST}"
             )
         parameters = [value for group in optimizer.param_groups for value in group["params"]]
-        # torch does not compare shapes, and would fail at the next step
         for index, slots in state.items():
-            if slots["exp_avg"].shape != parameters[index].shape:
-                raise ValueError(f"parameter {index} is {list(parameters[index].shape)}")
+            if missing := {"step", "exp_avg", "exp_avg_sq"} - slots.keys():
+                raise ValueError(f"parameter {index} has no {min(missing)}")
+            for slot, tensor in slots.items():
+                if slot == "step":
+                    continue
+                # torch does not compare shapes, and would fail at the next step
+                if tensor.shape != parameters[index].shape:
+                    raise ValueError(f"parameter {index} is {list(parameters[index].shape)}")
+                # a fused optimiser walks through memory: strides must be the parameter's
+                slots[slot] = torch.empty_like(parameters[index]).copy_(tensor)
         if state and len(state) != len(parameters):
             raise ValueError(f"{len(state)} parameters instead of {len(parameters)}")
         groups = optimizer.state_dict()["param_groups"]

@@ -203,7 +203,10 @@ def _resumed_config(checkpoint: Checkpoint, flags: Mapping[str, object]) -> Trai
                 f"{getattr(config, name)!r}, --resume cannot change it to {value!r}; leave the "
                 "flag out or start another run"
             )
-    return replace(config, **flags)  # type: ignore[arg-type]  # checked by click
+    try:
+        return replace(config, **flags)  # type: ignore[arg-type]  # checked by click
+    except ValueError as error:
+        raise DataError(f"these settings do not work: {error}") from error
 
 
 @train_main.command("check-data", cls=SafeCommand, context_settings=_CONTEXT)

@@ -34,7 +34,7 @@ from mtml_train.data import TrainSet, join_training_sets, training_batches
 from mtml_train.distributed import Process, join_processes
 from mtml_train.model import MTML, load_backbone_weights
 from mtml_train.step import TrainStep, learning_rate
-from mtml_train.validate import Validation, split_validation, validate
+from mtml_train.validate import Validation, require_protocol, split_validation, validate
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,9 @@ def _load_data(
         f"{len(train_set)} training images of {len(train_set.identities)} vehicles, "
         f"{labelled} with orientation"
     )
-    if val_sets is None:
+    if val_sets is not None:
+        require_protocol(*val_sets, config.val_protocol)
+    else:
         report("no validation: name query and gallery with --val, for example --val veri:DIR")
     return train_set, val_sets
 
@@ -192,7 +194,8 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
     board = None
     if process.is_first:
         write_run_files(out, run.card)
-        board = SummaryWriter(str(out / "tensorboard"), purge_step=first)
+        # scalars of steps that are done again are replaced; those of step `first` are of the past
+        board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
     if total == 0:  # untrained weights were asked for
         _validate(run, out, report, board)
         _save(run, out / LAST)
@@ -213,6 +216,8 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         if done % (config.val_every * steps_per_epoch) == 0 or done == total:
             _validate(run, out, report, board)
         if done % (config.save_every or steps_per_epoch) == 0 or done == total:
+            if board is not None:
+                board.flush()  # after a kill, steps behind a checkpoint are not done again
             _save(run, out / LAST)
     if board is not None:
         board.close()

@@ -7,7 +7,7 @@ orientation accuracy of branch D where labels are known.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluate import RetrievalMetrics, evaluate
 from mtml_deploy.images import iterate_batches
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.protocols import find_protocol, require_labels
 from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
@@ -116,6 +116,24 @@ def _hold_out(
     return kept, (query, ImageSet(f"holdout:{fraction:g}#gallery", root, tuple(gallery)))
 
 
+def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
+    """Refuse a validation that could not be done, before the training that leads to it.
+
+    Args:
+        query: query images.
+        gallery: gallery images.
+        name: the protocol.
+
+    Raises:
+        ProtocolError: no such protocol, or the sets lack labels that it needs.
+    """
+    nothing = (
+        _as_embeddings(s.source, s.records, np.zeros((len(s.records), 1), dtype=np.float32))
+        for s in (query, gallery)
+    )
+    require_labels(find_protocol(name), *nothing)
+
+
 def validate(
     model: MTML,
     query: ImageSet,
@@ -181,20 +199,26 @@ def _embed(
                 for record, guess in zip(records, predicted, strict=True)
                 if record.orientation != UNKNOWN
             )
-    stacked = np.concatenate(features)
+    embeddings = _as_embeddings(images.source, kept, np.concatenate(features))
+    return embeddings, np.array(right, dtype=np.bool_)
+
+
+def _as_embeddings(
+    source: str, records: Sequence[ImageRecord], features: NDArray[np.float32]
+) -> Embeddings:
+    """Features float32 [N, D] of N images with their labels."""
 
     def labels(name: str) -> NDArray[np.int32]:
-        return np.array([getattr(record, name) for record in kept], dtype=np.int32)
+        return np.array([getattr(record, name) for record in records], dtype=np.int32)
 
-    embeddings = Embeddings(
-        features=stacked,
+    return Embeddings(
+        features=features,
         vehicle_ids=labels("vehicle_id"),
         camera_ids=labels("camera_id"),
         orientations=labels("orientation"),
         tracklet_ids=labels("tracklet_id"),
-        names=tuple(str(record.path) for record in kept),
+        names=tuple(str(record.path) for record in records),
         root="",
-        source=images.source,
-        model=ModelIdentity("model in training", "fp32", "fused", stacked.shape[1]),
+        source=source,
+        model=ModelIdentity("model in training", "fp32", "fused", features.shape[1]),
     )
-    return embeddings, np.array(right, dtype=np.bool_)

@@ -1,0 +1,86 @@
+"""Fixtures that cost seconds: built once per test run and shared by all its worker processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """The folder `name`, built by the first worker that asks; the others wait for it.
+
+    Args:
+        factory: gives this worker's folder.
+        name: of the folder.
+        build: makes the folder it is given.
+    """
+    from filelock import FileLock  # comes with torch, so deployment tests run without it
+
+    base = factory.getbasetemp()
+    # a worker's folder is inside the run's; without workers the parent belongs to all runs
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    target = common / f"shared-{name}"
+    with FileLock(common / f"shared-{name}.lock"):
+        if not target.exists():
+            partial = common / f"shared-{name}-partial"
+            shutil.rmtree(partial, ignore_errors=True)  # of a worker that failed
+            build(partial)
+            partial.rename(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered set in VeRi-776 layout: 6 training and 4 test vehicles, 6 images each."""
+    from mtml_train.synthetic import SyntheticSpec, write_synthetic
+
+    spec = SyntheticSpec(
+        train_vehicles=6,
+        test_vehicles=4,
+        images_per_vehicle=6,
+        cameras=3,
+        image_size=48,
+        queries_per_vehicle=1,
+        seed=1,
+    )
+    return shared(tmp_path_factory, "set", lambda folder: write_synthetic(folder, spec))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> Path:
+    """The run folder of an MTML-OSG after two steps on `tiny_set`, validated once."""
+    from helpers_training import small_config
+
+    from mtml_train.train import train
+
+    config = small_config(tiny_set, variant="MTML-OSG", max_steps=2, val=f"veri:{tiny_set}")
+    return shared(tmp_path_factory, "run", lambda folder: train(config, folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    """`tiny_run` exported with all four branches and the orientation."""
+    from mtml_train.checkpoint import load_checkpoint
+    from mtml_train.export import ExportOptions, export
+
+    options = ExportOptions(with_orientation=True, licence="made for tests")
+    return shared(
+        tmp_path_factory,
+        "artifact",
+        lambda folder: export(load_checkpoint(tiny_run), folder, options),
+    )
+
+
+@pytest.fixture(scope="session")
+def untrained_run(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> Path:
+    """The run folder of an MTML-G (two branches, the cheapest) before its first step."""
+    from helpers_training import small_config
+
+    from mtml_train.train import train
+
+    config = small_config(tiny_set, max_steps=0)
+    return shared(tmp_path_factory, "untrained", lambda folder: train(config, folder))

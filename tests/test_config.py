@@ -1,0 +1,152 @@
+"""Settings: the paper's numbers, order of precedence, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtml_deploy.errors import DataError
+from mtml_train.config import (
+    RECIPES,
+    VARIANTS,
+    TrainConfig,
+    build_config,
+    from_plain,
+    parse_setting,
+    read_toml,
+    to_plain,
+)
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_recipe_paper_holds_the_numbers_of_the_paper() -> None:
+    config = build_config("paper", None, {})
+    assert (config.backbone, config.weights) == ("resnet50", "imagenet")
+    assert (config.image_size, config.scale_pixels, config.consensus_dim) == (224, 160, 1024)
+    assert (config.lr, config.beta1, config.beta2) == (1e-4, 0.9, 0.999)
+    assert (config.batch_size, config.epochs) == (8, 150)
+    assert (config.consensus_weight, config.temperature, config.detach_consensus) == (1, 1, False)
+    assert config.branches == ("identity", "scale", "gray", "orientation")
+
+
+def test_each_variant_is_named_by_its_branches() -> None:
+    letters = {"S": "scale", "G": "gray", "O": "orientation"}
+    assert set(VARIANTS) == {f"MTML-{name}" for name in ("S", "O", "G", "SG", "OG", "OSG")}
+    for name, branches in VARIANTS.items():
+        assert branches[0] == "identity"
+        assert set(branches[1:]) == {letters[letter] for letter in name.removeprefix("MTML-")}
+        assert len(branches) == len(name.removeprefix("MTML-")) + 1
+
+
+def test_the_scale_view_follows_the_image_size() -> None:
+    assert TrainConfig(image_size=32).scale_pixels == 23  # 32 x 5/7 = 22.86
+    assert TrainConfig(image_size=32, scale_size=16).scale_pixels == 16
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
+    file = toml(tmp_path, "epochs = 7\nbatch_size = 32\n")
+    config = build_config("strong", file, {"batch_size": 16})
+    assert config.batch_size == 16  # flag
+    assert config.epochs == 7  # file
+    assert config.sampler == "pk"  # recipe
+    assert config.image_size == 224  # default
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_recipe_survives_json(recipe: str) -> None:
+    config = build_config(recipe, None, {"data": ("veri:a", "csv:b")})
+    plain = json.loads(json.dumps(to_plain(config)))
+    assert TrainConfig(**from_plain(plain, where="here")) == config  # type: ignore[arg-type]
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(DataError, match="no recipe 'papre'; there are: paper, strong"):
+        build_config("papre", None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate = 1", "unknown setting 'learning_rate'; known: accumulate"),
+        ("epochs = 1.5", "epochs must be a int, found 1.5"),
+        ("epochs = true", "epochs must be a int, found True"),
+        ("lr = true", "lr must be a float, found True"),
+        ('lr = "fast"', "lr must be a float, found 'fast'"),
+        ("skip_bad = 1", "skip_bad must be a bool, found 1"),
+        ("variant = 3", "variant must be a str, found 3"),
+        ("data = [1]", "data must be a list of strings, found"),
+        ("[train]\nepochs = 1", "unknown setting 'train'"),
+        ("epochs = ", "cannot read settings"),
+    ],
+)
+def test_a_file_with_a_fault_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = toml(tmp_path, text)
+    with pytest.raises(DataError) as error:
+        read_toml(file)
+    assert message in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_file_that_is_not_utf8_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'backbone = "\xe9"')
+    for name in ("latin.toml", "absent.toml"):
+        with pytest.raises(DataError, match=f"cannot read settings from .*{name}"):
+            read_toml(tmp_path / name)
+
+
+def test_types_that_are_taken(tmp_path: Path) -> None:
+    found = read_toml(toml(tmp_path, 'lr = 1\ndata = "veri:x"\nflip = 0.25\nskip_bad = true\n'))
+    assert found == {"lr": 1.0, "data": ("veri:x",), "flip": 0.25, "skip_bad": True}
+    assert type(found["lr"]) is float
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs is 1 or more, found 0"),
+        ({"max_steps": -2}, "max_steps is -1 or more"),
+        ({"image_size": 31}, "image_size is 32 or more"),
+        ({"flip": 1.5}, "flip is 0..1, found 1.5"),
+        ({"lr": 0.0}, "lr and temperature are above 0"),
+        ({"temperature": 0.0}, "lr and temperature are above 0"),
+        ({"lr": float("nan")}, "lr must be a finite number, found nan"),
+        ({"consensus_weight": float("inf")}, "consensus_weight must be a finite number"),
+        ({"batch_size": 8, "accumulate": 3}, "batch_size 8 is not a multiple of accumulate 3"),
+        ({"triplet_weight": 1.0}, 'triplet_weight needs sampler "pk"'),
+        ({"variant": "MTML-GO"}, "variant is one of MTML-S, .*found 'MTML-GO'"),
+        ({"amp": "fp8"}, "amp is one of none, fp16, bf16"),
+    ],
+)
+def test_an_impossible_value_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build_config("paper", None, values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flip=0.25", {"flip": 0.25}),
+        ("triplet-weight=1", {"triplet_weight": 1.0}),
+        ("sampler=pk", {"sampler": "pk"}),
+        ('backbone="resnet18"', {"backbone": "resnet18"}),
+        ("detach_consensus=true", {"detach_consensus": True}),
+        ("data=veri:a=b", {"data": ("veri:a=b",)}),
+        ("val=", {"val": ""}),
+    ],
+)
+def test_one_setting_as_text(text: str, expected: dict[str, object]) -> None:
+    assert parse_setting(text) == expected
+
+
+def test_one_setting_as_text_with_a_fault() -> None:
+    with pytest.raises(DataError, match="write NAME=VALUE"):
+        parse_setting("flip")
+    with pytest.raises(DataError, match="unknown setting 'flop'"):
+        parse_setting("flop=1")
+    with pytest.raises(DataError, match="epochs must be a int, found 'ten'"):
+        parse_setting("epochs=ten")
