@@ -1,4 +1,4 @@
-"""The command line `mtml-deploy`: embed, rank, evaluate, info.
+"""The command line `mtml-deploy`: embed, rank, evaluate, gallery, search, info.
 
 In: artifacts, images and embeddings files. Out: embeddings files, rank lists and metrics; results
 on stdout, everything else on stderr. Nothing heavy is imported before a command runs, so that
@@ -12,8 +12,10 @@ import click
 from mtml_deploy import __version__
 from mtml_deploy.commands.embed import embed
 from mtml_deploy.commands.evaluate import evaluate
+from mtml_deploy.commands.gallery import gallery
 from mtml_deploy.commands.info import info
 from mtml_deploy.commands.rank import rank
+from mtml_deploy.commands.search import search
 from mtml_deploy.console import SafeGroup, prepare_streams
 
 
@@ -25,5 +27,5 @@ def main(*, verbose: bool) -> None:
     prepare_streams(verbose=verbose)
 
 
-for _command in (embed, rank, evaluate, info):
+for _command in (embed, rank, evaluate, gallery, search, info):
     main.add_command(_command)

@@ -22,5 +22,14 @@ PAGE_QUERIES: Final = 50
 PROTOCOL: Final = "veri776"
 """Evaluation protocol; ranking uses "plain", which leaves nothing out."""
 
+RERANK_K1: Final = 20
+"""Neighbours that must be mutual in re-ranking; this and the next two are those of its paper."""
+
+RERANK_K2: Final = 6
+"""Nearest images whose vectors re-ranking averages."""
+
+RERANK_LAMBDA: Final = 0.3
+"""Share of the original distance after re-ranking."""
+
 EMBEDDINGS_SUFFIX: Final = ".npz"
 """How embeddings files are told from images and folders."""

@@ -7,6 +7,8 @@ which rows are worth this sum.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,9 @@ NORM_LIMIT: Final = 1e18
 
 _CHUNK_VALUES: Final = 1 << 20
 """float64 values held at once (8 MiB): stays near the cache, and bounds memory for any D."""
+
+_PAIR_VALUES: Final = 1 << 17
+"""float64 values of one thread (1 MiB): stays in the cache between the three passes."""
 
 
 def squared_distances(
@@ -43,6 +48,42 @@ def squared_distances(
         # a sum along contiguous rows is pairwise within each row: its bits do not depend on step
         exact[start : start + step] = difference.sum(axis=1)
     return exact
+
+
+def squared_pair_distances(
+    features: NDArray[np.float32], left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum of (a - b)^2 over the dimensions, in float64, for pairs of rows of one set.
+
+    The bits are those of `squared_distances`; a pair that comes again, or the other way round, is
+    computed once.
+
+    Args:
+        features: float32 [N, D].
+        left: int64 [n], rows.
+        right: int64 [n], rows.
+
+    Returns:
+        float64 [n], squared L2 distances.
+    """
+    keys = np.minimum(left, right) * len(features) + np.maximum(left, right)
+    keys, inverse = np.unique(keys, return_inverse=True)
+    first, second = np.divmod(keys, len(features))
+    exact = np.empty(len(keys), dtype=np.float64)
+    step = max(1, _PAIR_VALUES // features.shape[1])
+
+    def compute(start: int) -> None:
+        part = slice(start, start + step)
+        difference = features[first[part]].astype(np.float64)  # [step, D]
+        difference -= features[second[part]]
+        np.square(difference, out=difference)
+        exact[part] = difference.sum(axis=1)
+
+    # NumPy lets other threads run inside each of these steps
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        for _ in threads.map(compute, range(0, len(keys), step)):
+            pass
+    return exact[inverse]
 
 
 def squared_norms(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from mtml_deploy.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.match_ranks import match_ranks
 from mtml_deploy.protocols import Protocol, require_labels, same_vehicle_rows
+
+if TYPE_CHECKING:
+    from mtml_deploy.reranked import Reranked
 
 CMC_LENGTH: Final = 50
 """Ranks of the CMC curve that are kept; fewer if the gallery is smaller."""
@@ -73,13 +76,21 @@ class RetrievalMetrics:
         return float(self.cmc[min(rank, len(self.cmc)) - 1])
 
 
-def evaluate(query: Embeddings, gallery: Embeddings, protocol: Protocol) -> RetrievalMetrics:
+def evaluate(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    reranked: Reranked | None = None,
+) -> RetrievalMetrics:
     """Metrics of ranking `gallery` for every image of `query`.
 
     Args:
         query: Q labelled embeddings.
         gallery: G labelled embeddings of the same model.
         protocol: which gallery images take part and how queries without a match count.
+        reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
+            the L2 distances.
 
     Returns:
         The metrics.
@@ -111,12 +122,14 @@ def evaluate(query: Embeddings, gallery: Embeddings, protocol: Protocol) -> Retr
     """
     require_comparable(query, gallery)
     require_labels(protocol, query, gallery)
-    ranks, tied = match_ranks(
-        query.features,
-        gallery.features,
-        matches=same_vehicle_rows(query, gallery),
-        excluded=protocol.excluded(query, gallery),
-    )
+    matches = same_vehicle_rows(query, gallery)
+    excluded = protocol.excluded(query, gallery)
+    if reranked is None:
+        ranks, tied = match_ranks(
+            query.features, gallery.features, matches=matches, excluded=excluded
+        )
+    else:
+        ranks, tied = reranked.match_ranks(matches=matches, excluded=excluded)
     if not any(len(found) for found in ranks):
         raise ProtocolError(
             f"no query of {query.source} has a match in {gallery.source} under protocol "

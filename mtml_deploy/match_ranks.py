@@ -7,6 +7,8 @@ gallery is read in tiles, distances are kept for one block of queries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -59,29 +61,43 @@ def match_ranks(
     if len(gallery) == 0:
         return [np.empty(0, dtype=np.int64)] * len(query), tied
 
-    # |g - q|^2 from norms and a float64 product, in any order of summation, and the sum of
-    # squares it stands for are each off by at most a few D roundings of these norms
-    margins = 8 * (query.shape[1] + 8) * _HALF_EPS_64 * (query_norms + gallery_norms.max())
     block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // len(gallery)))
     for start in range(0, len(query), block):
-        near = _distances(query[start : start + block], gallery, gallery_norms)  # [block, G]
-        near += query_norms[start : start + block, None]
+        part = slice(start, start + block)
+        near, margins = product_distances(query[part], gallery, query_norms[part], gallery_norms)
         for offset, distances in enumerate(near):
             row = start + offset
             left_out = excluded(row)
             matching = np.setdiff1d(matches(row), left_out, assume_unique=True)
             distances[left_out] = np.inf
-            found, tied[row] = _ranks(
-                query[row], gallery, distances, matching, margin=float(margins[row])
+            found, tied[row] = ranks_in_order(
+                distances,
+                matching,
+                margin=float(margins[offset]),
+                exact=partial(squared_distances, query[row], gallery),
             )
             ranks.append(found)
     return ranks, tied
 
 
-def _distances(
-    query: NDArray[np.float32], gallery: NDArray[np.float32], gallery_norms: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """float64 [b, G]: |g|^2 - 2 q.g, tile by tile of the gallery."""
+def product_distances(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    query_norms: NDArray[np.float64],
+    gallery_norms: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared L2 distances from a float64 product, tile by tile of the gallery.
+
+    Args:
+        query: float32 [b, D].
+        gallery: float32 [G, D], G at least 1.
+        query_norms: float64 [b], squared.
+        gallery_norms: float64 [G], squared.
+
+    Returns:
+        float64 [b, G], and float64 [b], the largest error of each row against
+        `squared_distances`.
+    """
     distances = np.empty((len(query), len(gallery)))
     points = query.astype(np.float64) * -2  # [b, D]
     tile = max(1, _TILE_VALUES // gallery.shape[1])
@@ -89,16 +105,19 @@ def _distances(
         part = gallery[start : start + tile].astype(np.float64)  # [tile, D]
         distances[:, start : start + tile] = points @ part.T
     distances += gallery_norms
-    return distances
+    distances += query_norms[:, None]
+    # |g - q|^2 from norms and a float64 product, in any order of summation, and the sum of
+    # squares it stands for are each off by at most a few D roundings of these norms
+    margins = 8 * (query.shape[1] + 8) * _HALF_EPS_64 * (query_norms + gallery_norms.max())
+    return distances, margins
 
 
-def _ranks(
-    query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+def ranks_in_order(
     distances: NDArray[np.float64],
     matching: NDArray[np.int64],
     *,
     margin: float,
+    exact: Callable[[NDArray[np.int64]], NDArray[np.float64]],
 ) -> tuple[NDArray[np.int64], bool]:
     """Ranks of the rows in `matching` for one query.
 
@@ -106,12 +125,10 @@ def _ranks(
     never compared with each other and the others never among themselves.
 
     Args:
-        query: float32 [D].
-        gallery: float32 [G, D].
-        distances: float64 [G], squared distances within `margin`; infinite for rows left out;
-            overwritten.
+        distances: float64 [G], distances within `margin`; infinite for rows left out; overwritten.
         matching: int64 [n], rows that match.
         margin: largest error of `distances`.
+        exact: the distances that decide the order, float64 [m] for int64 [m] rows.
 
     Returns:
         int64 [n] ranks, ascending; whether a match and another row are equally far.
@@ -138,9 +155,9 @@ def _ranks(
     before = np.searchsorted(sure, match_distances)
 
     rows = np.concatenate([matching, close])
-    exact = squared_distances(query, gallery, rows)
-    order = np.lexsort((rows, exact))
+    values = exact(rows)
+    order = np.lexsort((rows, values))
     is_match = order < len(matching)
     close_before = np.cumsum(~is_match)[is_match]  # [n], in the order of the matches
-    tied = np.isin(exact[: len(matching)], exact[len(matching) :]).any()
+    tied = np.isin(values[: len(matching)], values[len(matching) :]).any()
     return number + before + close_before, bool(tied)

@@ -13,25 +13,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.distances import require_features, squared_distances, squared_norms
+from mtml_deploy.bounds import lower_bounds, nearest, spread_about
+from mtml_deploy.distances import require_features, squared_distances
 
 Excluded = Callable[[int], NDArray[np.int64]]
 """Query row -> gallery rows to leave out, for example those a protocol removes."""
-
-_EXTRA: Final = 16
-"""Candidates beyond top_k: enough that a second look at the gallery is rare."""
 
 _BLOCK_VALUES: Final = 1 << 24
 """float32 products held at once (64 MiB)."""
 
 _BLOCK_QUERIES: Final = 512
 """Queries per matrix product: BLAS gains nothing from more."""
-
-_HALF_EPS_32: Final = 2.0**-24
-"""Largest relative error of one float32 rounding."""
-
-_HALF_EPS_64: Final = 2.0**-53
-"""Largest relative error of one float64 rounding."""
 
 
 @dataclass(frozen=True)
@@ -135,38 +127,19 @@ def _nearest(
     Returns:
         int64 [count] rows and float64 [count] squared distances, nearest first.
     """
-    if count == 0:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-    if count + _EXTRA < len(lower):
-        rows = np.argpartition(lower, count + _EXTRA)[: count + _EXTRA]
-        rows = rows[np.isfinite(lower[rows])]
-    else:
-        rows = np.flatnonzero(np.isfinite(lower))
-    exact = squared_distances(query, gallery, rows)
-
-    last = float(np.partition(exact, count - 1)[count - 1])
-    # every row whose bound does not prove it farther than the last rank: near ties, and exact
-    # duplicates of which the partition above took an arbitrary part
-    reach = np.nextafter(np.float32(last - shift + slack), np.float32(np.inf))
-    lower[rows] = np.inf
-    more = np.flatnonzero(lower <= reach)
-    if len(more):
-        rows = np.concatenate([rows, more])
-        exact = np.concatenate([exact, squared_distances(query, gallery, more)])
-    order = np.lexsort((rows, exact))[:count]
-    return rows[order], exact[order]
+    return nearest(
+        lambda rows: squared_distances(query, gallery, rows),
+        lower,
+        count,
+        shift=shift,
+        slack=slack,
+    )
 
 
 class _LowerBounds:
-    """Lower bounds of squared distances from a float32 matrix product.
+    """Lower bounds of squared distances from a float32 matrix product; see `lower_bounds`.
 
-    With m the mean of the gallery, |g - q|^2 = |g - m|^2 - 2 (q - m).g + shift, where
-    shift = |q - m|^2 + 2 (q - m).m is the same for every row. Only the query is centred, so the
-    gallery is not copied; centring keeps the error small beside the distances when all features
-    share a large common part, as features after a ReLU do.
-
-    A sum of D products, in any order, is off by at most D u / (1 - D u) |q - m| |g| with u the
-    unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+    The centre is the mean of the gallery.
     """
 
     def __init__(self, gallery: NDArray[np.float32], norms: NDArray[np.float32]) -> None:
@@ -179,9 +152,7 @@ class _LowerBounds:
         self._gallery = gallery
         self._norms = norms
         self._mean = gallery.mean(axis=0, dtype=np.float64)  # [D]
-        # eight roundings of float32 are more than the few additions below commit
-        spread = squared_norms(gallery, self._mean) * (1 - 8 * _HALF_EPS_32)  # [G]
-        self._spread = spread.astype(np.float32)
+        self._spread = spread_about(gallery, self._mean)  # [G]
 
     def of(self, query: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], float, float]]:
         """Bounds for a block of queries.
@@ -193,21 +164,10 @@ class _LowerBounds:
             For each query: `lower`, float32 [G]; `shift`; `slack`. The float64 squared distance
             of row g is at least `lower[g] + shift - slack`.
         """
-        dim = query.shape[1]
-        centred = query.astype(np.float64) - self._mean  # [b, D]
-        lengths = np.linalg.norm(centred, axis=1)  # [b]
-        shifts = np.square(lengths) + 2 * (centred @ self._mean)  # [b]
-        # the float64 sums round too, and float32 products may underflow
-        slacks = 8 * (dim + 8) * _HALF_EPS_64 * lengths * (lengths + np.linalg.norm(self._mean))
-        slacks += dim * 2.0**-120
-        products = centred.astype(np.float32) @ self._gallery.T  # [b, G]
-        products *= -2
-        products += self._spread
-        bounds = []
-        for row, length in enumerate(lengths):
-            # 1.25: 1 / (1 - D u) for D up to three million, and the roundings of this line
-            error = np.float32(1.25 * 2 * (dim + 8) * _HALF_EPS_32 * length)
-            lower = products[row]
-            lower -= error * self._norms
-            bounds.append((lower, float(shifts[row]), float(slacks[row])))
-        return bounds
+        return lower_bounds(
+            query,
+            lambda centred: centred @ self._gallery.T,
+            centre=self._mean,
+            spread=self._spread,
+            norms=self._norms,
+        )

@@ -19,6 +19,8 @@ from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluate import RetrievalMetrics
 from mtml_deploy.rank import Ranking
 from mtml_deploy.records import UNKNOWN
+from mtml_deploy.report import RERANK_RULE, reranking_record
+from mtml_deploy.rerank import RerankOptions
 
 SCHEMA: Final = 1
 """Version of the layout of `rank_json`."""
@@ -34,7 +36,7 @@ class RankedImage:
         rank: 1 is the nearest.
         row: gallery row.
         name: path of the image below the gallery's root.
-        distance: L2 distance to the query.
+        distance: L2 distance to the query; in a re-ranked list the re-ranked one, 0..1.
         vehicle_id: -1 unknown.
         camera_id: -1 unknown.
         match: whether it shows the query's vehicle; None where either id is unknown.
@@ -59,6 +61,7 @@ class RankedModel:
         gallery: G images.
         ranking: rows [Q, K] of `gallery`.
         metrics: of the same two sets; None where ids are unknown.
+        reranking: parameters, if the lists were re-ranked; None for the order of L2 distances.
     """
 
     label: str
@@ -66,6 +69,7 @@ class RankedModel:
     gallery: Embeddings
     ranking: Ranking
     metrics: RetrievalMetrics | None
+    reranking: RerankOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that belong to different sets.
@@ -189,19 +193,41 @@ def require_same_images(models: Sequence[RankedModel]) -> None:
                 )
 
 
-def rank_json(model: RankedModel, *, length: int) -> str:
+def rank_json(model: RankedModel, *, length: int, reranked: RankedModel | None = None) -> str:
     """Rank lists of every query as JSON.
 
     Args:
         model: whose lists.
         length: places per query.
+        reranked: the same model after re-ranking; its lists stand beside those before.
 
     Returns:
         An object with `schema`, `label`, `model` (identity), `query_source`, `gallery_source` and
         `queries`: for each, `row`, `name`, `vehicle_id`, `camera_id`, `average_precision` (null
         where it does not count) and `ranks`, the fields of `RankedImage`. Fractions are 0..1.
+        With `reranked` also the object `reranked`: `label`, `rule`, parameters and `queries`.
     """
-    queries = [
+    record: dict[str, object] = {
+        "schema": SCHEMA,
+        "label": model.label,
+        "model": asdict(model.query.model),
+        "query_source": model.query.source,
+        "gallery_source": model.gallery.source,
+        "queries": _query_records(model, length=length),
+    }
+    if reranked is not None and reranked.reranking is not None:
+        record["reranked"] = {
+            "label": reranked.label,
+            "rule": RERANK_RULE,
+            **reranking_record(reranked.reranking),
+            "queries": _query_records(reranked, length=length),
+        }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def _query_records(model: RankedModel, *, length: int) -> list[dict[str, object]]:
+    """The lists of every query, for JSON."""
+    return [
         {
             "row": row,
             "name": name,
@@ -212,15 +238,6 @@ def rank_json(model: RankedModel, *, length: int) -> str:
         }
         for row, name in enumerate(model.query.names)
     ]
-    record = {
-        "schema": SCHEMA,
-        "label": model.label,
-        "model": asdict(model.query.model),
-        "query_source": model.query.source,
-        "gallery_source": model.gallery.source,
-        "queries": queries,
-    }
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def rank_text(model: RankedModel, *, length: int, limit: int) -> list[str]:

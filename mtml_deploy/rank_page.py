@@ -108,7 +108,7 @@ def rank_page(
             table_html(models),
             legend_html(),
             shown_html(models, protocol, which=which, shown=len(rows), missing=len(missing)),
-            notes_html(models[0], protocol),
+            notes_html(models, protocol),
             "</header>",
             '<main id="lists">',
             *articles,

@@ -12,7 +12,15 @@ from typing import Final
 from mtml_deploy.evaluate import RetrievalMetrics
 from mtml_deploy.protocols import Protocol
 from mtml_deploy.rank_lists import RankedModel, Which, printable
-from mtml_deploy.report import CMC_RANKS, STEP_RULE, TRAPEZOID_RULE, percent, unmatched_sentence
+from mtml_deploy.report import (
+    CMC_RANKS,
+    RERANK_RULE,
+    STEP_RULE,
+    TRAPEZOID_RULE,
+    percent,
+    reranking_text,
+    unmatched_sentence,
+)
 
 MARKS: Final = {
     True: ("match", "✓", "same vehicle"),
@@ -124,16 +132,17 @@ def shown_html(
     return f"<p>{' '.join(sentences)}</p>"
 
 
-def notes_html(model: RankedModel, protocol: Protocol) -> str:
+def notes_html(models: Sequence[RankedModel], protocol: Protocol) -> str:
     """What a reader must know to trust the page.
 
     Args:
-        model: the first model of the page.
+        models: all models of the page; numbers are those of the first.
         protocol: what was left out of the rankings.
 
     Returns:
         A list that opens on request.
     """
+    model = models[0]
     notes = [
         f"Protocol <b>{html_text(protocol.name)}</b>: {html_text(protocol.rule)} "
         f"Source: {html_text(protocol.source)}.",
@@ -141,6 +150,12 @@ def notes_html(model: RankedModel, protocol: Protocol) -> str:
         "embedding to the query's; equal distances are ordered by gallery row.",
         "A frame is coloured where the vehicle ids of the image and of the query are known.",
     ]
+    for other in models:
+        if other.reranking is not None:
+            notes.append(
+                f"{html_text(other.label)}: the number below an image is its re-ranked distance; "
+                f"{RERANK_RULE}; {reranking_text(other.reranking)}."
+            )
     if model.metrics is None:
         notes.append("There are no metrics: they need labels that these images do not have.")
     else:

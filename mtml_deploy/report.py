@@ -21,6 +21,7 @@ from mtml_deploy.errors import MissingExtraError, MtmlError
 from mtml_deploy.evaluate import RetrievalMetrics
 from mtml_deploy.files import atomic_file
 from mtml_deploy.protocols import find_protocol
+from mtml_deploy.rerank import RerankOptions
 
 SCHEMA: Final = 1
 """Version of the layout of `metrics_json`."""
@@ -34,6 +35,11 @@ TRAPEZOID_RULE: Final = (
 )
 INP_RULE: Final = "mean over the queries of number of matches / rank of the last match"
 TIE_RULE: Final = "equal distances are ordered by gallery row"
+RERANK_RULE: Final = (
+    "k-reciprocal encoding (Zhong et al., CVPR 2017) over all queries and gallery images; a "
+    "distance is lambda times the squared L2 distance, divided by the query's largest, plus "
+    "1 - lambda times the Jaccard distance"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Evaluation:
         query_names: [Q] image names, row-aligned with `metrics.average_precision`.
         gallery_source: what was asked to be embedded as gallery.
         gallery_size: G.
+        reranking: parameters, if the order was re-ranked; None for the order of the L2 distances.
     """
 
     label: str
@@ -57,10 +64,16 @@ class Evaluation:
     query_names: tuple[str, ...]
     gallery_source: str
     gallery_size: int
+    reranking: RerankOptions | None = None
 
 
 def describe_evaluation(
-    label: str, metrics: RetrievalMetrics, query: Embeddings, gallery: Embeddings
+    label: str,
+    metrics: RetrievalMetrics,
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    reranking: RerankOptions | None = None,
 ) -> Evaluation:
     """`metrics` with the identity of the sets `evaluate` was given.
 
@@ -69,6 +82,7 @@ def describe_evaluation(
         metrics: result of `evaluate(query, gallery, ...)`.
         query: the query set.
         gallery: the gallery.
+        reranking: parameters, if the order was re-ranked.
 
     Returns:
         The evaluation.
@@ -81,21 +95,23 @@ def describe_evaluation(
         query_names=query.names,
         gallery_source=gallery.source,
         gallery_size=len(gallery),
+        reranking=reranking,
     )
 
 
-def metrics_json(evaluation: Evaluation) -> str:
+def metrics_json(evaluation: Evaluation, *, reranked: Evaluation | None = None) -> str:
     """One evaluation as JSON.
 
     Args:
         evaluation: what to write.
+        reranked: the same sets after re-ranking; its results stand beside those before.
 
     Returns:
         Indented JSON, fractions 0..1; null where a value does not exist (a skipped query).
     """
     metrics = evaluation.metrics
     protocol = find_protocol(metrics.protocol)
-    record = {
+    record: dict[str, object] = {
         "schema": SCHEMA,
         "label": evaluation.label,
         "model": asdict(evaluation.model),
@@ -108,6 +124,32 @@ def metrics_json(evaluation: Evaluation) -> str:
             "mean_inp": INP_RULE,
             "ties": TIE_RULE,
         },
+        **_results(evaluation),
+    }
+    if reranked is not None and reranked.reranking is not None:
+        record["reranked"] = {
+            "label": reranked.label,
+            "rule": RERANK_RULE,
+            **reranking_record(reranked.reranking),
+            **_results(reranked),
+        }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def reranking_record(options: RerankOptions) -> dict[str, float]:
+    """Parameters of re-ranking under the names of its paper, for JSON."""
+    return {"k1": options.k1, "k2": options.k2, "lambda": options.weight}
+
+
+def reranking_text(options: RerankOptions) -> str:
+    """Parameters of re-ranking as part of a sentence."""
+    return f"k1 {options.k1}, k2 {options.k2}, lambda {options.weight:g}"
+
+
+def _results(evaluation: Evaluation) -> dict[str, object]:
+    """The numbers of one evaluation, for JSON."""
+    metrics = evaluation.metrics
+    return {
         "mean_ap": _number(metrics.mean_ap),
         "mean_ap_trapezoid": _number(metrics.mean_ap_trapezoid),
         "mean_inp": _number(metrics.mean_inp),
@@ -126,7 +168,6 @@ def metrics_json(evaluation: Evaluation) -> str:
             )
         ],
     }
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
@@ -160,12 +201,15 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
         f"- mAP (trapezoid): {TRAPEZOID_RULE}.",
         f"- mINP: {INP_RULE}.",
         f"- Ties: {TIE_RULE}.",
-        "",
     ]
+    if any(evaluation.reranking is not None for evaluation in evaluations):
+        lines.append(f"- Re-ranked: {RERANK_RULE}.")
+    lines.append("")
     for evaluation in evaluations:
         metrics, model = evaluation.metrics, evaluation.model
+        how = "" if evaluation.reranking is None else f" {reranking_text(evaluation.reranking)};"
         lines.append(
-            f"- {_escape(evaluation.label)}: {metrics.num_queries} queries "
+            f"- {_escape(evaluation.label)}:{how} {metrics.num_queries} queries "
             f"({_escape(evaluation.query_source)}) against {evaluation.gallery_size} gallery "
             f"images ({_escape(evaluation.gallery_source)}); {unmatched_sentence(metrics)}; "
             f"{metrics.ties} queries with ties. "

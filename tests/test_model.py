@@ -173,7 +173,7 @@ def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": Harmful(tmp_path / "made")}, path)
     with pytest.raises(CheckpointError, match="holds more than tensors and was not loaded"):
         read_weights_file(path)
-    path.write_bytes(pickle.dumps(Harmful(tmp_path / "made")))
+    path.write_bytes(pickle.dumps(Harmful(tmp_path / "made"), protocol=2))
     with pytest.raises(CheckpointError):
         read_weights_file(path)
     assert not (tmp_path / "made").exists()

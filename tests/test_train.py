@@ -33,6 +33,9 @@ from mtml_train.config import TrainConfig
 from mtml_train.train import StepReport, train
 from mtml_train.validate import Validation
 
+RARELY = 100
+"""Steps between saves: at the end only, because writing takes longer than a step here."""
+
 PROCESSES_TOLERANCE = 1e-3
 """Relative, of a loss after up to four steps: gradients are added in another order, and Adam's
 division by their size makes more of it where they are near 0."""
@@ -105,11 +108,11 @@ def test_a_killed_run_goes_on_exactly(tiny_set: Path, run: Path) -> None:
     killed_at = steps_done(run)
     assert killed_at >= 2
     total = killed_at + 3  # 4 steps an epoch: into the next one
-    run_train("--out", run, "--resume", "--max-steps", total)
+    run_train("--out", run, "--resume", "--max-steps", total, "--save-every", RARELY)
     resumed = load_checkpoint(run / LAST, resume=True)
     assert (resumed.progress.step, resumed.progress.images) == (total, 8 * total)
 
-    straight = small_config(tiny_set, max_steps=total, **ALL_PARTS)
+    straight = small_config(tiny_set, max_steps=total, save_every=RARELY, **ALL_PARTS)
     train(straight, run.parent / "straight")
     expected = tensors(run.parent / "straight" / LAST)
     shutil.rmtree(run.parent / "straight")
@@ -179,7 +182,9 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation(
 
     monkeypatch.setattr(module, "validate", scored)
     reports: list[object] = []
-    config = small_config(tiny_set, epochs=3, val=f"veri:{tiny_set}", val_every=1, log_every=5)
+    config = small_config(
+        tiny_set, epochs=3, val=f"veri:{tiny_set}", val_every=1, log_every=5, save_every=RARELY
+    )
     progress = train(config, run, report=reports.append)
     assert (progress.step, progress.best_map) == (12, 0.7)
     assert progress.validation is not None
@@ -328,7 +333,9 @@ def test_a_protocol_that_cannot_be_used_is_refused_before_training(
 
 
 def test_the_loss_falls(tiny_set: Path, run: Path) -> None:
-    config: TrainConfig = small_config(tiny_set, epochs=4, lr=1e-3, batch_size=12, log_every=3)
+    config: TrainConfig = small_config(
+        tiny_set, epochs=4, lr=1e-3, batch_size=12, log_every=3, save_every=RARELY
+    )
     train(config, run)
     losses = list(board(run, "loss/total").values())  # one mean per epoch
     assert len(losses) == 4

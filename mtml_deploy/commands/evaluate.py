@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mtml_deploy.commands import options
+from mtml_deploy.commands.reranking import chosen_options, rerank_options, rerank_pair
 from mtml_deploy.console import write_data
 from mtml_deploy.defaults import PROTOCOL
 
@@ -19,6 +20,7 @@ from mtml_deploy.defaults import PROTOCOL
 @click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
 @click.option("--plot", "plot_file", type=options.FILE, help="Draw the CMC curve, .png or .svg.")
 @click.option("--label", help="Name of the model in table and plot.")
+@rerank_options
 @options.overwrite
 def evaluate(
     *,
@@ -29,9 +31,14 @@ def evaluate(
     markdown_file: Path | None,
     plot_file: Path | None,
     label: str | None,
+    rerank: bool,
+    k1: int,
+    k2: int,
+    weight: float,
     overwrite: bool,
 ) -> None:
     """Print mAP (by both rules in use), mINP and CMC@1, 5, 10 as Markdown."""
+    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     from mtml_deploy.embeddings import load_embeddings
     from mtml_deploy.evaluate import evaluate as measure
     from mtml_deploy.files import require_absent, write_text
@@ -50,11 +57,23 @@ def evaluate(
     metrics = measure(queries, searched, rule)
     name = label or options.model_label(queries.model)
     evaluation = describe_evaluation(name, metrics, queries, searched)
-    text = metrics_markdown([evaluation])
+    evaluations, curves, after = [evaluation], {name: metrics}, None
+    if reranking is not None:
+        order = rerank_pair(queries, searched, reranking)
+        after = describe_evaluation(
+            f"{name}, re-ranked",
+            measure(queries, searched, rule, reranked=order),
+            queries,
+            searched,
+            reranking=reranking,
+        )
+        evaluations.append(after)
+        curves[after.label] = after.metrics
+    text = metrics_markdown(evaluations)
     if json_file is not None:
-        write_text(json_file, metrics_json(evaluation))
+        write_text(json_file, metrics_json(evaluation, reranked=after))
     if markdown_file is not None:
         write_text(markdown_file, text)
     write_data(text.rstrip("\n"))  # before the plot: a missing library must not hide the result
     if plot_file is not None:
-        write_cmc_plot(plot_file, {name: metrics})
+        write_cmc_plot(plot_file, curves)

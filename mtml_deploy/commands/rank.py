@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from mtml_deploy.commands import options
+from mtml_deploy.commands.reranking import chosen_options, rerank_options, rerank_pair
 from mtml_deploy.console import progress_bar, write_data, write_note
 from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
 from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
     from mtml_deploy.embeddings import Embeddings
+    from mtml_deploy.evaluate import RetrievalMetrics
     from mtml_deploy.protocols import Protocol
     from mtml_deploy.rank_lists import RankedModel
+    from mtml_deploy.rerank import RerankOptions
+    from mtml_deploy.reranked import Reranked
 
 _TEXT_QUERIES: Final = 5
 """Queries whose list is printed; more would scroll away."""
@@ -69,6 +73,7 @@ _TEXT_QUERIES: Final = 5
     show_default=True,
     help="Which queries are on the page, by average precision.",
 )
+@rerank_options
 @options.batch_size
 @options.threads
 @options.skip_bad
@@ -88,6 +93,10 @@ def rank(
     label: tuple[str, ...],
     max_queries: int,
     show: Literal["first", "best", "worst", "spread"],
+    rerank: bool,
+    k1: int,
+    k2: int,
+    weight: float,
     batch_size: int,
     threads: int,
     skip_bad: bool,
@@ -96,6 +105,7 @@ def rank(
 ) -> None:
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
+    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     options.refuse_huge_images()
     from mtml_deploy.artifact import open_artifact
     from mtml_deploy.embeddings import load_embeddings
@@ -120,17 +130,21 @@ def rank(
         pairs.append((load_embeddings(Path(others[0])), load_embeddings(Path(others[1]))))
     names: tuple[str | None, ...] = label or (None,) * len(pairs)
     ranked = [
-        _rank_pair(*pair, rule, top_k=top_k, label=name)
+        model
         for pair, name in zip(pairs, names, strict=True)
+        for model in _rank_pair(*pair, rule, top_k=top_k, label=name, reranking=reranking)
     ]
+    after = None if reranking is None else ranked[1]
     if json_file is not None:
-        write_text(json_file, rank_json(ranked[0], length=top_k))
+        write_text(json_file, rank_json(ranked[0], length=top_k, reranked=after))
     if html_file is not None:
         page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
         write_text(html_file, page.html)
         absent = f", {len(page.missing)} pictures not found" if page.missing else ""
         write_note(f"{html_file}: {page.queries} of {len(pairs[0][0])} queries{absent}")
-    for line in rank_text(ranked[0], length=top_k, limit=_TEXT_QUERIES):
+    if after is not None:
+        write_note(f"the lists are re-ranked{_change(ranked[0].metrics, after.metrics)}")
+    for line in rank_text(after or ranked[0], length=top_k, limit=_TEXT_QUERIES):
         write_data(line)
 
 
@@ -150,35 +164,74 @@ def _check_models(
 
 
 def _rank_pair(
-    query: Embeddings, gallery: Embeddings, protocol: Protocol, *, top_k: int, label: str | None
-) -> RankedModel:
-    """Ranking of one model, with metrics where the labels allow them."""
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    top_k: int,
+    label: str | None,
+    reranking: RerankOptions | None,
+) -> list[RankedModel]:
+    """Ranking of one model, and the re-ranked one if asked for, with metrics where labels allow."""
     from mtml_deploy.embeddings import require_comparable
-    from mtml_deploy.evaluate import evaluate
     from mtml_deploy.protocols import require_labels
     from mtml_deploy.rank import rank as rank_rows
     from mtml_deploy.rank_lists import RankedModel
-    from mtml_deploy.records import UNKNOWN
 
     require_comparable(query, gallery)
     if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"
         require_labels(protocol, query, gallery)
-    ranking = rank_rows(
-        query.features,
-        gallery.features,
-        top_k=top_k,
-        excluded=protocol.excluded(query, gallery),
+    excluded = protocol.excluded(query, gallery)
+    name = label or options.model_label(query.model)
+    ranked = [
+        RankedModel(
+            label=name,
+            query=query,
+            gallery=gallery,
+            ranking=rank_rows(query.features, gallery.features, top_k=top_k, excluded=excluded),
+            metrics=_metrics(query, gallery, protocol, reranked=None),
+        )
+    ]
+    if reranking is not None:
+        order = rerank_pair(query, gallery, reranking)
+        ranked.append(
+            RankedModel(
+                label=f"{name}, re-ranked",
+                query=query,
+                gallery=gallery,
+                ranking=order.rank(top_k=top_k, excluded=excluded),
+                metrics=None
+                if ranked[0].metrics is None
+                else _metrics(query, gallery, protocol, reranked=order),
+                reranking=reranking,
+            )
+        )
+    return ranked
+
+
+def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:
+    """What re-ranking did to mAP and CMC@1, as the end of a sentence."""
+    from mtml_deploy.report import percent
+
+    if before is None or after is None:
+        return ""
+    return (
+        f": mAP {percent(before.mean_ap)} % before, {percent(after.mean_ap)} % after; "
+        f"CMC@1 {percent(before.cmc_at(1))} % before, {percent(after.cmc_at(1))} % after"
     )
-    metrics = None
-    if all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
-        try:
-            metrics = evaluate(query, gallery, protocol)
-        except ProtocolError as error:  # a list is useful without metrics
-            write_note(f"note: no metrics: {error}")
-    return RankedModel(
-        label=label or options.model_label(query.model),
-        query=query,
-        gallery=gallery,
-        ranking=ranking,
-        metrics=metrics,
-    )
+
+
+def _metrics(
+    query: Embeddings, gallery: Embeddings, protocol: Protocol, *, reranked: Reranked | None
+) -> RetrievalMetrics | None:
+    """Metrics of one order; None where the labels do not allow any."""
+    from mtml_deploy.evaluate import evaluate
+    from mtml_deploy.records import UNKNOWN
+
+    if not all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
+        return None
+    try:
+        return evaluate(query, gallery, protocol, reranked=reranked)
+    except ProtocolError as error:  # a list is useful without metrics
+        write_note(f"note: no metrics: {error}")
+        return None

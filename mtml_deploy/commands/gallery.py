@@ -1,0 +1,157 @@
+"""`mtml-deploy gallery`: embeddings that are kept, grow and are searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from mtml_deploy.commands import options
+from mtml_deploy.commands.gallery_add import add
+from mtml_deploy.console import progress_bar, write_data, write_note
+
+
+@click.group()
+def gallery() -> None:
+    """Keep embeddings of one model in a gallery that grows; `search` looks in it.
+
+    GALLERY is a folder on a local disk. One process may write at a time, any number may read.
+    """
+
+
+gallery.add_command(add)
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How vectors are kept; float16 halves the disk, rounds values and is slower to search.",
+)
+def create(*, name: str, model: Path, dtype: Literal["float32", "float16"]) -> None:
+    """Make an empty gallery for the model in ARTIFACT."""
+    from mtml_deploy.artifact import open_artifact
+    from mtml_deploy.embed import model_identity
+    from mtml_deploy.gallery import gallery_folder
+    from mtml_deploy.gallery.store import create_gallery
+
+    folder = gallery_folder(name)
+    identity = model_identity(open_artifact(model).manifest)
+    create_gallery(folder, identity, dtype=dtype)
+    write_note(f"{name}: made for {options.model_label(identity)}, {dtype} [{identity.dim}]")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--path", "paths", multiple=True, help="Image file or URI; may be repeated.")
+@click.option("--vehicle", "vehicles", type=int, multiple=True, help="Vehicle id; may be repeated.")
+@click.option("--row", "rows", type=int, multiple=True, help="Row number; may be repeated.")
+def remove(
+    *, name: str, paths: tuple[str, ...], vehicles: tuple[int, ...], rows: tuple[int, ...]
+) -> None:
+    """Remove the rows that match any of the options.
+
+    They are not found any more; `compact` takes their bytes off the disk.
+    """
+    if not paths and not vehicles and not rows:
+        raise click.UsageError("give --path, --vehicle or --row")
+    from mtml_deploy.gallery import GalleryError, Selection, open_gallery
+
+    # stored absolute where it was a file; a URI stays as it is
+    absolute = [str(Path(path).absolute()) for path in paths]
+    chosen = Selection(rows=rows, paths=tuple({*paths, *absolute}), vehicles=vehicles)
+    with open_gallery(name, write=True) as opened:
+        count = opened.remove(chosen)
+    if not count:
+        raise GalleryError(
+            f"{name} holds no row that matches, expected at least one; nothing was removed: check "
+            "the path, id or number, for example in the JSON of mtml-deploy search"
+        )
+    write_note(f"{name}: {count} rows removed")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(*, name: str, as_json: bool) -> None:
+    """Print what a gallery holds."""
+    from mtml_deploy.gallery import gallery_folder
+    from mtml_deploy.gallery.store import FolderGallery
+    from mtml_deploy.gallery.summary import summarize, summary_json, summary_lines
+
+    with FolderGallery(gallery_folder(name)) as opened:
+        summary = summarize(opened)
+    if as_json:
+        write_data(summary_json(summary))
+        return
+    for line in summary_lines(summary):
+        write_data(line)
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+def verify(*, name: str) -> None:
+    """Check every row; print missing, corrupted, foreign and duplicate ones.
+
+    The exit status is 1 where there are any.
+    """
+    from mtml_deploy.gallery import gallery_folder
+    from mtml_deploy.gallery.store import FolderGallery
+    from mtml_deploy.gallery.verify import verify as check
+
+    with (
+        FolderGallery(gallery_folder(name)) as opened,
+        progress_bar("checking", unit="rows") as progress,
+    ):
+        findings = check(opened, progress=progress)
+        count = len(opened)
+    for finding in findings:
+        where = "" if finding.row is None else f" row {finding.row}:"
+        write_data(f"{finding.kind}{where} {finding.text}")
+    if findings:
+        write_note(f"{name}: {len(findings)} faults in {count} rows")
+        raise click.exceptions.Exit(1)
+    write_note(f"{name}: {count} rows, no fault")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+def compact(*, name: str) -> None:
+    """Take removed rows off the disk; row numbers stay."""
+    from mtml_deploy.gallery import gallery_folder
+    from mtml_deploy.gallery.compact import compact as rewrite
+    from mtml_deploy.gallery.store import FolderGallery
+
+    with FolderGallery(gallery_folder(name), write=True) as opened:
+        done = rewrite(opened)
+    write_note(f"{name}: {done.dropped} removed rows dropped, {done.kept} rows kept")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
+@options.overwrite
+def export(*, name: str, out: Path, overwrite: bool) -> None:
+    """Write all rows to an embeddings file, for `rank` and `evaluate`."""
+    from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
+    from mtml_deploy.embeddings import save_embeddings
+    from mtml_deploy.files import require_absent
+    from mtml_deploy.gallery import GalleryError, gallery_folder
+    from mtml_deploy.gallery.export import export_embeddings
+    from mtml_deploy.gallery.store import FolderGallery
+
+    if out.suffix != EMBEDDINGS_SUFFIX:  # rank knows embeddings by their suffix
+        raise GalleryError(
+            f"{out} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; say for example "
+            f"--out {out.with_suffix(EMBEDDINGS_SUFFIX)}"
+        )
+    require_absent(out, overwrite=overwrite)
+    with FolderGallery(gallery_folder(name)) as opened:
+        embeddings = export_embeddings(opened)
+    save_embeddings(out, embeddings)
+    write_note(f"{out}: {len(embeddings)} rows")

@@ -1,0 +1,217 @@
+"""Images and embeddings files into a gallery: in batches, each acknowledged on disk.
+
+What the gallery holds already is passed over before anything is computed, so that a run which was
+stopped or killed is continued by starting it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.artifact import file_sha256
+from mtml_deploy.defaults import BATCH_SIZE
+from mtml_deploy.embed import model_identity
+from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.gallery import Gallery
+from mtml_deploy.gallery.records import NewRows, RowRecord
+from mtml_deploy.images import BadImage, iterate_batches
+from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.runtime import Runtime
+
+_HASHED_AHEAD = 1024
+"""Images hashed before they are decoded: few enough to be still in the system's cache then."""
+
+_VECTORS = 4096
+"""Rows of an embeddings file added at once."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the user knows of the images beyond their source.
+
+    Attributes:
+        camera_id: camera of images whose source tells none; -1 unknown.
+        time_us: time of images that `times_us` does not name; None unknown.
+        times_us: name of an image, as in its source -> microseconds since 1970 UTC.
+    """
+
+    camera_id: int = UNKNOWN
+    time_us: int | None = None
+    times_us: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AddSummary:
+    """What one call added.
+
+    Attributes:
+        added: new rows.
+        present: images that were there already, or came twice.
+        skipped: images that cannot be used; only with `skip_bad`.
+    """
+
+    added: int
+    present: int
+    skipped: tuple[BadImage, ...] = ()
+
+
+def add_embeddings(
+    gallery: Gallery,
+    embeddings: Embeddings,
+    *,
+    known: Known = Known(),
+    progress: Callable[[int, int], None] | None = None,
+) -> AddSummary:
+    """Add the rows of an embeddings file; equal vectors are kept once.
+
+    Args:
+        gallery: open for writing.
+        embeddings: what to add.
+        known: what the file does not tell.
+        progress: called with (rows dealt with, all rows).
+
+    Returns:
+        What was done.
+
+    Raises:
+        EmbeddingsError: another model's, or vectors that cannot be kept.
+        GalleryError: see `Gallery.add`.
+    """
+    added = 0
+    for start in range(0, len(embeddings), _VECTORS):
+        part = range(start, min(start + _VECTORS, len(embeddings)))
+        features = embeddings.features[part.start : part.stop]
+        records = tuple(
+            RowRecord(
+                path=str(Path(embeddings.root) / embeddings.names[i]),
+                content=f"vector:{hashlib.sha256(features[i - start].tobytes()).hexdigest()}",
+                vehicle_id=int(embeddings.vehicle_ids[i]),
+                camera_id=_camera(int(embeddings.camera_ids[i]), known),
+                orientation=int(embeddings.orientations[i]),
+                tracklet_id=int(embeddings.tracklet_ids[i]),
+                time_us=known.times_us.get(embeddings.names[i], known.time_us),
+            )
+            for i in part
+        )
+        added += int(gallery.add(NewRows(embeddings.model, features, records)).is_new.sum())
+        if progress is not None:
+            progress(part.stop, len(embeddings))
+    return AddSummary(added, len(embeddings) - added)
+
+
+def add_images(
+    gallery: Gallery,
+    runtime: Runtime,
+    images: ImageSet,
+    *,
+    known: Known = Known(),
+    batch_size: int = BATCH_SIZE,
+    threads: int = 0,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> AddSummary:
+    """Embed the images a gallery does not hold, and add them; equal files are kept once.
+
+    Where a record has no orientation and the model tells one, the most probable one is kept.
+
+    Args:
+        gallery: open for writing.
+        runtime: the loaded model, of which the gallery must be.
+        images: what to add.
+        known: what their source does not tell.
+        batch_size: images per run of the model, and per acknowledgement.
+        threads: decoding threads; 0 means one per CPU.
+        skip_bad: leave out images that cannot be used instead of stopping at the first.
+        progress: called with (images dealt with, all images).
+
+    Returns:
+        What was done.
+
+    Raises:
+        EmbeddingsError: another model's gallery, or vectors that cannot be kept.
+        ImageError: an image cannot be used and `skip_bad` is false; those before it are added.
+        GalleryError: see `Gallery.add`.
+    """
+    model = model_identity(runtime.manifest)
+    # an empty batch: another model is refused before anything is computed
+    gallery.add(NewRows(model, np.empty((0, model.dim), np.float32), ()))
+    total = len(images.records)
+    names = images.names()
+    added = done = 0
+    skipped: list[BadImage] = []
+    for start in range(0, total, _HASHED_AHEAD):
+        contents = [_content(record.path) for record in images.records[start:][:_HASHED_AHEAD]]
+        held = gallery.holds([content for content in contents if content])
+        wanted = [start + i for i, content in enumerate(contents) if content not in held]
+        done += len(contents) - len(wanted)
+        batches = iterate_batches(
+            [images.records[i].path for i in wanted],
+            height=runtime.manifest.height,
+            width=runtime.manifest.width,
+            batch_size=batch_size,
+            threads=threads,
+            skip_bad=skip_bad,
+        )
+        for batch in batches:
+            skipped += [BadImage(wanted[bad.index], bad.path, bad.reason) for bad in batch.bad]
+            done += len(batch.bad) + len(batch.indices)
+            if len(batch.indices):
+                positions = [wanted[i] for i in batch.indices.tolist()]
+                outputs = runtime.run_all(batch.images)
+                records = tuple(
+                    _record(
+                        images.records[position],
+                        # unreadable a moment ago, but decoded since
+                        contents[position - start] or _content(images.records[position].path),
+                        known,
+                        known.times_us.get(names[position], known.time_us),
+                        None if outputs.orientation is None else outputs.orientation[n],
+                    )
+                    for n, position in enumerate(positions)
+                )
+                new = NewRows(model, outputs.embeddings, records)
+                added += int(gallery.add(new).is_new.sum())
+            if progress is not None:
+                progress(done, total)
+    return AddSummary(added, total - added - len(skipped), tuple(skipped))
+
+
+def _content(path: Path) -> str:
+    """Hash of an image file; empty where it cannot be read, which decoding will report."""
+    try:
+        return f"file:{file_sha256(path)}"
+    except (OSError, ValueError):
+        return ""
+
+
+def _camera(camera_id: int, known: Known) -> int:
+    """The camera the source tells, else the one the user tells."""
+    return known.camera_id if camera_id == UNKNOWN else camera_id
+
+
+def _record(
+    image: ImageRecord,
+    content: str,
+    known: Known,
+    time_us: int | None,
+    orientation: NDArray[np.float32] | None,
+) -> RowRecord:
+    """What is kept of one image; `orientation` float32 [8] is the model's, None without one."""
+    label = image.orientation
+    if label == UNKNOWN and orientation is not None:
+        label = int(np.argmax(orientation))
+    return RowRecord(
+        path=str(image.path.absolute()),
+        content=content,
+        vehicle_id=image.vehicle_id,
+        camera_id=_camera(image.camera_id, known),
+        orientation=label,
+        tracklet_id=image.tracklet_id,
+        time_us=time_us,
+    )

@@ -1,0 +1,83 @@
+"""Leaving out what was removed: live rows move to new files, the old files are deleted.
+
+One transaction: a kill at any moment leaves the state before it or after it. Row numbers stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.gallery.segments import cut_files
+from mtml_deploy.gallery.store import FolderGallery
+from mtml_deploy.gallery.stored_rows import read_stored
+
+_CHUNK_BYTES: Final = 1 << 24
+"""Vectors copied at once (16 MiB)."""
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes:
+        dropped: removed rows that are gone from the disk now.
+        kept: rows that are left.
+    """
+
+    dropped: int
+    kept: int
+
+
+def compact(gallery: FolderGallery) -> Compacted:
+    """Rewrite a gallery without its removed rows; nothing happens where there are none.
+
+    Needs room for a second copy of the live vectors. Readers that are at work go on with the old
+    files, and find the new ones at their next search.
+
+    Args:
+        gallery: opened for writing.
+
+    Returns:
+        What was done.
+
+    Raises:
+        GalleryError: a live row is missing or corrupted; the text names it.
+        ValueError: it was not opened for writing.
+    """
+    gallery.require_writable()
+    table = gallery.table
+    with table.change():
+        numbers = table.numbers()
+        live = numbers[~numbers["removed"]]
+        dropped = len(numbers) - len(live)
+        if dropped:
+            old = table.segments()
+            _move(gallery, live)
+            table.drop_segments(segment.number for segment in old)
+            table.count_rewrite()
+    # also what an interrupted call left behind
+    cut_files(gallery.folder, gallery.header, {part.number: part.rows for part in table.segments()})
+    table.fold()  # removed rows are in the log until then
+    return Compacted(dropped, len(live))
+
+
+def _move(gallery: FolderGallery, live: NDArray[np.void]) -> None:
+    """Copy the vectors of live rows, in row order, to new segments."""
+    room = gallery.segment_rows
+    step = max(1, min(room, _CHUNK_BYTES // gallery.header.row_bytes))
+    for begin in range(0, len(live), room):
+        of_segment = live[begin : begin + room]
+        segment = None
+        for start in range(0, len(of_segment), step):
+            chunk = of_segment[start : start + step]
+            stored = read_stored(gallery, chunk)
+            if segment is None:
+                segment = gallery.open_segment(stored, new=True)
+            slots, spread = gallery.append_stored(segment, stored)
+            segment = replace(segment, rows=slots.stop)
+            places = zip(chunk["row"].tolist(), slots, spread.tolist(), strict=True)
+            gallery.table.move(segment.number, places)

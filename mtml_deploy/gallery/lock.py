@@ -1,0 +1,47 @@
+"""One writer at a time: a file lock that the kernel gives back when its process ends, however."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from mtml_deploy.gallery.errors import GalleryError
+
+
+class WriterLock:
+    """Held from construction to `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock or say who has it.
+
+        Args:
+            path: the lock file, made where it does not exist; it is never deleted, since a second
+                process could then lock a new file of the same name.
+
+        Raises:
+            GalleryError: another writer holds it, or the folder cannot be written.
+        """
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise GalleryError(
+                f"{path.parent} cannot be written ({error}); check its permissions"
+            ) from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._handle, 32).decode("ascii", "replace").strip()
+            os.close(self._handle)
+            raise GalleryError(
+                f"{path.parent} is being written by another process (number {holder or 'unknown'}),"
+                " expected one writer at a time; wait until it has ended, reading is possible"
+            ) from error
+        os.truncate(self._handle, 0)
+        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Give the lock back; closing twice is allowed."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1

@@ -1,0 +1,154 @@
+"""Exact nearest rows in mapped segments: one pass over the vectors, all else prepared.
+
+The order is that of `rank`: float64 distances to the vectors as they are stored, ties by lower row
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.bounds import EXTRA, lower_bounds, nearest
+from mtml_deploy.distances import require_features, squared_distances
+from mtml_deploy.gallery.half import decode_half, keeps_subnormals
+from mtml_deploy.gallery.records import Filter, Hits
+from mtml_deploy.gallery.segments import Stored
+from mtml_deploy.gallery.view import SegmentView
+
+_BLOCK_VALUES: Final = 1 << 24
+"""float32 products held at once (64 MiB)."""
+
+_BLOCK_QUERIES: Final = 512
+"""Queries per matrix product: BLAS gains nothing from more."""
+
+_DECODE_VALUES: Final = 1 << 19
+"""float16 values decoded at once (2 MiB of float32): stays in the cache for the product."""
+
+_EXACT_VALUES: Final = 1 << 20
+"""Vectors' values gathered at once for exact distances (4 MiB)."""
+
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Row numbers and squared distances, nearest first."""
+
+
+def search_segments(
+    segments: Sequence[SegmentView],
+    query: NDArray[np.float32],
+    *,
+    top_k: int,
+    where: Filter,
+) -> Hits:
+    """Exact `top_k` nearest rows of every query among the rows that pass a filter.
+
+    Args:
+        segments: where to look.
+        query: float32 [Q, D].
+        top_k: ranks wanted, at least 1; K = min(top_k, rows that pass).
+        where: which rows to look at.
+
+    Returns:
+        The hits, [Q, K].
+
+    Raises:
+        ValueError: `top_k` below 1, or a query that is not float32, not finite or too long.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, found {top_k}")
+    require_features("query", query)
+    masks = [segment.passing(where) for segment in segments]
+    counts = [int(np.count_nonzero(mask)) for mask in masks]
+    length = min(top_k, sum(counts))
+    rows = np.empty((len(query), length), dtype=np.int64)
+    distances = np.empty((len(query), length), dtype=np.float32)
+    longest = max((len(mask) for mask in masks), default=1)
+    block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // max(1, longest)))
+    for start in range(0, len(query), block):
+        part = query[start : start + block]
+        best: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float64)) for _ in part]
+        for segment, mask, count in zip(segments, masks, counts, strict=True):
+            if count:
+                found = _search_one(segment, part, mask, count, top_k)
+                best = [_merged(*pair, top_k) for pair in zip(best, found, strict=True)]
+        for offset, (found_rows, exact) in enumerate(best):
+            rows[start + offset] = found_rows
+            distances[start + offset] = np.sqrt(exact)
+    return Hits(rows, distances)
+
+
+def _search_one(
+    segment: SegmentView,
+    query: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    count: int,
+    top_k: int,
+) -> list[Found]:
+    """The nearest `min(top_k, count)` rows of one segment, for each query [b, D] of a block."""
+    found = []
+    if count <= top_k + EXTRA:  # all would be candidates: nothing to gain from products
+        slots = np.flatnonzero(mask)
+        for point in query:
+            exact = _exact(point, segment.features, slots)
+            order = np.lexsort((slots, exact))[:top_k]
+            found.append((segment.numbers["row"][slots[order]], exact[order]))
+        return found
+    bounds = lower_bounds(
+        query,
+        lambda centred: _products(centred, segment.features),
+        centre=segment.centre,
+        spread=segment.spread,
+        norms=segment.norms,
+    )
+    left_out = None if count == len(mask) else ~mask
+    for point, (lower, shift, slack) in zip(query, bounds, strict=True):
+        if left_out is not None:
+            lower[left_out] = np.inf
+        slots, exact = nearest(
+            partial(_exact, point, segment.features),
+            lower,
+            top_k,
+            shift=shift,
+            slack=slack,
+        )
+        found.append((segment.numbers["row"][slots], exact))
+    return found
+
+
+def _merged(left: Found, right: Found, top_k: int) -> Found:
+    """The `top_k` nearest of two lists."""
+    rows = np.concatenate([left[0], right[0]])
+    exact = np.concatenate([left[1], right[1]])
+    order = np.lexsort((rows, exact))[:top_k]
+    return rows[order], exact[order]
+
+
+def _products(query: NDArray[np.float32], features: Stored) -> NDArray[np.float32]:
+    """float32 products [b, n] of queries [b, D] with rows [n, D]."""
+    if features.dtype == np.float32:
+        whole: NDArray[np.float32] = query @ features.T
+        return whole
+    products = np.empty((len(query), len(features)), dtype=np.float32)
+    step = max(1, _DECODE_VALUES // features.shape[1])
+    buffer = np.empty(step * features.shape[1], dtype=np.int32)
+    fast = keeps_subnormals()
+    for start in range(0, len(features), step):
+        part = features[start : start + step].astype(np.float16, copy=False)
+        decoded = decode_half(part, buffer) if fast else part.astype(np.float32)
+        products[:, start : start + step] = query @ decoded.T
+    return products
+
+
+def _exact(
+    query: NDArray[np.float32], features: Stored, slots: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Squared distances float64 [n] from a query [D] to stored rows."""
+    exact = np.empty(len(slots), dtype=np.float64)
+    step = max(1, _EXACT_VALUES // features.shape[1])
+    for start in range(0, len(slots), step):
+        part = features[slots[start : start + step]].astype(np.float32, copy=False)
+        exact[start : start + step] = squared_distances(query, part, np.arange(len(part)))
+    return exact

@@ -1,0 +1,103 @@
+"""Points in time as a user writes them, and as a gallery keeps them: microseconds UTC.
+
+In: ISO 8601 texts or seconds since 1970. Out: integers, and texts again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.gallery.errors import GalleryError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SECONDS: Final = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
+"""Seconds since 1970 with at most microseconds; a text of 4 digits is such a number, not a year."""
+
+
+def parse_time(text: str) -> int:
+    """Microseconds since 1970-01-01 UTC.
+
+    Args:
+        text: ISO 8601 ("2024-05-01", "2024-05-01T12:00:00.5+02:00"; without an offset UTC), or
+            seconds since 1970 ("1714557600.25").
+
+    Returns:
+        The time; negative before 1970.
+
+    Raises:
+        GalleryError: neither of the two.
+    """
+    text = text.strip()
+    try:
+        if _SECONDS.fullmatch(text):
+            # Decimal: a float has no room for microseconds of the next century
+            micros = int(Decimal(text) * 1_000_000)
+            format_time(micros)  # beyond the calendar nothing could show it again
+            return micros
+        moment = datetime.fromisoformat(text)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError) as error:
+        raise GalleryError(
+            f"{text!r} is not a time, expected ISO 8601 such as 2024-05-01T12:00:00+02:00 (UTC "
+            "where no offset is given) or seconds since 1970 such as 1714557600.25"
+        ) from error
+
+
+def format_time(micros: int) -> str:
+    """ISO 8601 text in UTC of microseconds since 1970, for example 2024-05-01T10:00:00+00:00."""
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat()
+
+
+def load_times(path: Path) -> Mapping[str, int]:
+    """Times of images from a CSV file.
+
+    Args:
+        path: UTF-8 CSV whose header names the columns `path` and `time`; others are passed over.
+
+    Returns:
+        Path as it is written -> microseconds since 1970 UTC; rows with an empty time are left out.
+
+    Raises:
+        GalleryError: no such file, not such a table, a path named twice, or a text that is no
+            time; the line is named.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GalleryError(
+            f"{path} cannot be read ({error}), expected a CSV file with the header path,time"
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    times: dict[str, int] = {}
+    try:
+        missing = {"path", "time"} - set(reader.fieldnames or ())
+        if missing:
+            raise GalleryError(
+                f"{path} lacks the column {min(missing)}, expected the header path,time; "
+                "correct its first line"
+            )
+        for row in reader:
+            name, time = row["path"], row["time"]
+            where = f"{path} line {reader.line_num}"
+            if not name or time is None:
+                raise GalleryError(f"{where}: expected a path and a time; correct it")
+            if name in times:
+                raise GalleryError(f"{where}: {name!r} was named before; keep one of the lines")
+            if time.strip():
+                try:
+                    times[name] = parse_time(time)
+                except GalleryError as error:
+                    raise GalleryError(f"{where}: {error}") from error
+    except csv.Error as error:
+        raise GalleryError(
+            f"{path} line {reader.line_num} is not CSV ({error}); save the table as CSV"
+        ) from error
+    return times

@@ -1,0 +1,232 @@
+"""`mtml-deploy gallery ...` and `mtml-deploy search`, end to end with a tiny model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from helpers_artifact import tiny_manifest, write_artifact, write_images
+
+from mtml_deploy.cli import main
+from mtml_deploy.embeddings import load_embeddings
+from mtml_deploy.gallery import open_gallery
+from mtml_deploy.gallery.segments import HEAD_BYTES, segment_path
+from mtml_deploy.rank import rank
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def ok(*words: object) -> Result:
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*words: object, text: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert text in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """`art`; `cars`, 12 labelled images of 4 vehicles before 3 cameras; an empty gallery `g`."""
+    write_artifact(tmp_path / "art")
+    paths = write_images(tmp_path / "cars", 12, seed=1)
+    rows = [f"{path.name},{i % 4},{i // 4}" for i, path in enumerate(paths)]
+    table = "\n".join(["path,vehicle_id,camera_id", *rows])
+    (tmp_path / "cars" / "labels.csv").write_text(table + "\n")
+    ok("gallery", "create", tmp_path / "g", "--model", tmp_path / "art")
+    return tmp_path
+
+
+def add(place: Path, *words: object) -> Result:
+    source = f"csv:{place / 'cars' / 'labels.csv'}"
+    return ok("gallery", "add", place / "g", "--model", place / "art", "--images", source, *words)
+
+
+def test_search_equals_rank_on_the_same_images(place: Path) -> None:
+    assert "12 added, 0 there already, 0 skipped" in add(place, "--batch-size", 5).stderr
+    queries = place / "queries"
+    write_images(queries, 3, seed=2)
+    ok("embed", place / "art", "--images", queries, "--out", place / "q.npz")
+    source = f"csv:{place / 'cars' / 'labels.csv'}"
+    ok("embed", place / "art", "--images", source, "--out", place / "cars.npz")
+    expected = rank(
+        load_embeddings(place / "q.npz").features,
+        load_embeddings(place / "cars.npz").features,
+        top_k=12,
+    )
+    words = ("--gallery", place / "g", "--top-k", 12)
+    for i, query in enumerate((queries, place / "q.npz")):
+        out = place / f"{i}.json"
+        result = ok("search", *words, "--model", place / "art", "--query", query, "--json", out)
+        found = json.loads(out.read_text())
+        rows = [[hit["row"] - 1 for hit in query["ranks"]] for query in found["queries"]]
+        assert rows == expected.rows.tolist()
+        assert result.stdout.startswith("0000.png\n    1 ")
+        refused("search", *words, "--query", place / "q.npz", "--json", out, text="--overwrite")
+    # the exported rows are those of the embeddings file
+    ok("gallery", "export", place / "g", "--out", place / "e.npz")
+    left, right = load_embeddings(place / "e.npz"), load_embeddings(place / "cars.npz")
+    assert np.array_equal(left.features, right.features)
+    assert (left.names, left.root) == (right.names, right.root)
+    assert left.vehicle_ids.tolist() == right.vehicle_ids.tolist()
+
+
+def test_adding_again_and_after_an_interruption(place: Path) -> None:
+    bad = place / "cars" / "0007.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
+    words = ("gallery", "add", place / "g", "--model", place / "art", "--images", place / "cars")
+    refused(*words, "--batch-size", 3, text="0007.png")  # two batches are added before it
+    bad.write_bytes(good)
+    assert "6 added, 6 there already, 0 skipped" in ok(*words).stderr
+    assert "0 added, 12 there already, 0 skipped" in ok(*words).stderr
+    # the same bytes under another name
+    (place / "cars" / "copy.png").write_bytes(good)
+    assert "0 added, 13 there already, 0 skipped" in ok(*words).stderr
+    (place / "cars" / "broken.png").write_bytes(b"no image")
+    result = ok(*words, "--skip-bad")
+    assert "0 added, 13 there already, 1 skipped" in result.stderr
+    assert "skipped " in result.stderr
+    assert "broken.png" in result.stderr
+
+
+def test_embeddings_can_be_added(place: Path) -> None:
+    ok("embed", place / "art", "--images", place / "cars", "--out", place / "cars.npz")
+    words = ("gallery", "add", place / "g", "--embeddings", place / "cars.npz", "--camera", 5)
+    assert "12 added" in ok(*words).stderr
+    assert "0 added, 12 there already" in ok(*words).stderr
+    with open_gallery(str(place / "g")) as gallery:
+        records = [stored.record for stored in gallery.rows()]
+    assert {record.camera_id for record in records} == {5}
+    assert records[0].path == str(place / "cars" / "0000.png")
+
+
+def test_times_cameras_and_what_is_filtered(place: Path) -> None:
+    table = place / "times.csv"
+    table.write_text("path,time\n0000.png,100\n0004.png,200\n0008.png,1970-01-01T00:05\nno.png,1\n")
+    result = add(place, "--times", table, "--time", "50")
+    assert "1 of 4 times name no image here" in result.stderr
+    query = place / "cars" / "0000.png"
+    words = ("search", "--gallery", place / "g", "--model", place / "art", "--query", query)
+    for i, (options, rows) in enumerate(
+        (
+            (("--since", 100), {1, 5, 9}),
+            (("--since", 100, "--until", "1970-01-01T00:05:00Z"), {1, 5}),
+            (("--camera", 1), {5, 6, 7, 8}),
+            (("--camera", 1, "--camera", 2, "--since", 51), {5, 9}),
+            (("--exclude-camera", 1, "--exclude-camera", 2), {1, 2, 3, 4}),
+            (("--orientation", 3), set()),
+        )
+    ):
+        out = place / f"{i}.json"
+        ok(*words, *options, "--top-k", 12, "--json", out)
+        (found,) = json.loads(out.read_text())["queries"]
+        assert {hit["row"] for hit in found["ranks"]} == rows, options
+    assert "no row passes the filter" in ok(*words, "--orientation", 3).stdout
+    line = ok(*words, "--top-k", 1).stdout.splitlines()[1]
+    assert line.split()[:4] == ["1", "0", "row", "1"]
+    assert line.endswith("0000.png   vehicle 0, camera 0, 1970-01-01T00:01:40+00:00")
+    refused(*words, "--since", "noon", text="is not a time")
+    table.write_text("path,time\nelsewhere/1.png,100\n")
+    refused(
+        "gallery", "add", place / "g", "--model", place / "art", "--images", place / "cars",
+        "--times", table, text="none of the 1 paths",
+    )  # fmt: skip
+
+
+def test_predicted_orientations_are_kept(tmp_path: Path) -> None:
+    write_artifact(
+        tmp_path / "art", tiny_manifest(with_orientation=True), with_orientation=True
+    )  # fmt: skip
+    write_images(tmp_path / "cars", 2)
+    ok("gallery", "create", tmp_path / "g", "--model", tmp_path / "art")
+    words = ("gallery", "add", tmp_path / "g", "--model", tmp_path / "art", "--images")
+    ok(*words, tmp_path / "cars" / "0000.png")
+    (tmp_path / "one.csv").write_text("path,orientation\ncars/0001.png,5\n")
+    ok(*words, f"csv:{tmp_path / 'one.csv'}")
+    with open_gallery(str(tmp_path / "g")) as gallery:
+        # the tiny model finds all eight equally probable: the first; a label is left as it is
+        assert [stored.record.orientation for stored in gallery.rows()] == [0, 5]
+
+
+def test_remove_info_compact(place: Path) -> None:
+    add(place, "--time", "2024-05-01")
+    assert "1 rows removed" in ok(
+        "gallery", "remove", place / "g", "--path", place / "cars" / "0003.png"
+    ).stderr  # fmt: skip
+    assert "4 rows removed" in ok(
+        "gallery", "remove", place / "g", "--vehicle", 1, "--row", 1
+    ).stderr  # fmt: skip
+    refused("gallery", "remove", place / "g", "--row", 1, text="nothing was removed")
+    assert run("gallery", "remove", place / "g").exit_code == 2
+    info = json.loads(ok("gallery", "info", place / "g", "--json").stdout)
+    assert (info["rows"], info["removed"], info["vehicles"]) == (7, 5, 3)
+    assert info["cameras"] == [0, 1, 2]
+    assert info["first_time"] == info["last_time"] == "2024-05-01T00:00:00+00:00"
+    assert "5 removed rows dropped, 7 rows kept" in ok("gallery", "compact", place / "g").stderr
+    assert ok("gallery", "info", place / "g").stdout.startswith("rows      7 (0 removed")
+    assert "7 rows, no fault" in ok("gallery", "verify", place / "g").stderr
+
+
+def test_verify_names_a_corrupted_row_and_ends_with_1(place: Path) -> None:
+    add(place)
+    path = segment_path(place / "g", 1)
+    content = bytearray(path.read_bytes())
+    content[HEAD_BYTES + 4 * 6 * 4] ^= 0x40  # row 5 of 6 float32
+    path.write_bytes(content)
+    result = run("gallery", "verify", place / "g")
+    assert result.exit_code == 1
+    assert result.stdout == "corrupted row 5: its bytes in vector file 1 were changed\n"
+    assert "1 faults in 12 rows" in result.stderr
+    refused("gallery", "export", place / "g", "--out", place / "e.npz", text="row 5")
+
+
+def test_refusals(place: Path) -> None:
+    write_artifact(place / "other", tiny_manifest(), seed=9)
+    image = place / "cars" / "0000.png"
+    other = ("--model", place / "other")
+    text = "cannot be used with this gallery: model_sha256"
+    refused("search", "--gallery", place / "g", *other, "--query", image, text=text)
+    refused("gallery", "add", place / "g", *other, "--images", image, text=text)
+    ok("embed", place / "other", "--images", image, "--out", place / "other.npz")
+    refused("gallery", "add", place / "g", "--embeddings", place / "other.npz", text=text)
+    refused("search", "--gallery", place / "g", "--query", place / "other.npz", text=text)
+    refused("search", "--gallery", place / "g", "--query", image, text="add --model")
+    refused("search", "--gallery", place / "no", "--query", image, text="is not a gallery")
+    for words in (("create", "--model", place / "art"), ("info",), ("verify",), ("compact",)):
+        name = "milvus://host/cars"
+        refused("gallery", words[0], name, *words[1:], text="of the kind 'milvus'")
+    refused("gallery", "create", place / "g", "--model", place / "art", text="exists already")
+    refused("gallery", "export", place / "g", "--out", place / "e.txt", text="does not end in .npz")
+    assert run("gallery", "add", place / "g").exit_code == 2
+    assert run("gallery", "add", place / "g", "--images", image).exit_code == 2
+
+
+def test_real_cars(place: Path) -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"needs the real images in {DATA}")
+    words = ("gallery", "add", place / "g", "--model", place / "art", "--images")
+    result = ok(*words, f"veri:{DATA}#gallery")
+    assert "1120 added, 0 there already" in result.stderr
+    ok("gallery", "verify", place / "g")
+    ok("gallery", "export", place / "g", "--out", place / "gallery.npz")
+    ok("embed", place / "art", "--images", f"veri:{DATA}#query", "--out", place / "query.npz")
+    ok("search", "--gallery", place / "g", "--query", place / "query.npz",
+       "--json", place / "hits.json")  # fmt: skip
+    gallery = load_embeddings(place / "gallery.npz")
+    expected = rank(load_embeddings(place / "query.npz").features, gallery.features, top_k=10)
+    found = json.loads((place / "hits.json").read_text())["queries"]
+    assert len(found) == 80
+    for query, rows in zip(found, expected.rows.tolist(), strict=True):
+        assert [hit["row"] - 1 for hit in query["ranks"]] == rows
+        assert [hit["vehicle_id"] for hit in query["ranks"]] == gallery.vehicle_ids[rows].tolist()
