@@ -21,8 +21,8 @@ from benchmarks.train_speeds import bare_step, loader_speed, loop_config, loop_s
 from mtml_deploy.datasets import load_source
 from mtml_train.checkpoint import build_model
 from mtml_train.config import TrainConfig
-from mtml_train.data import join_training_sets
 from mtml_train.distributed import join_processes
+from mtml_train.train_set import join_training_sets
 
 _SHOWN: Final = (
     "data", "variant", "backbone", "image_size", "batch_size", "accumulate", "sampler", "workers",

@@ -12,11 +12,12 @@ import torch
 
 from benchmarks.rounds import rate_of
 from mtml_train.config import TrainConfig
-from mtml_train.data import BATCHES_AHEAD, TrainBatch, TrainSet, training_batches
+from mtml_train.data import BATCHES_AHEAD, TrainBatch, training_batches
 from mtml_train.distributed import Process
 from mtml_train.model import MTML
 from mtml_train.step import TrainStep
 from mtml_train.train import StepReport, train
+from mtml_train.train_set import TrainSet
 
 
 def loop_config(config: TrainConfig, steps: int) -> TrainConfig:

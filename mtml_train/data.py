@@ -1,12 +1,12 @@
 """Training images as batches of bytes and labels; every batch is a pure function of seed and step.
 
-In: image sets of one or more data sets. Out: `TrainBatch` values from a data loader that works
+In: a `TrainSet` and a range of steps. Out: `TrainBatch` values from a data loader that works
 ahead of the model. Nothing depends on the number of workers, so a resumed run repeats exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mtml_deploy.errors import DataError, ImageError
 from mtml_deploy.images import load_image
-from mtml_deploy.records import UNKNOWN, ImageSet
 from mtml_train.augment import erase, flip, jitter_colour, pad_and_crop
 from mtml_train.config import TrainConfig
+from mtml_train.plan import plan_epoch
+from mtml_train.train_set import TrainSet
 
 BATCHES_AHEAD: Final = 4
 """Micro-batches that each worker prepares before they are asked for."""
@@ -55,136 +56,6 @@ class TrainBatch:
         return TrainBatch(
             self.images.pin_memory(), self.vehicles.pin_memory(), self.orientations.pin_memory()
         )
-
-
-@dataclass(frozen=True)
-class TrainSet:
-    """Images of all joined data sets with class labels.
-
-    Attributes:
-        paths: [N] image files, as text.
-        classes: int64 [N], 0..C-1.
-        orientations: int64 [N], 0..7, -1 unknown.
-        groups: int64 [N], which data set an image is of.
-        identities: [C] (source, vehicle id) of each class; classes of two data sets are disjoint.
-        sources: what the user named, one per data set.
-    """
-
-    paths: tuple[str, ...]
-    classes: NDArray[np.int64]
-    orientations: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    identities: tuple[tuple[str, int], ...]
-    sources: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.paths)
-
-
-def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
-    """All images of `sets` under one classifier (paper, section 3.2: I_1 and I_2).
-
-    Args:
-        sets: training splits; images of unknown identity are refused.
-
-    Returns:
-        The joined set; classes are numbered by data set, then by vehicle id.
-
-    Raises:
-        DataError: an image without vehicle id, or fewer than two identities.
-    """
-    keys: list[tuple[int, int]] = []
-    paths: list[str] = []
-    orientations: list[int] = []
-    for group, images in enumerate(sets):
-        for record in images.records:
-            if record.vehicle_id == UNKNOWN:
-                raise DataError(
-                    f"{record.path} of {images.source} has no vehicle id; training needs one for "
-                    "every image: leave it out of the list or label it"
-                )
-            keys.append((group, record.vehicle_id))
-            paths.append(str(record.path))
-            orientations.append(record.orientation)
-    ordered = sorted(set(keys))
-    if len(ordered) < 2:
-        raise DataError(f"found {len(ordered)} vehicle identities; training needs at least 2")
-    index = {key: position for position, key in enumerate(ordered)}
-    return TrainSet(
-        paths=tuple(paths),
-        classes=np.array([index[key] for key in keys], dtype=np.int64),
-        orientations=np.array(orientations, dtype=np.int64),
-        groups=np.array([group for group, _ in keys], dtype=np.int64),
-        identities=tuple((sets[group].source, vehicle) for group, vehicle in ordered),
-        sources=tuple(images.source for images in sets),
-    )
-
-
-def plan_epoch(train_set: TrainSet, config: TrainConfig, epoch: int) -> list[list[int]]:
-    """Image numbers of every optimiser step of one epoch.
-
-    Args:
-        train_set: the images.
-        config: uses seed, batch_size, sampler, instances.
-        epoch: 0 or more; with the seed it decides everything.
-
-    Returns:
-        N // batch_size lists of batch_size image numbers.
-
-    Raises:
-        DataError: fewer images than one batch, or a P x K batch that does not divide.
-    """
-    steps = len(train_set) // config.batch_size
-    if steps == 0:
-        raise DataError(
-            f"{len(train_set)} training images do not fill one batch of {config.batch_size}; "
-            "lower --batch-size"
-        )
-    rng = np.random.default_rng((config.seed, epoch))
-    order = (
-        _identities_in_turn(train_set, config, rng)
-        if config.sampler == "pk"
-        else _mixed_shuffle(train_set.groups, rng)
-    )
-    used = order[: steps * config.batch_size].reshape(steps, config.batch_size)
-    return [[int(number) for number in row] for row in used]
-
-
-def _mixed_shuffle(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random order in which every stretch holds the data sets in proportion."""
-    positions = np.empty(len(groups))
-    for group in np.unique(groups):
-        members = rng.permutation(np.flatnonzero(groups == group))
-        # evenly spaced with a random start: batches mix labelled and unlabelled images
-        positions[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(positions, kind="stable")
-
-
-def _identities_in_turn(
-    train_set: TrainSet, config: TrainConfig, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """P x K order: identities shuffled again and again, `instances` images of each at a time."""
-    if config.batch_size % config.instances:
-        raise DataError(
-            f"batch_size {config.batch_size} is not a multiple of instances {config.instances}"
-        )
-    by_class = [np.flatnonzero(train_set.classes == c) for c in range(len(train_set.identities))]
-    per_batch = config.batch_size // config.instances
-    if per_batch > len(by_class):
-        raise DataError(
-            f"a batch of {config.batch_size} with {config.instances} images each needs {per_batch} "
-            f"identities, there are {len(by_class)}; lower --batch-size"
-        )
-    order: list[NDArray[np.int64]] = []
-    while len(order) * config.instances < len(train_set):
-        turn = rng.permutation(len(by_class))
-        # whole batches only: one identity must not stand twice in a batch
-        for number in turn[: len(turn) // per_batch * per_batch]:
-            members = by_class[number]
-            few = len(members) < config.instances
-            order.append(rng.choice(members, size=config.instances, replace=few))
-    return np.concatenate(order)
 
 
 _Sample = tuple[NDArray[np.uint8], int, int]

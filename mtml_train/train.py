@@ -30,10 +30,11 @@ from mtml_train.checkpoint import (
     write_run_files,
 )
 from mtml_train.config import TrainConfig
-from mtml_train.data import TrainSet, join_training_sets, training_batches
+from mtml_train.data import training_batches
 from mtml_train.distributed import Process, join_processes
 from mtml_train.model import MTML, load_backbone_weights
 from mtml_train.step import TrainStep, learning_rate
+from mtml_train.train_set import TrainSet, join_training_sets
 from mtml_train.validate import Validation, require_protocol, split_validation, validate
 
 

@@ -13,11 +13,10 @@ from mtml_deploy.records import ImageSet
 from mtml_train.config import TrainConfig
 from mtml_train.data import (
     TrainBatch,
-    TrainSet,
-    join_training_sets,
-    plan_epoch,
     training_batches,
 )
+from mtml_train.plan import plan_epoch
+from mtml_train.train_set import TrainSet, join_training_sets
 
 PLAIN = {"flip": 0.0}  # no augmentation
 
