@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mtml_deploy.defaults import RERANK_K1, RERANK_K2, RERANK_LAMBDA
 from mtml_deploy.distances import require_features
-from mtml_deploy.neighbours import Progress, estimate_neighbours_bytes, find_neighbours
-from mtml_deploy.reciprocal import encode
+from mtml_deploy.kreciprocal.neighbours import Progress, estimate_neighbours_bytes, find_neighbours
+from mtml_deploy.kreciprocal.reciprocal import encode
 from mtml_deploy.reranked import BLOCK_VALUES, Reranked
 
 
@@ -80,7 +80,7 @@ def rerank(
     The distance of query q to gallery image g is lambda d(q, g) + (1 - lambda) J(q, g): d is the
     squared L2 distance divided by the squared distance from q to the image farthest from it, among
     all queries and gallery images; J is the Jaccard distance of their vectors, see
-    `mtml_deploy.reciprocal.encode`. All images, whichever a protocol later leaves out of the lists,
+    `kreciprocal.reciprocal.encode`. All images, whichever a protocol later leaves out of the lists,
     take part as neighbours, as in the authors' program.
 
     Args:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.distances import require_features, squared_distances
+from mtml_deploy.kreciprocal.overlap import Overlap
+from mtml_deploy.kreciprocal.reciprocal import SparseRows
 from mtml_deploy.match_ranks import product_distances, ranks_in_order
-from mtml_deploy.overlap import Overlap
 from mtml_deploy.protocols import RowsOf
 from mtml_deploy.rank import Excluded, Ranking
-from mtml_deploy.reciprocal import SparseRows
 
 BLOCK_VALUES: Final = 1 << 22
 """float64 distances held at once (32 MiB), a few times over."""

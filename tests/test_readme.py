@@ -29,7 +29,7 @@ def blocks() -> list[str]:
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_readme_run_in_order(tmp_path: Path) -> None:
     commands = blocks()
-    assert len(commands) == 8
+    assert len(commands) == 11
     for command in commands:
         line = command
         for start, options in SMALLER.items():
@@ -66,7 +66,7 @@ def test_every_option_of_the_readme_exists() -> None:
     """Options named in prose and in the commands that are too long to run."""
     help_text = ""
     for words in ("mtml-train", "mtml-export", "mtml-deploy embed", "mtml-deploy rank",
-                  "mtml-deploy evaluate"):  # fmt: skip
+                  "mtml-deploy evaluate", "mtml-deploy search", "mtml-deploy gallery add"):  # fmt: skip
         program, *rest = words.split()
         help_text += subprocess.run(
             [Path(sys.executable).parent / program, *rest, "--help"],

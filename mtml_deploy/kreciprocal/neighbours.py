@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.candidate_pool import CandidatePool, capacity
 from mtml_deploy.distances import require_features, squared_pair_distances
-from mtml_deploy.duplicates import Duplicates
-from mtml_deploy.pair_bounds import PairBounds
+from mtml_deploy.kreciprocal.candidate_pool import CandidatePool, capacity
+from mtml_deploy.kreciprocal.duplicates import Duplicates
+from mtml_deploy.kreciprocal.pair_bounds import PairBounds
 
 BLOCK: Final = 2048
 """Rows and columns of one float32 product (16 MiB)."""

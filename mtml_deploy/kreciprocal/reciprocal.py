@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.distances import squared_pair_distances
-from mtml_deploy.neighbours import Neighbours
+from mtml_deploy.kreciprocal.neighbours import Neighbours
 
 BLOCK_ROWS: Final = 2048
 """Images whose sets are worked on at once."""

@@ -21,7 +21,7 @@ from mtml_deploy.rank_lists import (
     rank_list,
     require_same_images,
 )
-from mtml_deploy.rank_page_header import (
+from mtml_deploy.rank_page.header import (
     MARKS,
     html_text,
     legend_html,
@@ -30,10 +30,10 @@ from mtml_deploy.rank_page_header import (
     sources_html,
     table_html,
 )
-from mtml_deploy.rank_page_style import STYLE
+from mtml_deploy.rank_page.style import STYLE
+from mtml_deploy.rank_page.thumbnails import Thumbnail, make_thumbnail
 from mtml_deploy.records import UNKNOWN
 from mtml_deploy.report import percent
-from mtml_deploy.thumbnails import Thumbnail, make_thumbnail
 
 THUMBNAIL_SIDE: Final = 112
 """Longer side of a thumbnail in pixels."""

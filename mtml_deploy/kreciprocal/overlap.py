@@ -1,7 +1,7 @@
 """How much the sparse vectors of queries overlap those of a gallery.
 
-In: vectors of `mtml_deploy.reciprocal.encode`. Out: blocks of Jaccard distances; only pairs that
-share a column cost time.
+In: vectors of `reciprocal.encode`. Out: blocks of Jaccard distances; only pairs that share a column
+cost time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.reciprocal import SparseRows, entries
+from mtml_deploy.kreciprocal.reciprocal import SparseRows, entries
 
 
 class Overlap:
