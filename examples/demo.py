@@ -21,7 +21,7 @@ MIN_GAIN = 0.10  # of mAP over the untrained network
 
 TRAIN = (
     "mtml-train --data veri:demo/data --variant MTML-OSG --backbone resnet18 --weights none "
-    "--image-size 64 --batch-size 16 --lr 3e-4 --epochs 4 --workers 1"
+    "--image-size 64 --batch-size 16 --lr 3e-4 --epochs 3 --workers 1"
 )
 STEPS = (
     "mtml-train synthetic demo/data --train-vehicles 40 --test-vehicles 20 --image-size 96",

@@ -4,12 +4,15 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import mtml_deploy
 from mtml_deploy.cli import main
+from mtml_train.cli import export_main, train_main
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
@@ -37,10 +40,10 @@ print(f"\\n{{used.ru_utime + used.ru_stime}}")
 """
 
 
-def child(code: str) -> tuple[str, float]:
+def child(code: str, blocked: tuple[str, ...] = BLOCKED) -> tuple[str, float]:
     """What `code` prints in a fresh interpreter, and the CPU seconds it took."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD.format(blocked=BLOCKED, code=code)],
+        [sys.executable, "-c", CHILD.format(blocked=blocked, code=code)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -62,17 +65,39 @@ def test_every_module_imports_without_heavy_libraries() -> None:
     child("\n".join(f"importlib.import_module({name!r})" for name in MODULES))
 
 
+def help_words(command: click.Command) -> Iterator[list[str]]:
+    """The words that ask a command and all its subcommands for help."""
+    yield ["--help"]
+    if isinstance(command, click.Group):
+        for name, sub in sorted(command.commands.items()):
+            yield from ([name, *words] for words in help_words(sub))
+
+
+PROGRAMS = {
+    "mtml-deploy": ("mtml_deploy.cli", "main", main),
+    "mtml-train": ("mtml_train.cli", "train_main", train_main),
+    "mtml-export": ("mtml_train.cli", "export_main", export_main),
+}
+
+
 @pytest.mark.parametrize(
-    "words", [["--help"], *([name, "--help"] for name in sorted(main.commands))]
+    ("program", "words"),
+    [
+        pytest.param(program, words, id=" ".join([program, *words[:-1]]))
+        for program, (_, _, command) in PROGRAMS.items()
+        for words in help_words(command)
+    ],
 )
-def test_help_answers_at_once(words: list[str]) -> None:
+def test_help_answers_at_once(program: str, words: list[str]) -> None:
+    module, name, _ = PROGRAMS[program]
     code = (
-        "from mtml_deploy.cli import main\n"
-        f"main({words!r}, prog_name='mtml-deploy', standalone_mode=False)\n"
+        f"from {module} import {name} as command\n"
+        f"command({words!r}, prog_name={program!r}, standalone_mode=False)\n"
         "assert 'numpy' not in sys.modules, 'help imports NumPy'"
     )
-    answers = [child(code) for _ in range(3)]
-    assert answers[0][0].startswith("Usage: mtml-deploy")
+    blocked = tuple(library for library in BLOCKED if library != module.partition(".")[0])
+    answers = [child(code, blocked) for _ in range(3)]
+    assert answers[0][0].startswith(f"Usage: {program}")
     assert min(seconds for _, seconds in answers) < HELP_SECONDS
 
 
