@@ -381,6 +381,8 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(place: Path) -> None:
         [*COMMAND, *words],
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # a test run in the background of a shell ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     lines = partial_path(out) / "batches.jsonl"
     deadline = time.monotonic() + 60
