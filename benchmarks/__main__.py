@@ -13,8 +13,8 @@ import click
 
 from mtml_deploy.commands import options
 from mtml_deploy.console import SafeGroup, prepare_streams, write_data, write_note
-from mtml_train.cli import require_libraries
 from mtml_train.config import RECIPES, VARIANTS, Amp, TrainConfig, build_config
+from mtml_train.extras import require_libraries
 
 if TYPE_CHECKING:
     from benchmarks.report import Record

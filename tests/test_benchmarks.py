@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 import benchmarks.embed
 import benchmarks.train
-import mtml_train.cli
+import mtml_train.extras
 from benchmarks.__main__ import main
 from benchmarks.embed import EmbedBench, measure_embed, summarise
 from benchmarks.flops import flop_per_image, multiply_adds
@@ -509,9 +509,9 @@ def test_what_the_user_can_fix_is_one_line(place: Path, tmp_path: Path, monkeypa
     train_words = ("train", "--data", f"csv:{place / 'set.csv'}", "--out", tmp_path / "out")
     assert "do not fill one batch" in refused(*train_words, "--batch-size", 64, "--workers", 0)
     assert "image_size" in refused(*train_words, "--image-size", 8)
-    real = mtml_train.cli.importlib.util.find_spec
+    real = mtml_train.extras.importlib.util.find_spec
     monkeypatch.setattr(
-        mtml_train.cli.importlib.util, "find_spec", lambda n: None if n == "onnx" else real(n)
+        mtml_train.extras.importlib.util, "find_spec", lambda n: None if n == "onnx" else real(n)
     )
     line = refused("embed", "--artifact", place / "art", *images)
     assert line.startswith("error: measuring needs onnx, ")

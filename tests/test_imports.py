@@ -12,7 +12,8 @@ import pytest
 
 import mtml_deploy
 from mtml_deploy.cli import main
-from mtml_train.cli import export_main, train_main
+from mtml_train.cli import train_main
+from mtml_train.export_cli import export_main
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
@@ -76,7 +77,7 @@ def help_words(command: click.Command) -> Iterator[list[str]]:
 PROGRAMS = {
     "mtml-deploy": ("mtml_deploy.cli", "main", main),
     "mtml-train": ("mtml_train.cli", "train_main", train_main),
-    "mtml-export": ("mtml_train.cli", "export_main", export_main),
+    "mtml-export": ("mtml_train.export_cli", "export_main", export_main),
 }
 
 
