@@ -18,8 +18,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# measures the artifact that the demo made
 bench: $(READY)
-	$(BIN)/python -m benchmarks --help
+	@test -d demo/model-trained || { echo "run make demo first: its artifact is measured"; exit 1; }
+	$(BIN)/python -m benchmarks all --artifact demo/model-trained --images 'veri:demo/data#gallery' \
+		--run demo/run --data veri:demo/data --out demo/benchmarks --overwrite
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
