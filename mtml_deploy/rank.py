@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -97,43 +98,16 @@ def rank(
             left_out = np.empty(0, dtype=np.int64) if excluded is None else excluded(row)
             lower[left_out] = np.inf
             remaining = len(gallery) - len(np.unique(left_out))
-            found, exact = _nearest(
-                query[row], gallery, lower, min(top_k, remaining), shift=shift, slack=slack
+            found, exact = nearest(
+                partial(squared_distances, query[row], gallery),
+                lower,
+                min(top_k, remaining),
+                shift=shift,
+                slack=slack,
             )
             rows[row, : len(found)] = found
             distances[row, : len(found)] = np.sqrt(exact)
     return Ranking(rows, distances)
-
-
-def _nearest(
-    query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
-    lower: NDArray[np.float32],
-    count: int,
-    *,
-    shift: float,
-    slack: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` nearest rows in float64 order and their squared distances.
-
-    Args:
-        query: float32 [D].
-        gallery: float32 [G, D].
-        lower: float32 [G], see `_LowerBounds.of`; infinite for rows left out; overwritten.
-        count: rows wanted, at most the number of finite values in `lower`.
-        shift: see `_LowerBounds.of`.
-        slack: see `_LowerBounds.of`.
-
-    Returns:
-        int64 [count] rows and float64 [count] squared distances, nearest first.
-    """
-    return nearest(
-        lambda rows: squared_distances(query, gallery, rows),
-        lower,
-        count,
-        shift=shift,
-        slack=slack,
-    )
 
 
 class _LowerBounds:
