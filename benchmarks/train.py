@@ -138,6 +138,6 @@ def measure_train(
         ratios=(ratio(series["loop"], series["step"]),),
         notes=(
             "Loader and model share the processor where the device is the CPU: there the loop "
-            "cannot reach the bare step.",
+            "tends to stay below the bare step.",
         ),
     )
