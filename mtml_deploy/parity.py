@@ -74,7 +74,7 @@ def agreement(reference: NDArray[np.float32], candidate: NDArray[np.float32]) ->
         cosine_p1=float(np.percentile(cosine, 1)),
         cosine_mean=float(cosine.mean()),
         max_abs=float(np.abs(left - right).max()),
-        max_relative=float(_relative(left, right).max()),
+        max_relative=float(relative_distances(left, right).max()),
     )
 
 
@@ -96,11 +96,11 @@ def row_difference(
     Returns:
         The relative distance, 0 for bit-equal results.
     """
-    alone = np.concatenate([run(images[i : i + 1]) for i in range(len(images))]).astype(np.float64)
+    alone = np.concatenate([run(images[i : i + 1]) for i in range(len(images))])
     worst = 0.0
     for shift in range(len(images)):
         moved = np.roll(run(np.roll(images, shift, axis=0)), -shift, axis=0)
-        worst = max(worst, float(_relative(alone, moved.astype(np.float64)).max()))
+        worst = max(worst, float(relative_distances(alone, moved).max()))
     return worst
 
 
@@ -119,7 +119,8 @@ def spread(embeddings: NDArray[np.float32], images: NDArray[np.uint8]) -> float:
     for i in range(len(values)):
         for j in range(i):
             if not np.array_equal(images[i], images[j]):
-                closest = min(closest, float(_relative(values[i : i + 1], values[j : j + 1])[0]))
+                distance = relative_distances(values[i : i + 1], values[j : j + 1])
+                closest = min(closest, float(distance[0]))
     return closest
 
 
@@ -140,8 +141,19 @@ def require(what: str, found: float, *, at_least: float = -np.inf, at_most: floa
         raise ParityError(f"{what} is {found:.8g}, must be {bound}; the model was not written")
 
 
-def _relative(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|left - right| / |left| per row, with |left| replaced by 1 where it is 0."""
-    norms = np.linalg.norm(left, axis=1)
-    distances: NDArray[np.float64] = np.linalg.norm(left - right, axis=1)
+def relative_distances(
+    left: NDArray[np.floating], right: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """|left - right| / |left| per row, computed in float64.
+
+    Args:
+        left: [N, D].
+        right: [N, D].
+
+    Returns:
+        float64 [N]; |left| counts as 1 where it is 0.
+    """
+    first, second = left.astype(np.float64), right.astype(np.float64)
+    norms = np.linalg.norm(first, axis=1)
+    distances: NDArray[np.float64] = np.linalg.norm(first - second, axis=1)
     return distances / np.where(norms == 0, 1.0, norms)

@@ -1,0 +1,169 @@
+"""Reading rows of a collection, in parts that one answer can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.distances import squared_distances
+from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.milvus.card import CARD_ROW, Card, parse_card
+from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
+from mtml_deploy.gallery.milvus.entities import (
+    RECORD_BYTES,
+    RECORD_FIELDS,
+    Entity,
+    number_expression,
+    stored_row,
+    text_expression,
+    vector_crc,
+    vectors_of,
+)
+from mtml_deploy.gallery.records import StoredRow
+
+ASKED: Final = 1000
+"""Values named in one expression: the server parses it as text."""
+
+VectorPart = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Ascending row numbers [n] and their vectors [n, D]."""
+
+
+class CollectionRows:
+    """The rows of an open collection that is a gallery."""
+
+    def __init__(self, collection: Collection) -> None:
+        """Read whose vectors it holds.
+
+        Raises:
+            GalleryError: it has no card, or a damaged one.
+        """
+        self._collection = collection
+        self.model = self.card().model
+        self._vector_bytes = 4 * self.model.dim
+
+    def card(self) -> Card:
+        """What the collection says of itself now.
+
+        Raises:
+            GalleryError: it has no card, or a damaged one.
+        """
+        found = self._collection.query(f"row == {CARD_ROW}", ("path",))
+        if not found:
+            raise GalleryError(
+                f"{self._collection.name} has no card (row {CARD_ROW}), expected what mtml-deploy "
+                "gallery create writes; restore the collection from a backup"
+            )
+        return parse_card(found[0]["path"], self._collection.name)
+
+    def rows_of(self, contents: Sequence[str]) -> dict[str, int]:
+        """Content -> its row, for those that the gallery holds."""
+        found: dict[str, int] = {}
+        different = list(dict.fromkeys(contents))
+        for start in range(0, len(different), ASKED):
+            expression = text_expression("content", different[start : start + ASKED])
+            if expression is not None:
+                for entity in self._collection.query(expression, ("content",)):
+                    found.setdefault(entity["content"], entity["row"])
+        return found
+
+    def records(self, numbers: Sequence[int] | None) -> Iterator[StoredRow]:
+        """See `Gallery.rows`."""
+        if numbers is None:
+            for part in self.windows(RECORD_FIELDS, row_bytes=RECORD_BYTES):
+                yield from map(stored_row, part)
+            return
+        for start in range(0, len(numbers), ASKED):
+            asked = numbers[start : start + ASKED]
+            expression = number_expression("row", asked)
+            if expression is not None:
+                found = self._collection.query(expression, RECORD_FIELDS)
+                known = {entity["row"]: entity for entity in found}
+                yield from (stored_row(known[row]) for row in asked if row in known)
+
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """See `Gallery.vectors`."""
+        wanted = np.array(numbers, dtype=np.int64)
+        features = np.empty((len(wanted), self.model.dim), dtype=np.float32)
+        missing = np.ones(len(wanted), dtype=np.bool_)
+        for rows, part in self._vector_parts(np.unique(wanted)):
+            if len(rows):
+                place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+                here = rows[place] == wanted
+                features[here] = part[place[here]]
+                missing &= ~here
+        if missing.any():
+            raise GalleryError(
+                f"{self._collection.name} does not hold row {wanted[missing][0]}, expected rows "
+                "that were not removed; search again"
+            )
+        return features
+
+    def exact(
+        self, point: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Float64 distances, see `Exact`; one part of the vectors in memory at a time.
+
+        Args:
+            point: float32 [D].
+            rows: int64 [n], ascending.
+        """
+        kept, exact = [np.empty(0, np.int64)], [np.empty(0, np.float64)]
+        for numbers, features in self._vector_parts(rows):
+            kept.append(numbers)
+            exact.append(squared_distances(point, features, np.arange(len(features))))
+        return np.concatenate(kept), np.concatenate(exact)
+
+    def windows(self, fields: Sequence[str], *, row_bytes: int) -> Iterator[list[Entity]]:
+        """All rows of images by number.
+
+        A part is a range of numbers, so that it needs no order from the server.
+
+        Args:
+            fields: what is wanted of each row.
+            row_bytes: most bytes of one row.
+        """
+        stop = self.card().next_row
+        step = max(1, RPC_BYTES // row_bytes)
+        for first in range(CARD_ROW + 1, stop, step):
+            last = min(first + step, stop) - 1
+            yield self._collection.query(f"row >= {first} and row <= {last}", fields)
+
+    def whole(self) -> Iterator[list[Entity]]:
+        """All rows of images by number, with every field."""
+        fields = (*RECORD_FIELDS, "vector", "crc")
+        return self.windows(fields, row_bytes=self.entity_bytes)
+
+    @property
+    def entity_bytes(self) -> int:
+        """Most bytes of one row with every field."""
+        return RECORD_BYTES + self._vector_bytes
+
+    def checked(self, entities: Sequence[Entity]) -> NDArray[np.float32]:
+        """Vectors [n, D] of entities that have `vector` and `crc`, equal to what was added.
+
+        Raises:
+            GalleryError: one is not; the text names its row.
+        """
+        features = vectors_of(entities, self.model.dim)
+        for entity, vector in zip(entities, features, strict=True):
+            if entity["crc"] != vector_crc(vector):
+                name = self._collection.name
+                raise GalleryError(
+                    f"row {entity['row']} of {name} is corrupted: its vector differs from its "
+                    f"checksum; run mtml-deploy gallery verify {name}, then remove the rows it "
+                    "names and add their images again"
+                )
+        return features
+
+    def _vector_parts(self, rows: NDArray[np.int64]) -> Iterator[VectorPart]:
+        """Those of the ascending rows that are there, with their vectors, part by part."""
+        step = max(1, min(ASKED, RPC_BYTES // self._vector_bytes))
+        for start in range(0, len(rows), step):
+            expression = number_expression("row", rows[start : start + step].tolist())
+            if expression is not None:
+                found = self._collection.query(expression, ("vector", "crc"))
+                numbers = np.array([entity["row"] for entity in found], dtype=np.int64)
+                yield numbers, self.checked(found)

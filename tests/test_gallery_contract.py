@@ -1,0 +1,266 @@
+"""What every kind of gallery does alike: in a folder, and in a collection on milvus-lite."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_gallery import batch, identity, search_by_loop
+
+from mtml_deploy.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.errors import EmbeddingsError, OutputExistsError
+from mtml_deploy.gallery import (
+    Filter,
+    GalleryError,
+    NewRows,
+    RowRecord,
+    Selection,
+    create_gallery,
+    open_gallery,
+)
+
+DIM = 16
+MODEL = identity(dim=DIM)
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory) -> Path:
+    """One local folder for all collections of this file: opening one takes longest."""
+    return tmp_path_factory.mktemp("lite") / "all.db"
+
+
+@pytest.fixture(params=["folder", "milvus-lite"])
+def name(request, tmp_path, lite) -> str:
+    """A name under which there is no gallery yet."""
+    if request.param == "folder":
+        return str(tmp_path / "g")
+    if importlib.util.find_spec("milvus_lite") is None:
+        pytest.skip("milvus-lite is not installed")
+    return f"milvus-lite://{lite}/g{next(_numbers)}"
+
+
+@pytest.fixture
+def gallery(name):
+    """A new one, open for writing."""
+    create_gallery(name, MODEL)
+    with open_gallery(name, write=True) as opened:
+        yield opened
+
+
+def vectors(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+
+
+def found(gallery, query, top_k=9, where=Filter()):  # noqa: B008 - frozen
+    hits = gallery.search(query, model=MODEL, top_k=top_k, where=where)
+    assert hits.rows.dtype == np.int64
+    assert hits.distances.dtype == np.float32
+    return hits.rows.tolist(), hits.distances.tolist()
+
+
+def test_a_new_gallery_is_empty_and_is_not_made_twice(name):
+    create_gallery(name, MODEL)
+    with pytest.raises(OutputExistsError, match="exists already and was left as it is"):
+        create_gallery(name, MODEL)
+    with open_gallery(name) as gallery:
+        assert gallery.model == MODEL
+        assert len(gallery) == 0
+        assert list(gallery.rows()) == []
+        assert gallery.holds(["x"]) == frozenset()
+        assert gallery.verify() == ()
+        assert found(gallery, vectors(2)) == ([[], []], [[], []])
+        with pytest.raises(GalleryError, match="no rows to export"):
+            gallery.embeddings()
+
+
+def test_no_gallery_there(name):
+    with pytest.raises(GalleryError, match="mtml-deploy gallery create"):
+        open_gallery(name)
+
+
+def test_numbers_ascend_and_equal_contents_are_kept_once(gallery):
+    new = batch(vectors(4), contents=["a", "b", "a", "c"], dim=DIM)
+    added = gallery.add(new)
+    assert added.rows.tolist() == [1, 2, 1, 3]
+    assert added.is_new.tolist() == [True, True, False, True]
+    again = gallery.add(batch(vectors(3, seed=1), contents=["c", "d", "a"], dim=DIM))
+    assert again.rows.tolist() == [3, 4, 1]
+    assert again.is_new.tolist() == [False, True, False]
+    assert gallery.holds(["a", "d", "nowhere", "b"]) == {"a", "b", "d"}
+    assert len(gallery) == 4
+    nothing = gallery.add(batch(np.empty((0, DIM)), dim=DIM))
+    assert nothing.rows.tolist() == []
+
+
+def test_what_is_known_comes_back(gallery):
+    records = (
+        RowRecord("/a b/Straße/☃.jpg", "one", 0, 2**31 - 1, 7, 12, -(2**63) + 1),
+        RowRecord("https://x/y?z='\"\\n%$", "two\n\t\"'\\ in [row]"),
+        RowRecord("", "three", time_us=2**63 - 1),
+    )
+    gallery.add(NewRows(MODEL, vectors(3), records))
+    assert [(stored.row, stored.record) for stored in gallery.rows()] == list(enumerate(records, 1))
+    given = [stored.row for stored in gallery.rows([3, 99, 1, 3, -1])]
+    assert given == [3, 1, 3]
+    assert gallery.holds([record.content for record in records]) == {
+        record.content for record in records
+    }
+
+
+def test_vectors_of_rows(gallery):
+    kept = vectors(5)
+    gallery.add(batch(kept, dim=DIM))
+    assert np.array_equal(gallery.vectors([4, 1, 4]), kept[[3, 0, 3]])
+    assert gallery.vectors([]).shape == (0, DIM)
+    gallery.remove(Selection(rows=(4,)))
+    with pytest.raises(GalleryError, match="row 4"):
+        gallery.vectors([1, 4])
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_the_order_is_that_of_float64_distances(gallery, shift):
+    # a common part far larger than the differences: float32 distances lose most digits
+    kept = vectors(300) * (0.01 if shift else 1) + np.float32(shift)
+    kept[100:140] = kept[7]  # exact ties, more than the candidates beyond those asked for
+    for start in range(0, 300, 77):
+        part = kept[start : start + 77]
+        contents = [str(start + n) for n in range(len(part))]
+        gallery.add(batch(part, contents=contents, dim=DIM))
+    rows = {i + 1: vector for i, vector in enumerate(kept)}
+    for point in (kept[7], kept[250], vectors(1, seed=3)[0] * 0.01 + np.float32(shift)):
+        query = point[None]
+        for top_k in (1, 12, 60):
+            assert found(gallery, query, top_k) == search_by_loop(rows, query, top_k)
+    everything = found(gallery, kept[:1], 1000)
+    assert everything == search_by_loop(rows, kept[:1], 1000)
+
+
+def test_filters(gallery):
+    records = {  # row: camera, time in s, orientation
+        1: (0, 10, 0), 2: (1, 20, 1), 3: (-1, 30, -1), 4: (2, None, 7), 5: (0, -40, 1),
+    }  # fmt: skip
+    cameras, times, orientations = zip(*records.values(), strict=True)
+    gallery.add(
+        batch(
+            np.arange(1, 6)[:, None] * np.ones(DIM),
+            dim=DIM,
+            camera_id=cameras,
+            orientation=orientations,
+            time_us=[None if time is None else time * 10**6 for time in times],
+        )
+    )
+    second = 10**6
+    cases = (
+        (Filter(), [1, 2, 3, 4, 5]),
+        (Filter(cameras=(0,)), [1, 5]),
+        (Filter(cameras=(1, 2)), [2, 4]),
+        (Filter(not_cameras=(0,)), [2, 3, 4]),
+        (Filter(not_cameras=(0, 9)), [2, 3, 4]),
+        (Filter(cameras=(0, 1), not_cameras=(0,)), [2]),
+        (Filter(since_us=20 * second), [2, 3]),
+        (Filter(until_us=20 * second), [1, 5]),
+        (Filter(since_us=-40 * second, until_us=20 * second), [1, 5]),
+        (Filter(orientations=(1, 7)), [2, 4, 5]),
+        (Filter(cameras=(0,), orientations=(1,), until_us=0), [5]),
+        (Filter(cameras=(9,)), []),
+    )
+    query = np.zeros((1, DIM), np.float32)
+    for where, expected in cases:
+        assert found(gallery, query, where=where)[0] == [expected], where
+
+
+def test_removing(gallery):
+    new = batch(vectors(6), dim=DIM, vehicle_id=[7, 8, 7, 9, 8, -1])
+    gallery.add(new)
+    assert gallery.remove(Selection(rows=(99,), paths=("nowhere",), vehicles=(5,))) == 0
+    assert gallery.remove(Selection(paths=(new.records[1].path,))) == 1
+    assert gallery.remove(Selection(vehicles=(7,), rows=(2, 3, 6))) == 3
+    assert [stored.row for stored in gallery.rows()] == [4, 5]
+    assert sorted(found(gallery, new.features[:1])[0][0]) == [4, 5]
+    assert len(gallery) == 2
+    # a removed image may come again, under a new number, also after the last one has gone
+    again = gallery.add(new)
+    assert again.rows.tolist() == [7, 8, 9, 4, 5, 10]
+    gallery.remove(Selection(rows=tuple(range(11))))
+    assert len(gallery) == 0
+    assert gallery.compact().kept == 0
+    assert gallery.add(new).rows.tolist() == [11, 12, 13, 14, 15, 16]
+
+
+def test_reopening_and_readers(name):
+    kept = vectors(8)
+    create_gallery(name, MODEL)
+    with open_gallery(name, write=True) as gallery, open_gallery(name) as reader:
+        gallery.add(batch(kept[:5], dim=DIM))
+        assert len(reader) == 5
+        with pytest.raises(ValueError, match="write=True"):
+            reader.add(batch(kept, dim=DIM))
+        with pytest.raises(ValueError, match="write=True"):
+            reader.remove(Selection(rows=(1,)))
+    rows = {i + 1: vector for i, vector in enumerate(kept)}
+    with open_gallery(name, write=True) as gallery:
+        assert gallery.model == MODEL
+        assert gallery.add(batch(kept, dim=DIM)).is_new.tolist() == [False] * 5 + [True] * 3
+        assert found(gallery, kept[:2], 4) == search_by_loop(rows, kept[:2], 4)
+        gallery.close()
+        gallery.close()
+
+
+def test_other_models_and_bad_vectors_are_refused(gallery):
+    gallery.add(batch(vectors(2), dim=DIM))
+    other = identity(dim=DIM, digit="b")
+    with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
+        gallery.search(vectors(1), model=other, top_k=1)
+    with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
+        gallery.add(NewRows(other, vectors(1), (RowRecord("p", "c"),)))
+    wide = identity(dim=DIM + 1)
+    with pytest.raises(EmbeddingsError, match="dim is 17, expected 16"):
+        gallery.search(np.zeros((1, DIM + 1), np.float32), model=wide, top_k=1)
+    for value, text in ((np.nan, "not finite"), (1e19, "longer than")):
+        bad = vectors(3)
+        bad[1, 4] = value
+        with pytest.raises(EmbeddingsError, match=text):
+            gallery.add(batch(bad, contents=["x", "y", "z"], dim=DIM))
+        with pytest.raises(ValueError, match="finite"):
+            gallery.search(bad, model=MODEL, top_k=1)
+    with pytest.raises(ValueError, match="top_k"):
+        gallery.search(vectors(1), model=MODEL, top_k=0)
+    assert len(gallery) == 2
+
+
+def test_summary_verify_and_export(gallery, tmp_path):
+    kept = vectors(4)
+    gallery.add(
+        batch(
+            kept,
+            contents=list("abcd"),
+            dim=DIM,
+            vehicle_id=[3, -1, 3, 4],
+            camera_id=[2, 0, -1, 2],
+            orientation=[0, -1, 7, 1],
+            tracklet_id=[5, 6, -1, 7],
+            time_us=[None, 10**6, 0, None],
+        )
+    )
+    gallery.add(batch(kept[2:3], contents=["e"], dim=DIM))
+    summary = gallery.summary()
+    assert (summary.rows, summary.vehicles, summary.cameras, summary.with_time) == (5, 2, (0, 2), 2)
+    assert summary.first_time == "1970-01-01T00:00:00+00:00"
+    assert summary.last_time == "1970-01-01T00:00:01+00:00"
+    assert (summary.dtype, summary.model) == ("float32", MODEL)
+    seen = []
+    (finding,) = gallery.verify(progress=lambda *numbers: seen.append(numbers))
+    assert (finding.kind, finding.row) == ("duplicate", 5)
+    assert finding.text.endswith("row 3")
+    assert seen[-1] == (5, 5)
+    save_embeddings(tmp_path / "e.npz", gallery.embeddings())
+    embeddings = load_embeddings(tmp_path / "e.npz")
+    assert np.array_equal(embeddings.features, kept[[0, 1, 2, 3, 2]])
+    assert embeddings.vehicle_ids.tolist() == [3, -1, 3, 4, -1]
+    assert embeddings.camera_ids.tolist() == [2, 0, -1, 2, -1]
+    assert embeddings.orientations.tolist() == [0, -1, 7, 1, -1]
+    assert embeddings.tracklet_ids.tolist() == [5, 6, -1, 7, -1]
+    assert embeddings.names == ("a.png", "b.png", "c.png", "d.png", "e.png")
+    assert (embeddings.root, embeddings.model) == ("/images", MODEL)
