@@ -1,0 +1,145 @@
+"""ONNX file to TensorRT plan: one path for TensorRT 10.3 to 11 and TensorRT-RTX.
+
+In: an ONNX file whose precision is baked in. Out: the bytes of a plan. No precision flag is ever
+set: the network is strongly typed, so the plan computes what the file says.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from mtml_deploy.engine.options import BuildOptions
+from mtml_deploy.engine.target import Library
+from mtml_deploy.errors import ArtifactError, BackendError
+from mtml_deploy.gpu import Gpu
+from mtml_deploy.manifest import INPUT_NAME, Manifest
+
+_SHOWN: Final = 3
+"""Messages of the library that one error text repeats."""
+
+
+def build_plan(
+    model: Path,
+    manifest: Manifest,
+    options: BuildOptions,
+    library: Library,
+    *,
+    gpu: Gpu | None,
+    timing_cache: bytes | None = None,
+) -> tuple[bytes, bytes | None]:
+    """Compile a model.
+
+    Args:
+        model: the ONNX file, checked by `require_buildable`.
+        manifest: what it is.
+        options: how to build.
+        library: what to build with.
+        gpu: the GPU of this machine; None where there is none.
+        timing_cache: measured kernels of earlier builds on this GPU and TensorRT version; empty
+            bytes begin a new one, None keeps none.
+
+    Returns:
+        The plan, and the timing cache with this build's kernels.
+
+    Raises:
+        ArtifactError: the parser refuses the model.
+        BackendError: the options do not fit the library or the machine, or the build fails.
+    """
+    _require_fitting(options, library, gpu, timing_cache is not None)
+    trt: Any = library.module  # the two libraries have no common type
+    log: Any = library.logger()
+    builder = trt.Builder(log)
+    # 10 needs the flag for a strongly typed network, 11 and RTX have no other kind
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flags)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(model.resolve())):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise ArtifactError(
+            f"{library.target} {library.version} cannot parse {model}: {_few(errors)}; export it "
+            "again: mtml-export RUN --out FOLDER"
+        )
+    config = builder.create_builder_config()
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.aux_streams is not None:
+        config.max_aux_streams = options.aux_streams
+    if options.workspace_bytes:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    if library.is_rtx:
+        capabilities = _capabilities(library, options)
+        config.num_compute_capabilities = len(capabilities)
+        for position, capability in enumerate(capabilities):
+            config.set_compute_capability(capability, position)
+    if options.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    cache = None
+    if timing_cache is not None:
+        cache = config.create_timing_cache(timing_cache)
+        if not config.set_timing_cache(cache, ignore_mismatch=False):
+            raise BackendError(
+                "the timing cache is of another GPU or TensorRT version; name a new file"
+            )
+    profile = builder.create_optimization_profile()
+    batch = options.profile
+    shapes = [(n, manifest.height, manifest.width, 3) for n in (batch.min, batch.opt, batch.max)]
+    profile.set_shape(INPUT_NAME, *shapes)
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise BackendError(
+            f"{library.target} {library.version} could not build an engine of {model}: "
+            f"{_few(log.errors)}; a larger --workspace-gib or a smaller --max-batch may help"
+        )
+    return bytes(plan), None if cache is None else bytes(cache.serialize())
+
+
+def _require_fitting(
+    options: BuildOptions, library: Library, gpu: Gpu | None, timing_cache: bool
+) -> None:
+    """Refuse options that this library or machine would ignore."""
+    if library.is_rtx:
+        for given, flag, instead in (
+            (options.hardware_compatible, "--hardware-compatible", "name every GPU with --sm"),
+            (timing_cache, "--timing-cache", "leave it out, its builds take seconds"),
+        ):
+            if given:
+                raise BackendError(f"tensorrt-rtx has no {flag}; {instead}")
+        if not options.sm and gpu is None:
+            raise BackendError(
+                "no GPU was found to build for; name compute capabilities, for example --sm 86 "
+                "--sm 89"
+            )
+        return
+    if options.sm:
+        raise BackendError(
+            "tensorrt builds for the GPU of this machine only; leave --sm out, or build with "
+            "--target tensorrt-rtx"
+        )
+    if gpu is None:
+        raise BackendError(
+            "tensorrt builds engines by measuring on a GPU, and none was found here; build on the "
+            "machine that will run the engine: mtml-deploy build ART"
+        )
+
+
+def _capabilities(library: Library, options: BuildOptions) -> list[object]:
+    """The GPUs that a TensorRT-RTX engine is for, as its library names them."""
+    known = library.module.ComputeCapability.__members__
+    names = [f"SM{number}" for number in options.sm] or ["CURRENT"]
+    for name in names:
+        if name not in known:
+            found = sorted(int(key[2:]) for key in known if re.fullmatch(r"SM\d+", key))
+            raise BackendError(
+                f"TensorRT-RTX {library.version} has no compute capability {name[2:]}, it has "
+                f"{', '.join(map(str, found))}; choose --sm among these, or use --target tensorrt"
+            )
+    return [known[name] for name in names]
+
+
+def _few(messages: list[str]) -> str:
+    """The first messages in one line."""
+    shown = [" ".join(message.split()) for message in messages[:_SHOWN]]
+    return "; ".join(shown) or "it gave no reason, run again with -v"

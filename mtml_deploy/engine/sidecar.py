@@ -1,0 +1,167 @@
+"""The sidecar of an engine: what the plan is, for whom it was built, and the hash that binds both.
+
+In: what a build knows. Out: `NAME.json` beside `NAME.engine`, read back and checked before the plan
+is touched: a plan is executable code, so one without a matching sidecar is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast, get_args
+
+from mtml_deploy.engine.options import BatchProfile, BuildOptions
+from mtml_deploy.engine.target import Library, Target
+from mtml_deploy.errors import ArtifactError
+from mtml_deploy.gpu import Gpu
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What an engine file is.
+
+    Attributes:
+        schema: version of this record.
+        plan_sha256: hash of the engine file.
+        plan_bytes: its size.
+        model_sha256: hash of the ONNX file it was built from.
+        target: "tensorrt" or "tensorrt-rtx".
+        target_version: version of that library; another version cannot load the plan.
+        gpu: name of the GPU it was built on and for; empty for an engine compiled for `sm`.
+        compute_capability: of that GPU; empty for an engine compiled for `sm`.
+        sm: compute capabilities without the dot that it was compiled for.
+        hardware_compatible: runs on other GPUs since Ampere than the one it was built on.
+        driver: of the machine that built it; empty without a GPU.
+        profile: images per run.
+        options: the other build options, JSON values.
+        build_seconds: wall time of the build.
+        created: when, ISO 8601, UTC.
+    """
+
+    schema: int = SCHEMA
+    plan_sha256: str
+    plan_bytes: int
+    model_sha256: str
+    target: Target
+    target_version: str
+    gpu: str
+    compute_capability: str
+    sm: tuple[int, ...]
+    hardware_compatible: bool
+    driver: str
+    profile: BatchProfile
+    options: Mapping[str, object]
+    build_seconds: float
+    created: str
+
+    def misfits(self, *, model_sha256: str, library: Library, gpu: Gpu | None) -> tuple[str, ...]:
+        """Why the plan cannot run here.
+
+        Args:
+            model_sha256: the ONNX file of the artifact now.
+            library: what would load the plan.
+            gpu: what would run it; None where there is no such GPU.
+
+        Returns:
+            Reasons in words; empty where it fits.
+        """
+        found = []
+        if self.model_sha256 != model_sha256:
+            found.append("it was built from another model file")
+        if self.target != library.target:
+            found.append(f"it is for {self.target}, not {library.target}")
+        elif self.target_version != library.version:
+            found.append(
+                f"it was built with {self.target} {self.target_version}, installed is "
+                f"{library.version}"
+            )
+        if gpu is None:
+            found.append("no such GPU is here")
+        elif self.sm:
+            if int(gpu.compute_capability.replace(".", "")) not in self.sm:
+                built = ", ".join(f"{number / 10:.1f}" for number in self.sm)
+                found.append(
+                    f"it was built for compute capability {built}, {gpu.name!r} has "
+                    f"{gpu.compute_capability}"
+                )
+        elif self.hardware_compatible:
+            if float(gpu.compute_capability) < 8:
+                found.append(f"it needs Ampere or later, {gpu.name!r} is older")
+        elif (self.gpu, self.compute_capability) != (gpu.name, gpu.compute_capability):
+            found.append(f"it was built for {self.gpu!r} but this GPU is {gpu.name!r}")
+        return tuple(found)
+
+
+def make_sidecar(
+    *,
+    plan_sha256: str,
+    plan_bytes: int,
+    model_sha256: str,
+    library: Library,
+    gpu: Gpu | None,
+    options: BuildOptions,
+    build_seconds: float,
+) -> Sidecar:
+    """The sidecar of a plan that was just built; arguments as its fields."""
+    on_gpu = None if options.sm else gpu
+    return Sidecar(
+        plan_sha256=plan_sha256,
+        plan_bytes=plan_bytes,
+        model_sha256=model_sha256,
+        target=library.target,
+        target_version=library.version,
+        gpu="" if on_gpu is None else on_gpu.name,
+        compute_capability="" if on_gpu is None else on_gpu.compute_capability,
+        sm=options.sm,
+        hardware_compatible=options.hardware_compatible,
+        driver="" if gpu is None else gpu.driver,
+        profile=options.profile,
+        options={
+            "workspace_bytes": options.workspace_bytes,
+            "optimization_level": options.optimization_level,
+            "aux_streams": options.aux_streams,
+        },
+        build_seconds=round(build_seconds, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def sidecar_json(sidecar: Sidecar) -> str:
+    """JSON of a sidecar, keys sorted."""
+    return json.dumps(asdict(sidecar), sort_keys=True, indent=2) + "\n"
+
+
+def load_sidecar(path: Path) -> Sidecar:
+    """The sidecar in a file, checked.
+
+    Args:
+        path: the .json file.
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        ArtifactError: missing, not JSON, of another schema, or with wrong fields.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise ValueError(f"expected an object of schema {SCHEMA}")
+        names = {field.name for field in fields(Sidecar)}
+        if values.keys() != names:
+            raise ValueError(f"its fields differ in {', '.join(sorted(names ^ values.keys()))}")
+        if values["target"] not in get_args(Target):
+            raise ValueError(f"target is {values['target']!r}")
+        values["profile"] = BatchProfile(**values["profile"])
+        values["sm"] = tuple(int(number) for number in values["sm"])
+        for name in ("plan_sha256", "model_sha256", "target_version", "gpu", "compute_capability"):
+            if not isinstance(values[name], str):
+                raise ValueError(f"{name} is {values[name]!r}, expected text")
+        return Sidecar(**cast("dict[str, Any]", values))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"the sidecar {path} is not valid: {error}") from error

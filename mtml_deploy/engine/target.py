@@ -1,0 +1,138 @@
+"""The TensorRT library that is installed: TensorRT or TensorRT-RTX behind one small interface.
+
+In: a target's name. Out: the imported module and what differs between the two.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+from typing import Final, Literal
+
+from mtml_deploy.errors import BackendError, MissingExtraError
+
+logger = logging.getLogger(__name__)
+
+Target = Literal["tensorrt", "tensorrt-rtx"]
+"""What an engine is built for and loaded by."""
+
+TARGETS: Final[tuple[Target, ...]] = ("tensorrt", "tensorrt-rtx")
+
+_MODULES: Final[Mapping[Target, tuple[str, str]]] = MappingProxyType(
+    {"tensorrt": ("tensorrt", "tensorrt"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
+)
+"""Target -> module and the extra that installs it."""
+
+OLDEST: Final = (10, 3)
+"""Oldest TensorRT: that of JetPack 6; strongly typed networks are complete from 10.12."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """An imported TensorRT.
+
+    Attributes:
+        target: which of the two.
+        module: `tensorrt` or `tensorrt_rtx`; the names this project uses are the same in both.
+        version: for example "10.16.1.11".
+    """
+
+    target: Target
+    module: ModuleType
+    version: str
+
+    @property
+    def is_rtx(self) -> bool:
+        """Whether engines are compiled ahead of time for listed compute capabilities."""
+        return self.target == "tensorrt-rtx"
+
+    def logger(self) -> object:
+        """A TensorRT logger whose messages go where this program's log goes."""
+        return _make_logger(self.module)
+
+
+def load_library(target: Target) -> Library:
+    """Import the library of a target.
+
+    Args:
+        target: "tensorrt" or "tensorrt-rtx".
+
+    Returns:
+        The library.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        BackendError: it is installed but cannot be imported, or is too old.
+    """
+    name, extra = _MODULES[target]
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{target} engines need {name}", extra) from error
+    except (ImportError, OSError, RuntimeError) as error:  # its shared libraries are broken
+        raise BackendError(
+            f"{name} is installed but cannot be imported ({error}); install it again: "
+            f"pip install --force-reinstall 'mtml-reid[{extra}]'"
+        ) from error
+    version = str(module.__version__)
+    if target == "tensorrt" and _numbers(version)[:2] < OLDEST:
+        raise BackendError(
+            f"TensorRT {version} is installed, expected {'.'.join(map(str, OLDEST))} or newer; "
+            f"upgrade it: pip install --upgrade 'mtml-reid[{extra}]'"
+        )
+    return Library(target=target, module=module, version=version)
+
+
+def installed_target() -> Target | None:
+    """The first target whose library can be imported; None if neither is installed.
+
+    Raises:
+        BackendError: one is installed but broken or too old.
+    """
+    for target in TARGETS:
+        try:
+            return load_library(target).target
+        except MissingExtraError:
+            continue
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Leading numbers of a version."""
+    parts = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+def _make_logger(module: ModuleType) -> object:
+    """An `ILogger` of the library that writes to `logging`."""
+    severity = module.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        # the library warns of what it handles itself; -v shows it
+        severity.WARNING: logging.INFO,
+    }
+
+    class Forward(module.ILogger):  # type: ignore[misc, name-defined]
+        """Sends messages to `logging`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, level: object, message: str) -> None:
+            """Take one message."""
+            rank = levels.get(level, logging.DEBUG)
+            if rank == logging.ERROR:
+                self.errors.append(message)
+                rank = logging.INFO  # the caller raises with these texts
+            logger.log(rank, "%s: %s", module.__name__, message)
+
+    return Forward()

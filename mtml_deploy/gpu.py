@@ -1,0 +1,120 @@
+"""The NVIDIA GPUs of this machine, asked of the driver itself.
+
+In: nothing. Out: name, compute capability and driver, without any CUDA package installed; no GPU
+and no driver are answers, not errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_DRIVER: Final = ("libcuda.so.1", "nvcuda.dll")
+_DRIVER_FACTS: Final = Path("/proc/driver/nvidia/version")
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        index: N of "cuda:N".
+        name: for example "NVIDIA H100 80GB HBM3".
+        compute_capability: for example "9.0".
+        memory_bytes: of the device.
+        driver: version of the kernel driver; empty where the system does not tell.
+        cuda: newest CUDA version that the driver runs, for example "13.0".
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    driver: str
+    cuda: str
+
+
+@dataclass(frozen=True)
+class GpuSearch:
+    """What looking for GPUs found.
+
+    Attributes:
+        gpus: all of them, by index.
+        reason: why there is none; empty where there is one.
+    """
+
+    gpus: tuple[Gpu, ...]
+    reason: str
+
+
+def find_gpus() -> GpuSearch:
+    """The GPUs that CUDA programs of this process can use.
+
+    Returns:
+        The GPUs, or the reason why there is none.
+    """
+    for name in _DRIVER:
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        return _ask(driver)
+    return GpuSearch((), "the NVIDIA driver is not installed (no libcuda)")
+
+
+def gpu_of(device: str) -> Gpu | None:
+    """The GPU that "cuda:N" names, or None."""
+    match = re.fullmatch(r"cuda:(\d{1,3})", device)
+    if match is None:
+        return None
+    return next((gpu for gpu in find_gpus().gpus if gpu.index == int(match[1])), None)
+
+
+def _ask(driver: ctypes.CDLL) -> GpuSearch:
+    """Every device of a loaded driver (CUDA driver API, section Device Management)."""
+    status = int(driver.cuInit(0))
+    if status:
+        return GpuSearch((), f"the NVIDIA driver answers with error {status} (cuInit)")
+    number, version = ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    driver.cuDeviceGetCount(ctypes.byref(number))
+    cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    found = []
+    for index in range(number.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        for status in (
+            driver.cuDeviceGet(ctypes.byref(device), index),
+            driver.cuDeviceGetName(name, len(name), device),
+            driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device),
+            driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device),
+            driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
+        ):
+            if status:
+                return GpuSearch((), f"the NVIDIA driver answers with error {status}, GPU {index}")
+        found.append(
+            Gpu(
+                index=index,
+                name=name.value.decode(errors="replace"),
+                compute_capability=f"{major.value}.{minor.value}",
+                memory_bytes=memory.value,
+                driver=_driver_version(),
+                cuda=cuda,
+            )
+        )
+    return GpuSearch(tuple(found), "" if found else "the NVIDIA driver finds no GPU")
+
+
+def _driver_version() -> str:
+    """Version of the kernel driver; empty where Linux does not tell."""
+    try:
+        text = _DRIVER_FACTS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    match = re.search(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b", text)
+    return match[1] if match else ""

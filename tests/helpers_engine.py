@@ -1,0 +1,36 @@
+"""A TensorRT-RTX library, where it is installed, and machines that are not here."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from mtml_deploy.engine.target import Library, load_library
+from mtml_deploy.errors import MissingExtraError
+from mtml_deploy.gpu import Gpu
+
+
+def rtx_library() -> Library:
+    """TensorRT-RTX, which builds without a GPU; skips the test where it is not installed."""
+    try:
+        return load_library("tensorrt-rtx")
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+def library(target: str = "tensorrt", version: str = "10.16.1.11") -> Library:
+    """A library for questions that do not call it."""
+    return Library(target=target, module=ModuleType("none"), version=version)
+
+
+def a_gpu(name: str = "NVIDIA L4", capability: str = "8.9") -> Gpu:
+    """A GPU of some machine."""
+    return Gpu(
+        index=0,
+        name=name,
+        compute_capability=capability,
+        memory_bytes=24 << 30,
+        driver="580.1",
+        cuda="13.0",
+    )

@@ -1,0 +1,84 @@
+"""What the doctor says of this machine and of machines that are not here."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+from helpers_engine import a_gpu
+
+from mtml_deploy import doctor
+from mtml_deploy.cli import main
+from mtml_deploy.doctor import examine
+from mtml_deploy.gpu import GpuSearch, find_gpus, gpu_of
+
+
+def ability(name: str):
+    return next(one for one in examine().abilities if one.name == name)
+
+
+def test_the_command_tells_the_same_in_both_forms():
+    plain = CliRunner().invoke(main, ["doctor"])
+    assert plain.exit_code == 0, plain.output
+    values = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    for one in values["abilities"]:
+        line = next(line for line in plain.stdout.splitlines() if f"  {one['name']} " in line)
+        assert line.startswith("yes" if one["usable"] else "no")
+        assert one["reason"] in line
+    assert f"numpy {values['packages']['numpy']}" in plain.stdout
+
+
+def test_what_is_missing_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    found = ability("--backend ort --device cpu")
+    assert not found.usable and "mtml-reid[cpu]" in found.reason
+    found = ability("--backend tensorrt --device cuda:N")
+    assert not found.usable and "mtml-reid[tensorrt]" in found.reason
+
+
+def test_a_gpu_without_its_libraries_is_not_usable(monkeypatch):
+    monkeypatch.setattr(doctor, "find_gpus", lambda: GpuSearch((a_gpu(),), ""))
+    monkeypatch.setattr(doctor, "offered_providers", lambda: ("CPUExecutionProvider",))
+    found = ability("--backend ort --device cuda:N")
+    assert not found.usable and "mtml-reid[gpu]" in found.reason
+    offered = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(doctor, "offered_providers", lambda: offered)
+    found = ability("--backend ort --device cuda:N")
+    assert found.usable and "NVIDIA L4 (cuda:0)" in found.reason
+    # the GPU build of the library offers CUDA on machines that have none
+    monkeypatch.setattr(doctor, "find_gpus", lambda: GpuSearch((), "no driver"))
+    found = ability("--backend ort --device cuda:N")
+    assert not found.usable and "no driver" in found.reason
+
+
+def test_no_driver_is_an_answer(monkeypatch):
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    assert find_gpus() == GpuSearch((), "the NVIDIA driver is not installed (no libcuda)")
+    assert gpu_of("cuda:0") is None
+    assert gpu_of("cpu") is None
+
+
+def test_a_driver_that_fails_is_an_answer(monkeypatch):
+    class Broken:
+        def cuInit(self, flags: int) -> int:
+            return 999
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Broken())
+    assert "error 999" in find_gpus().reason
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_here_is_found():
+    found = find_gpus()
+    if not found.gpus:
+        pytest.skip(found.reason)
+    for gpu in found.gpus:
+        assert gpu.name and gpu.memory_bytes > 1 << 30
+        assert float(gpu.compute_capability) >= 5
