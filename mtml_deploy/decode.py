@@ -117,7 +117,7 @@ def content_format(head: bytes) -> str | None:
     return "BMP" if head.startswith(b"BM") else None
 
 
-def decode_into(target: NDArray[np.uint8], path: Path) -> None:
+def decode_into(target: NDArray[np.uint8], path: Path) -> int:
     """Write the image of `path` into `target`, upright, resized, RGB.
 
     Pillow frees the interpreter lock while it decodes and resizes, so threads run side by side.
@@ -125,6 +125,9 @@ def decode_into(target: NDArray[np.uint8], path: Path) -> None:
     Args:
         target: uint8 [H, W, 3], overwritten; H and W at least 1.
         path: a JPEG, PNG, WebP or BMP file.
+
+    Returns:
+        Pixels of the file's own image, width times height before resizing; at most `PIXEL_CAP`.
 
     Raises:
         RefusedImageError: the file is missing, not an image, truncated, deeper than 8 bits per
@@ -143,6 +146,7 @@ def decode_into(target: NDArray[np.uint8], path: Path) -> None:
             rgb = turned if turned.mode == "RGB" else turned.convert("RGB")
             resized = rgb.resize((width, height), Image.Resampling.BILINEAR)
             target[...] = np.asarray(resized)
+            return rgb.width * rgb.height
     except PermissionError as error:
         raise RefusedImageError(path, "may not be read; give yourself read permission") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

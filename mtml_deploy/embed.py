@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.defaults import BATCH_SIZE, EMBEDDINGS_SUFFIX
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.defaults import BATCH_SIZE
+from mtml_deploy.embeddings import Embeddings, ModelIdentity, require_suffix, save_embeddings
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, OutputExistsError
 from mtml_deploy.files import require_absent
 from mtml_deploy.images import BadImage, ImageBatch, iterate_batches
@@ -136,11 +136,7 @@ def model_identity(manifest: Manifest) -> ModelIdentity:
 
 def _require_writable(out: Path, part: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a target that must not be written, before any work is done."""
-    if out.suffix != EMBEDDINGS_SUFFIX:  # the rank command knows embeddings by their suffix
-        raise EmbeddingsError(
-            f"{out} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; "
-            f"say for example --out {out.with_suffix(EMBEDDINGS_SUFFIX)}"
-        )
+    require_suffix(out)
     require_absent(out, overwrite=overwrite)
     if part.exists() and not resume and not overwrite:
         raise OutputExistsError(
@@ -176,7 +172,7 @@ def _compute(
         # a bad image may be reported before the rows around it, so rows alone tell how far we are
         position = first + int(batch.indices[-1]) + 1 if len(features) else total
         bad = tuple((first + image.index, image.reason) for image in batch.bad)
-        rows.append(features, position=position, bad=bad)
+        rows.append(features, pixels=batch.pixels, position=position, bad=bad)
         if progress:
             progress(position, total)
     if progress:
@@ -225,6 +221,7 @@ def _save(out: Path, images: ImageSet, rows: PartialRows, header: RowsHeader) ->
             root=header.root,
             source=header.source,
             model=header.model,
+            pixels=rows.pixels(),
         ),
     )
 

@@ -1,7 +1,7 @@
-"""Embeddings of a set of images with their labels, and their file: one .npz, no pickle.
+"""Embeddings of a set of images or tracklets with their labels, and their file: .npz, no pickle.
 
-In: float32 features and what is known of each image. Out: a file any NumPy can read, which also
-says which model made it, so that embeddings of different models are never compared.
+In: float32 features and what is known of each row. Out: a file any NumPy can read, which also says
+which model made it, so that embeddings of different models are never compared.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 _ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids", "names")
+
+Unit = Literal["image", "tracklet"]
+"""What one row of `Embeddings` stands for."""
 
 _DAMAGE: Final = (
     # what NumPy, zipfile and json raise on damaged bytes; a damaged header can also ask for
@@ -60,7 +64,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Features of N images, row-aligned with their labels.
+    """Features of N images, or of N tracklets, row-aligned with their labels.
 
     Attributes:
         features: float32 [N, D], finite, C-contiguous, as the model gave them (not normalised).
@@ -68,10 +72,14 @@ class Embeddings:
         camera_ids: int32 [N], -1 unknown.
         orientations: int32 [N], 0..7, -1 unknown.
         tracklet_ids: int32 [N], -1 unknown.
-        names: [N] paths relative to `root`, with forward slashes.
+        names: [N] paths relative to `root`, with forward slashes; a tracklet has that of its first
+            image.
         root: folder the images were read from; used only to show them again.
         source: what the user asked to embed, for example "veri:DIR#gallery".
         model: which model made them.
+        pixels: int32 [N], 1 or more, width times height of each image before resizing; None where
+            nobody counted them, and for tracklets.
+        unit: what one row stands for, "image" or "tracklet".
     """
 
     features: NDArray[np.float32]
@@ -83,12 +91,15 @@ class Embeddings:
     root: str
     source: str
     model: ModelIdentity
+    pixels: NDArray[np.int32] | None = None
+    unit: Unit = "image"
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together.
 
         Raises:
-            ValueError: wrong dtype, shape or length, or a feature that is not finite.
+            ValueError: wrong dtype, shape, length or unit, a feature that is not finite, or a count
+                of pixels below 1.
         """
         rows, dim = self.features.shape if self.features.ndim == 2 else (-1, -1)
         if self.features.dtype != np.float32 or dim != self.model.dim:
@@ -96,25 +107,29 @@ class Embeddings:
                 f"features must be float32 [N, {self.model.dim}], "
                 f"found {self.features.dtype} {list(self.features.shape)}"
             )
-        for name in _ARRAYS[1:-1]:
+        for name in (*_ARRAYS[1:-1], *(("pixels",) if self.pixels is not None else ())):
             labels = getattr(self, name)
             if labels.shape != (rows,) or labels.dtype != np.int32:
                 raise ValueError(f"{name} must be int32 [{rows}], found {labels.dtype} "
                                  f"{list(labels.shape)}")  # fmt: skip
         if len(self.names) != rows:
             raise ValueError(f"{rows} features but {len(self.names)} names")
+        if self.unit not in get_args(Unit):
+            raise ValueError(f"unit is {' or '.join(get_args(Unit))}, found {self.unit!r}")
+        if self.pixels is not None and (self.pixels < 1).any():
+            raise ValueError(f"pixels are 1 or more, found {self.pixels.min()}")
         finite = np.isfinite(self.features).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
             raise ValueError(f"row {row} ({self.names[row]}) holds a value that is not finite")
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of rows."""
         return len(self.names)
 
 
 def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
-    """Refuse to compare embeddings that different models made.
+    """Refuse to compare embeddings that different models made; images and tracklets may be mixed.
 
     Args:
         query: one set.
@@ -132,6 +147,33 @@ def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
             )
 
 
+def comparison_mode(query: Unit, gallery: Unit) -> str:
+    """What is compared with what, as the literature names it: for example "image-to-track".
+
+    Args:
+        query: what a row of the query set stands for.
+        gallery: the same of the gallery.
+    """
+    short = {"image": "image", "tracklet": "track"}
+    return f"{short[query]}-to-{short[gallery]}"
+
+
+def require_suffix(path: Path) -> None:
+    """Refuse a file name that would not be known as that of an embeddings file.
+
+    Args:
+        path: what will be written.
+
+    Raises:
+        EmbeddingsError: it does not end in .npz.
+    """
+    if path.suffix != EMBEDDINGS_SUFFIX:
+        raise EmbeddingsError(
+            f"{path} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; "
+            f"say for example --out {path.with_suffix(EMBEDDINGS_SUFFIX)}"
+        )
+
+
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:
     """Write `embeddings` to `path` (.npz), whole or not at all.
 
@@ -143,14 +185,16 @@ def save_embeddings(path: Path, embeddings: Embeddings) -> None:
         "schema": SCHEMA,
         "root": embeddings.root,
         "source": embeddings.source,
+        "unit": embeddings.unit,
         "model": asdict(embeddings.model),
     }
+    known = _ARRAYS[:-1] if embeddings.pixels is None else (*_ARRAYS[:-1], "pixels")
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             header=np.array(json.dumps(header)),
             names=np.array(embeddings.names, dtype=np.str_),
-            **{name: getattr(embeddings, name) for name in _ARRAYS[:-1]},
+            **{name: getattr(embeddings, name) for name in known},
         )
 
 
@@ -190,6 +234,8 @@ def load_embeddings(path: Path) -> Embeddings:
                 root=str(header["root"]),
                 source=str(header["source"]),
                 model=ModelIdentity(**header["model"]),
+                pixels=file.get("pixels"),
+                unit=cast(Unit, header["unit"]),  # checked like the rest
             )
     except _DAMAGE as error:
         raise EmbeddingsError(f"{path} is corrupted ({error}); {fix}") from error

@@ -49,11 +49,13 @@ class ImageBatch:
     Attributes:
         indices: int64 [B], ascending, position of each row in the list that was asked for.
         images: uint8 [B, H, W, 3], RGB; the consumer's own, never written again.
+        pixels: int32 [B], width times height of each image before resizing.
         bad: images left out since the batch before, ascending; only with `skip_bad`.
     """
 
     indices: NDArray[np.int64]
     images: NDArray[np.uint8]
+    pixels: NDArray[np.int32]
     bad: tuple[BadImage, ...] = ()
 
 
@@ -141,7 +143,7 @@ def _decoded_blocks(
     # blocks smaller than the pool must not leave threads without work
     ahead = max(_BLOCKS_AHEAD, -(-2 * threads // size))
     starts = iter(range(0, len(paths), size))
-    waiting: deque[tuple[int, NDArray[np.uint8], list[Future[None]]]] = deque()
+    waiting: deque[tuple[int, NDArray[np.uint8], list[Future[int]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def submit_next() -> None:
@@ -160,10 +162,11 @@ def _decoded_blocks(
             submit_next()
         while waiting:
             start, images, jobs = waiting.popleft()
+            pixels = np.zeros(len(images), dtype=np.int32)
             bad: list[BadImage] = []
             for offset, job in enumerate(jobs):
                 try:
-                    job.result()
+                    pixels[offset] = job.result()
                 except RefusedImageError as error:
                     if not skip_bad:
                         raise
@@ -173,9 +176,10 @@ def _decoded_blocks(
             indices = np.arange(start, start + len(images), dtype=np.int64)
             if bad:
                 good = np.delete(indices, [image.index - start for image in bad])
-                yield ImageBatch(good, images[good - start], tuple(bad))
+                rows = good - start
+                yield ImageBatch(good, images[rows], pixels[rows], tuple(bad))
             else:
-                yield ImageBatch(indices, images)
+                yield ImageBatch(indices, images, pixels)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -187,11 +191,16 @@ def _refilled(blocks: Generator[ImageBatch, None, None], size: int) -> Iterator[
         for block in blocks:
             held = block if held is None else _joined(held, block)
             if len(held.indices) >= size:
-                yield ImageBatch(held.indices[:size], held.images[:size], held.bad)
-                rest = ImageBatch(held.indices[size:], held.images[size:])
+                yield _rows(held, slice(size), held.bad)
+                rest = _rows(held, slice(size, None), ())
                 held = rest if len(rest.indices) else None
         if held is not None:
             yield held
+
+
+def _rows(batch: ImageBatch, part: slice, bad: tuple[BadImage, ...]) -> ImageBatch:
+    """Some rows of a batch, not copied."""
+    return ImageBatch(batch.indices[part], batch.images[part], batch.pixels[part], bad)
 
 
 def _joined(first: ImageBatch, second: ImageBatch) -> ImageBatch:
@@ -199,6 +208,7 @@ def _joined(first: ImageBatch, second: ImageBatch) -> ImageBatch:
     return ImageBatch(
         np.concatenate((first.indices, second.indices)),
         np.concatenate((first.images, second.images)),
+        np.concatenate((first.pixels, second.pixels)),
         first.bad + second.bad,
     )
 

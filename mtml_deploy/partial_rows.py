@@ -3,7 +3,8 @@
 In: batches of rows as they are computed. Out: the rows so far, in order, for the next attempt.
 
 The folder holds `header.json` (whose rows they are), `rows.f32` (raw float32 rows, only appended
-to) and `batches.jsonl` (one line per finished batch, written after its rows, with their checksum).
+to) and `batches.jsonl` (one line per finished batch, written after its rows, with their checksum
+and what is known of their images only once they are decoded).
 A batch counts only if its line is whole and its rows have that checksum; anything after the last
 such batch is cut off on resume.
 """
@@ -53,14 +54,14 @@ class _Batch:
     """One line of `batches.jsonl`.
 
     Attributes:
-        rows: rows in this batch.
-        crc32: checksum of their bytes.
+        crc32: checksum of the bytes of this batch's rows.
+        pixels: for each row, the pixels of its image before resizing.
         position: images of the list before this position are dealt with.
         bad: (position, reason) of images left out, reported with this batch.
     """
 
-    rows: int
     crc32: int
+    pixels: tuple[int, ...]
     position: int
     bad: tuple[tuple[int, str], ...]
 
@@ -93,6 +94,7 @@ class PartialRows:
         self.position = 0
         self.bad: tuple[tuple[int, str], ...] = ()
         self._header = header
+        self._pixels: list[int] = []
         if resume and folder.exists():
             self._continue()
         else:
@@ -104,23 +106,30 @@ class PartialRows:
         self._batches_file = (folder / _BATCHES).open("ab")
 
     def append(
-        self, rows: NDArray[np.float32], *, position: int, bad: tuple[tuple[int, str], ...]
+        self,
+        rows: NDArray[np.float32],
+        *,
+        pixels: NDArray[np.int32],
+        position: int,
+        bad: tuple[tuple[int, str], ...],
     ) -> None:
         """Add one finished batch.
 
         Args:
             rows: float32 [B, D], B may be 0.
+            pixels: int32 [B], pixels of each row's image before resizing.
             position: images of the list before this position are dealt with.
             bad: (position, reason) of images left out since the last call; one at or after
                 `position` is met again by a run that continues from here.
         """
         content = rows.tobytes()
-        batch = _Batch(len(rows), zlib.crc32(content), position, bad)
+        batch = _Batch(zlib.crc32(content), tuple(pixels.tolist()), position, bad)
         self._rows_file.write(content)
         self._rows_file.flush()  # the rows first: a line must never promise rows that are not there
         self._batches_file.write(json.dumps(asdict(batch)).encode() + b"\n")
         self._batches_file.flush()
         self.count += len(rows)
+        self._pixels += batch.pixels
         self.position = position
         self.bad += bad
 
@@ -130,6 +139,10 @@ class PartialRows:
         if not self.count:
             return np.empty(shape, dtype=np.float32)  # an empty file cannot be mapped
         return np.memmap(self.folder / _ROWS, dtype=np.float32, mode="r", shape=shape)
+
+    def pixels(self) -> NDArray[np.int32]:
+        """Pixels of each row's image before resizing, int32 [N]."""
+        return np.array(self._pixels, dtype=np.int32)
 
     def remove(self) -> None:
         """Close and delete the folder."""
@@ -160,7 +173,8 @@ class PartialRows:
             _require_same(self.folder, self._header)
             row_bytes = np.dtype(np.float32).itemsize * self._header.model.dim
             batches, lines_bytes = _whole_batches(self.folder, row_bytes)
-            self.count = sum(batch.rows for batch in batches)
+            self._pixels = [count for batch in batches for count in batch.pixels]
+            self.count = len(self._pixels)
             with (self.folder / _ROWS).open("r+b") as rows:
                 rows.truncate(self.count * row_bytes)
             with (self.folder / _BATCHES).open("r+b") as lines:
@@ -226,8 +240,8 @@ def _whole_batches(folder: Path, row_bytes: int) -> tuple[list[_Batch], int]:
             batch = _parse_batch(line)
             if batch is None:
                 break
-            content = rows.read(batch.rows * row_bytes)
-            if len(content) < batch.rows * row_bytes or zlib.crc32(content) != batch.crc32:
+            content = rows.read(len(batch.pixels) * row_bytes)
+            if len(content) < len(batch.pixels) * row_bytes or zlib.crc32(content) != batch.crc32:
                 break
             batches.append(batch)
             lines_bytes += len(line)
@@ -241,6 +255,7 @@ def _parse_batch(line: bytes) -> _Batch | None:
     try:
         values = json.loads(line)
         bad = tuple((int(position), str(reason)) for position, reason in values["bad"])
-        return _Batch(int(values["rows"]), int(values["crc32"]), int(values["position"]), bad)
+        pixels = tuple(int(count) for count in values["pixels"])
+        return _Batch(int(values["crc32"]), pixels, int(values["position"]), bad)
     except (ValueError, KeyError, TypeError):
         return None

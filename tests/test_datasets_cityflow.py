@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import write_images, write_list, write_xml
 
-from mtml_deploy.datasets.cityflow import load_cityflow, read_tracks
+from mtml_deploy.datasets.cityflow import load_cityflow
 from mtml_deploy.errors import DataError
 
 NAMES = ("000001.jpg", "000002.jpg", "000003.jpg")
@@ -65,9 +65,3 @@ def test_tracks_that_do_not_fit_the_list_are_counted(root: Path) -> None:
     assert "train_track.txt: 2 listed images are in no tracklet: 000002.jpg, 000003.jpg" in notes
     (root / "train_track.txt").unlink()
     assert "train_track.txt: absent, no tracklet is known" in load_cityflow(root, "train").notes
-
-
-def test_an_image_in_two_tracklets_is_refused(tmp_path: Path) -> None:
-    path = write_list(tmp_path / "train_track.txt", ["a.jpg", "b.jpg", "c.jpg a.jpg"])
-    with pytest.raises(DataError, match=r"line 3: a\.jpg is in the tracklet of line 1 too"):
-        read_tracks(path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtml_deploy.datasets.table import load_table
+from mtml_deploy.datasets.table import load_table, table_text
 from mtml_deploy.errors import DataError
 from mtml_deploy.records import ImageRecord
 
@@ -75,3 +75,16 @@ def test_faults_name_the_line(tmp_path: Path, text: str | bytes, words: str) -> 
 def test_no_such_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the table is missing"):
         load_table(tmp_path / "none.csv")
+
+
+def test_written_tables_are_read_back(tmp_path: Path) -> None:
+    records = (
+        ImageRecord(tmp_path / 'a, "b".jpg', vehicle_id=0, camera_id=3, tracklet_id=12),
+        ImageRecord(tmp_path / "c.jpg", orientation=7),
+        ImageRecord(tmp_path / "\u8eca.jpg"),
+    )
+    (tmp_path / "elsewhere").mkdir()
+    table = tmp_path / "elsewhere" / "t.csv"
+    table.write_text(table_text(records), encoding="utf-8")
+    assert load_table(table).records == records
+    assert table.read_text(encoding="utf-8").splitlines()[2].endswith("c.jpg,,,7,")

@@ -155,3 +155,34 @@ def test_real_images_in_veri_layout() -> None:
         vehicles = range(1, 11) if split == "train" else range(11, 21)
         assert {r.vehicle_id for r in images.records} == set(vehicles)
         assert all(record.path.is_file() for record in images.records)
+
+
+def test_tracklets_of_the_test_part(tmp_path: Path) -> None:
+    root = write_veri(tmp_path)
+    write_list(root / "test_track.txt", [VERI_TEST[2], f"{VERI_TEST[0]} {VERI_TEST[1]}"])
+    gallery = load_veri(root, "gallery")
+    assert [record.tracklet_id for record in gallery.records] == [1, 1, 0]
+    assert gallery.notes == ()
+    # a query is a copy of a gallery image; the file's other images are no strangers to it
+    query = load_veri(root, "query")
+    assert [record.tracklet_id for record in query.records] == [1]
+    assert query.notes == ()
+    assert {record.tracklet_id for record in load_veri(root, "train").records} == {-1}
+
+
+def test_a_track_file_that_contradicts_itself_is_noted_and_not_used(tmp_path: Path) -> None:
+    root = write_veri(tmp_path)
+    write_list(root / "test_track.txt", [VERI_TEST[0], f"{VERI_TEST[0]} {VERI_TEST[1]}"])
+    gallery = load_veri(root, "gallery")
+    assert {record.tracklet_id for record in gallery.records} == {-1}
+    (note,) = [text for text in gallery.notes if text.startswith("test_track.txt")]
+    assert "not used" in note and "line 2" in note
+
+
+def test_tracklets_that_do_not_fit_the_list_are_counted(tmp_path: Path) -> None:
+    root = write_veri(tmp_path)
+    write_list(root / "test_track.txt", [f"{VERI_TEST[0]} 0009_c001_00000000_0.jpg"])
+    assert load_veri(root, "gallery").notes == (
+        "test_track.txt: 1 images are in no list: 0009_c001_00000000_0.jpg",
+        f"test_track.txt: 2 listed images are in no tracklet: {VERI_TEST[1]}, {VERI_TEST[2]}",
+    )

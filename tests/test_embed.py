@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers_artifact import (
     DIM,
+    SIZE,
     expected_embeddings,
     tiny_manifest,
     write_artifact,
@@ -89,6 +90,9 @@ def test_file_holds_rows_and_labels_in_order(
     assert found.tracklet_ids.tolist() == list(range(10))
     assert found.root == str(tmp_path / "images")
     assert found.source == "tiny"
+    assert found.unit == "image"
+    assert found.pixels is not None
+    assert found.pixels.tolist() == [SIZE * SIZE] * 10
     assert found.model == model_identity(runtime.manifest)
     assert found.model.model_sha256 == runtime.manifest.model_sha256
     assert (summary.images, summary.skipped, summary.resumed_rows) == (10, (), 0)
@@ -203,6 +207,8 @@ def test_resume_continues_after_the_last_whole_batch(
     runtime: Runtime, tmp_path: Path, damage: str
 ) -> None:
     images = image_set(tmp_path / "images", 11)
+    for number, record in enumerate(images.records):  # files of different sizes
+        Image.new("RGB", (3 + number, 5), (number, 9, 9)).save(record.path)
     whole, out = tmp_path / "whole.npz", tmp_path / "out.npz"
     embed(runtime, images, whole, batch_size=4)
     interrupted(runtime, images, out)
@@ -227,6 +233,7 @@ def test_resume_continues_after_the_last_whole_batch(
     difference = np.abs(load_embeddings(out).features - load_embeddings(whole).features).max()
     assert difference <= RESUMED_DIFFERENCE
     assert load_embeddings(out).names == load_embeddings(whole).names
+    assert load_embeddings(out).pixels.tolist() == [5 * (3 + number) for number in range(11)]
     assert leftovers(tmp_path) == ["out.npz"]
 
 
@@ -307,9 +314,11 @@ def test_partial_rows_give_back_rows(tmp_path: Path, runtime: Runtime) -> None:
     first = np.arange(2 * DIM, dtype=np.float32).reshape(2, DIM)
     with PartialRows(tmp_path / "part", header, resume=False) as rows:
         assert rows.rows().shape == (0, DIM)
-        rows.append(first, position=3, bad=((0, "unreadable"), (4, "unreadable")))
+        pixels = np.array([70, 80], dtype=np.int32)
+        rows.append(first, pixels=pixels, position=3, bad=((0, "unreadable"), (4, "unreadable")))
     with PartialRows(tmp_path / "part", header, resume=True) as rows:
         np.testing.assert_array_equal(rows.rows(), first)
+        assert rows.pixels().tolist() == [70, 80]
         assert (rows.count, rows.position) == (2, 3)
         assert rows.bad == ((0, "unreadable"),)  # 4 is met again after position 3
     with pytest.raises(OutputExistsError):

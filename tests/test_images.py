@@ -259,6 +259,22 @@ def test_skipped_images_leave_full_batches(tmp_path: Path) -> None:
     assert all(indices == levels for indices, levels, _ in batches)
 
 
+def test_batches_tell_the_pixels_of_the_files(tmp_path: Path) -> None:
+    for number, size in enumerate([(5, 7), None, (1, 1), (30, 2), (4, 4)]):
+        if size is None:
+            (tmp_path / f"{number}.png").write_bytes(b"no image")
+        else:
+            Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    turned = Image.new("RGB", (6, 3))
+    exif = turned.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned.save(tmp_path / "5.png", exif=exif)
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    batches = list(iterate_batches(paths, height=2, width=2, batch_size=2, skip_bad=True))
+    assert [batch.pixels.tolist() for batch in batches] == [[35, 1], [60, 16], [18]]
+    assert all(batch.pixels.dtype == np.int32 for batch in batches)
+
+
 def test_all_images_bad(tmp_path: Path) -> None:
     paths = write_flat(tmp_path, 3, {0, 1, 2})
     (batch,) = iterate_batches(paths, height=2, width=2, batch_size=2, skip_bad=True)
@@ -293,9 +309,9 @@ def test_decoding_runs_ahead_and_is_bounded(
     started: list[Path] = []
     decode = images_module.decode_into
 
-    def counted(target: np.ndarray, path: Path) -> None:
+    def counted(target: np.ndarray, path: Path) -> int:
         started.append(path)
-        decode(target, path)
+        return decode(target, path)
 
     monkeypatch.setattr(images_module, "decode_into", counted)
     batches = iterate_batches(write_flat(tmp_path, 60), height=2, width=2, batch_size=2, threads=1)
@@ -312,9 +328,10 @@ def test_decoding_runs_ahead_and_is_bounded(
 def test_threads_decode_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(2, timeout=10)
 
-    def meet(target: np.ndarray, path: Path) -> None:
+    def meet(target: np.ndarray, path: Path) -> int:
         together.wait()  # breaks, and fails the test, unless two threads are here at once
         target[...] = 0
+        return 1
 
     monkeypatch.setattr(images_module, "decode_into", meet)
     paths = [tmp_path / "none"] * 4

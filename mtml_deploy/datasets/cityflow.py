@@ -6,15 +6,12 @@ ids of the test part are hidden by the organisers: -1 unless a label file gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mtml_deploy.datasets.layout import Split, SplitFiles, listed_names, unknown_notes
-from mtml_deploy.datasets.lines import numbered_lines, shortened
+from mtml_deploy.datasets.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.datasets.xml_labels import ItemLabel, XmlLabels, read_xml_labels
-from mtml_deploy.decode import printable
-from mtml_deploy.errors import DataError
 from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
 
 FILES: Final[dict[Split, SplitFiles]] = {
@@ -54,7 +51,8 @@ def load_cityflow(root: Path, split: Split) -> ImageSet:
     tracks: dict[str, int] = {}
     if files.tracks and (root / files.tracks).exists():
         tracks = read_tracks(root / files.tracks)
-        notes += _track_notes(files.tracks, tracks, names)
+        notes += stranger_notes(files.tracks, tracks, names)
+        notes += homeless_notes(files.tracks, tracks, names)
     elif files.tracks:
         notes.append(f"{files.tracks}: absent, no tracklet is known")
     nothing = ItemLabel(UNKNOWN, UNKNOWN)
@@ -75,41 +73,3 @@ def load_cityflow(root: Path, split: Split) -> ImageSet:
         len(records),
     )
     return ImageSet(f"cityflow:{root}#{split}", root, records, tuple(notes))
-
-
-def read_tracks(path: Path) -> dict[str, int]:
-    """The tracklets of a track file.
-
-    Args:
-        path: one tracklet per line, image names between white space.
-
-    Returns:
-        Tracklet by image name; that of line n is n - 1.
-
-    Raises:
-        DataError: missing, not UTF-8, or an image in two tracklets (the line is named).
-    """
-    tracklets: dict[str, int] = {}
-    for number, text in numbered_lines(path, what="the track file"):
-        for name in text.split():
-            if (earlier := tracklets.setdefault(name, number - 1)) != number - 1:
-                raise DataError(
-                    f"{printable(path)} line {number}: {name} is in the tracklet of line "
-                    f"{earlier + 1} too, expected one tracklet per image; correct one of the lines"
-                )
-    return tracklets
-
-
-def _track_notes(file: str, tracks: Mapping[str, int], names: tuple[str, ...]) -> list[str]:
-    """How the track file and the name list agree."""
-    known = frozenset(names)
-    strangers = [name for name in tracks if name not in known]
-    homeless = [name for name in names if name not in tracks]
-    notes = []
-    if strangers:
-        notes.append(f"{file}: {len(strangers)} images are in no list: {shortened(strangers)}")
-    if homeless:
-        notes.append(
-            f"{file}: {len(homeless)} listed images are in no tracklet: {shortened(homeless)}"
-        )
-    return notes

@@ -1,9 +1,10 @@
-"""Labelled images from a CSV file: path,vehicle_id,camera_id,orientation,tracklet_id."""
+"""Labelled images in a CSV file: path,vehicle_id,camera_id,orientation,tracklet_id."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,25 @@ def load_table(path: Path) -> ImageSet:
             len(records),
         ),
     )
+
+
+def table_text(records: Sequence[ImageRecord]) -> str:
+    """A CSV file that `load_table` reads back as the same images.
+
+    Args:
+        records: the images; their paths are written absolute, so that the file can be anywhere.
+
+    Returns:
+        A header and one line per image, empty where a label is unknown.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in records:
+        labels = (getattr(record, name) for name in COLUMNS[1:])
+        cells = ("" if label == UNKNOWN else str(label) for label in labels)
+        writer.writerow([str(record.path.absolute()), *cells])
+    return text.getvalue()
 
 
 def _require_header(names: list[str], where: str) -> list[str]:

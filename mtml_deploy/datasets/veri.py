@@ -14,14 +14,20 @@ from typing import Final
 from mtml_deploy.datasets.layout import Split, SplitFiles, listed_names, unknown_notes
 from mtml_deploy.datasets.lines import shortened
 from mtml_deploy.datasets.orientation import OrientationLabels, read_orientations
+from mtml_deploy.datasets.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.datasets.xml_labels import ItemLabel, XmlLabels, read_xml_labels
+from mtml_deploy.errors import DataError
 from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
 
 FILES: Final[dict[Split, SplitFiles]] = {
     "train": SplitFiles("image_train", "name_train.txt", "train_label.xml", "keypoint_train.txt"),
     # queries are copies of test images and share their label files
-    "query": SplitFiles("image_query", "name_query.txt", "test_label.xml", "keypoint_test.txt"),
-    "gallery": SplitFiles("image_test", "name_test.txt", "test_label.xml", "keypoint_test.txt"),
+    "query": SplitFiles(
+        "image_query", "name_query.txt", "test_label.xml", "keypoint_test.txt", "test_track.txt"
+    ),
+    "gallery": SplitFiles(
+        "image_test", "name_test.txt", "test_label.xml", "keypoint_test.txt", "test_track.txt"
+    ),
 }
 _NAME: Final = re.compile(r"(\d{1,9})_c(\d{1,9})_", re.ASCII)
 
@@ -35,7 +41,8 @@ def load_veri(root: Path, split: Split) -> ImageSet:
 
     Returns:
         One record per listed name; orientation -1 where the keypoint file has none or is absent,
-        which the notes count.
+        which the notes count. The tracklet is -1 where test_track.txt has none or is absent, and
+        for the training images, which no file groups.
 
     Raises:
         DataError: a missing folder or name list, or a list or label file that breaks its format.
@@ -55,8 +62,23 @@ def load_veri(root: Path, split: Split) -> ImageSet:
         notes += orientations.notes(names if split != "query" else tuple(orientations.by_name))
     else:
         notes.append(f"{files.orientations}: absent, no orientation is known")
+    tracks: dict[str, int] = {}
+    if files.tracks and (root / files.tracks).exists():
+        try:
+            tracks = read_tracks(root / files.tracks)
+        except DataError as error:  # most uses need no tracklet
+            notes.append(f"{files.tracks}: not used, no tracklet is known ({error})")
+        else:
+            if split == "gallery":
+                notes += stranger_notes(files.tracks, tracks, names)
+            notes += homeless_notes(files.tracks, tracks, names)
     records = tuple(
-        _record(root / files.folder / name, labels, orientations.by_name.get(name, UNKNOWN))
+        _record(
+            root / files.folder / name,
+            labels,
+            orientation=orientations.by_name.get(name, UNKNOWN),
+            tracklet_id=tracks.get(name, UNKNOWN),
+        )
         for name in names
     )
     notes += _label_notes(files.labels, labels, names)
@@ -84,7 +106,7 @@ def ids_of_name(name: str) -> ItemLabel:
     return ItemLabel(int(found[1]), int(found[2])) if found else ItemLabel(UNKNOWN, UNKNOWN)
 
 
-def _record(path: Path, labels: XmlLabels, orientation: int) -> ImageRecord:
+def _record(path: Path, labels: XmlLabels, *, orientation: int, tracklet_id: int) -> ImageRecord:
     """What is known of one image: the label file first, then the name, number by number."""
     told = ids_of_name(path.name)
     said = labels.by_name.get(path.name, told)
@@ -93,6 +115,7 @@ def _record(path: Path, labels: XmlLabels, orientation: int) -> ImageRecord:
         told.vehicle_id if said.vehicle_id == UNKNOWN else said.vehicle_id,
         told.camera_id if said.camera_id == UNKNOWN else said.camera_id,
         orientation,
+        tracklet_id,
     )
 
 
