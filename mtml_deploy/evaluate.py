@@ -6,6 +6,8 @@ those of the float64 distances with ties by gallery row, as in `rank`.
 Two definitions of average precision are in use and differ by thousandths of mAP; both are given:
 step (precision at each match, most toolkits) and trapezoid (area under the precision-recall curve
 by the trapezoid rule, the VeRi-776 and Market-1501 scripts).
+
+Verification looks at single pairs instead of lists; see `verification`.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.distances import squared_distances
 from mtml_deploy.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.match_ranks import match_ranks
-from mtml_deploy.protocols import Protocol, require_labels, same_vehicle_rows
+from mtml_deploy.protocols import Protocol, RowsOf, require_labels, same_vehicle_rows
+from mtml_deploy.records import UNKNOWN
+from mtml_deploy.verification import Verification, VerificationPairs
 
 if TYPE_CHECKING:
+    from mtml_deploy.ground_truth import GroundTruth
     from mtml_deploy.reranked import Reranked
 
 CMC_LENGTH: Final = 50
@@ -46,6 +52,8 @@ class RetrievalMetrics:
         ties: queries for which a match and another image are equally far, so that the tie rule
             (lower gallery row first) takes part in the result.
         average_precision: float64 [Q], step average precision of each query; NaN where skipped.
+        verification: rates over all pairs that take part, of every query of known vehicle, those
+            without a match included; list length plays no part. None where only ranks were given.
     """
 
     protocol: str
@@ -58,6 +66,7 @@ class RetrievalMetrics:
     unmatched: Literal["skipped", "zero"]
     ties: int
     average_precision: NDArray[np.float64]
+    verification: Verification | None = None
 
     def cmc_at(self, rank: int) -> float:
         """CMC@`rank`: share of counted queries with a match in the first `rank`.
@@ -81,6 +90,7 @@ def evaluate(
     gallery: Embeddings,
     protocol: Protocol,
     *,
+    truth: GroundTruth | None = None,
     reranked: Reranked | None = None,
 ) -> RetrievalMetrics:
     """Metrics of ranking `gallery` for every image of `query`.
@@ -89,6 +99,8 @@ def evaluate(
         query: Q labelled embeddings.
         gallery: G labelled embeddings of the same model.
         protocol: which gallery images take part and how queries without a match count.
+        truth: matches and junk of the data set's own files, in place of ids and cameras, which may
+            then be unknown; the protocol still gives list length and counting. None: the labels.
         reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
             the L2 distances.
 
@@ -97,7 +109,9 @@ def evaluate(
 
     Raises:
         EmbeddingsError: the two sets were made by different models.
-        ProtocolError: labels the protocol needs are missing, or no query has a match.
+        ProtocolError: labels the protocol needs are missing, no query has a match, or a ground
+            truth is given to a protocol that draws its gallery.
+        ValueError: a ground truth of another number of queries.
 
     Example:
         One query of vehicle 7; the gallery, by distance: 7, 3, 7. The matches are at ranks 1 and 3:
@@ -121,15 +135,20 @@ def evaluate(
         [1.0, 1.0, 1.0]
     """
     require_comparable(query, gallery)
-    require_labels(protocol, query, gallery)
-    matches = same_vehicle_rows(query, gallery)
-    excluded = protocol.excluded(query, gallery)
+    matches, excluded, known = _relevance(query, gallery, protocol, truth)
+    pairs = VerificationPairs(
+        known,
+        gallery_size=len(gallery),
+        exact=reranked.distances
+        if reranked is not None
+        else lambda row, rows: squared_distances(query.features[row], gallery.features, rows),
+    )
     if reranked is None:
         ranks, tied = match_ranks(
-            query.features, gallery.features, matches=matches, excluded=excluded
+            query.features, gallery.features, matches=matches, excluded=excluded, pairs=pairs
         )
     else:
-        ranks, tied = reranked.match_ranks(matches=matches, excluded=excluded)
+        ranks, tied = reranked.match_ranks(matches=matches, excluded=excluded, pairs=pairs)
     if not any(len(found) for found in ranks):
         raise ProtocolError(
             f"no query of {query.source} has a match in {gallery.source} under protocol "
@@ -137,12 +156,42 @@ def evaluate(
             f"that both are of one data set"
         )
     return retrieval_metrics(
-        ranks, protocol=protocol, gallery_size=len(gallery), ties=int(np.count_nonzero(tied))
+        ranks,
+        protocol=protocol,
+        gallery_size=len(gallery),
+        ties=int(np.count_nonzero(tied)),
+        verification=pairs.result(),
     )
 
 
+def _relevance(
+    query: Embeddings, gallery: Embeddings, protocol: Protocol, truth: GroundTruth | None
+) -> tuple[RowsOf, RowsOf, NDArray[np.bool_]]:
+    """Rows that match, rows left out, and bool [Q] queries of which this is known."""
+    if truth is None:
+        require_labels(protocol, query, gallery)
+        return (
+            same_vehicle_rows(query, gallery),
+            protocol.excluded(query, gallery),
+            query.vehicle_ids != UNKNOWN,
+        )
+    if protocol.draws_gallery:
+        raise ProtocolError(
+            f"protocol {protocol.name} draws its gallery, and a ground truth belongs to one fixed "
+            f"gallery; leave out the ground truth or choose another protocol"
+        )
+    if len(truth.matches) != len(query):
+        raise ValueError(f"a ground truth of {len(truth.matches)} for {len(query)} queries")
+    return truth.matches.__getitem__, truth.junk.__getitem__, np.ones(len(query), dtype=bool)
+
+
 def retrieval_metrics(
-    ranks: Sequence[NDArray[np.int64]], *, protocol: Protocol, gallery_size: int, ties: int
+    ranks: Sequence[NDArray[np.int64]],
+    *,
+    protocol: Protocol,
+    gallery_size: int,
+    ties: int,
+    verification: Verification | None = None,
 ) -> RetrievalMetrics:
     """Metrics from the ranks of each query's matches, however the gallery was ordered.
 
@@ -151,6 +200,7 @@ def retrieval_metrics(
         protocol: list length and counting of queries without a match.
         gallery_size: G.
         ties: see `RetrievalMetrics.ties`.
+        verification: see `RetrievalMetrics.verification`.
 
     Returns:
         The metrics; those without a counted query are NaN.
@@ -185,6 +235,7 @@ def retrieval_metrics(
         unmatched=protocol.unmatched,
         ties=ties,
         average_precision=np.where(counted, step, np.nan),
+        verification=verification,
     )
 
 

@@ -8,14 +8,23 @@ gallery is read in tiles, distances are kept for one block of queries.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.distances import require_features, squared_distances
+from mtml_deploy.distances import (
+    chunk_bytes,
+    require_features,
+    squared_distances,
+    worker_threads,
+)
+from mtml_deploy.memory import block_rows
 from mtml_deploy.protocols import RowsOf
+from mtml_deploy.verification import VerificationPairs
 
 _BLOCK_VALUES: Final = 1 << 23
 """float64 distances held at once (64 MiB)."""
@@ -25,6 +34,9 @@ _BLOCK_QUERIES: Final = 1024
 
 _TILE_VALUES: Final = 1 << 22
 """float64 gallery values held at once (32 MiB)."""
+
+_SPAN: Final = 8
+"""Queries that a thread takes at once."""
 
 _HALF_EPS_64: Final = 2.0**-53
 """Largest relative error of one float64 rounding."""
@@ -36,6 +48,8 @@ def match_ranks(
     *,
     matches: RowsOf,
     excluded: RowsOf,
+    pairs: VerificationPairs | None = None,
+    memory_bytes: int | None = None,
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
     """Ranks, from 1, of each query's matches among the gallery rows that take part.
 
@@ -44,6 +58,9 @@ def match_ranks(
         gallery: float32 [G, D].
         matches: gallery rows that match a query row; those also excluded do not count.
         excluded: gallery rows that are left out for a query row.
+        pairs: is given the distances of all pairs that take part, at no further product.
+        memory_bytes: what may be taken beside the inputs, the result, `pairs` and what BLAS keeps
+            for itself; None takes about 150 MiB.
 
     Returns:
         For each query int64 [n] ranks, ascending (n = 0 without a match); and bool [Q], whether a
@@ -51,6 +68,7 @@ def match_ranks(
 
     Raises:
         ValueError: other dtypes or shapes, or values that are not finite.
+        MemoryBudgetError: too little memory.
     """
     query_norms = require_features("query", query)
     gallery_norms = require_features("gallery", gallery)
@@ -61,23 +79,49 @@ def match_ranks(
     if len(gallery) == 0:
         return [np.empty(0, dtype=np.int64)] * len(query), tied
 
-    block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // len(gallery)))
-    for start in range(0, len(query), block):
-        part = slice(start, start + block)
-        near, margins = product_distances(query[part], gallery, query_norms[part], gallery_norms)
-        for offset, distances in enumerate(near):
-            row = start + offset
-            left_out = excluded(row)
-            matching = np.setdiff1d(matches(row), left_out, assume_unique=True)
-            distances[left_out] = np.inf
-            found, tied[row] = ranks_in_order(
-                distances,
-                matching,
-                margin=float(margins[offset]),
-                exact=partial(squared_distances, query[row], gallery),
+    block = _block_queries(*gallery.shape, memory_bytes=memory_bytes)
+    space = np.empty((min(block, len(query)), len(gallery)))
+    with ThreadPoolExecutor(worker_threads()) as threads:
+        for start in range(0, len(query), block):
+            part = slice(start, start + block)
+            near, margins = product_distances(
+                query[part], gallery, query_norms[part], gallery_norms, out=space
             )
-            ranks.append(found)
+            tasks = []
+            for offset, distances in enumerate(near):
+                row = start + offset
+                distances[excluded(row)] = np.inf
+                matching = matches(row)
+                matching = matching[np.isfinite(distances[matching])]
+                margin = float(margins[offset])
+                if pairs is not None:
+                    pairs.add(row, distances, matching, margin=margin)
+                exact = partial(squared_distances, query[row], gallery)
+                tasks.append(
+                    partial(ranks_in_order, distances, matching, margin=margin, exact=exact)
+                )
+            spans = [tasks[first : first + _SPAN] for first in range(0, len(tasks), _SPAN)]
+            # NumPy lets the other threads run while it sorts
+            orders = list(
+                chain.from_iterable(threads.map(lambda span: [task() for task in span], spans))
+            )
+            ranks += [found for found, _ in orders]
+            tied[part] = [tie for _, tie in orders]
     return ranks, tied
+
+
+def _block_queries(size: int, dim: int, *, memory_bytes: int | None) -> int:
+    """Queries of one product with `size` gallery rows."""
+    tile = min(size, max(1, _TILE_VALUES // dim))
+    return block_rows(
+        memory_bytes,
+        # norms; a tile; in each thread what is sorted and, among masses of ties, compared exactly
+        fixed_bytes=8 * size + 8 * tile * dim + worker_threads() * (96 * size + chunk_bytes(dim)),
+        # a distance to every row, a tile of products, the query in float64
+        row_bytes=8 * size + 8 * tile + 16 * dim + 1024,
+        most=max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // size)),
+        purpose="evaluation",
+    )
 
 
 def product_distances(
@@ -85,6 +129,8 @@ def product_distances(
     gallery: NDArray[np.float32],
     query_norms: NDArray[np.float64],
     gallery_norms: NDArray[np.float64],
+    *,
+    out: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared L2 distances from a float64 product, tile by tile of the gallery.
 
@@ -93,19 +139,21 @@ def product_distances(
         gallery: float32 [G, D], G at least 1.
         query_norms: float64 [b], squared.
         gallery_norms: float64 [G], squared.
+        out: float64 [b or more, G], where the distances are written; None takes new memory.
 
     Returns:
         float64 [b, G], and float64 [b], the largest error of each row against
         `squared_distances`.
     """
-    distances = np.empty((len(query), len(gallery)))
+    distances = np.empty((len(query), len(gallery))) if out is None else out[: len(query)]
     points = query.astype(np.float64) * -2  # [b, D]
     tile = max(1, _TILE_VALUES // gallery.shape[1])
     for start in range(0, len(gallery), tile):
         part = gallery[start : start + tile].astype(np.float64)  # [tile, D]
-        distances[:, start : start + tile] = points @ part.T
-    distances += gallery_norms
-    distances += query_norms[:, None]
+        product = points @ part.T  # [b, tile]
+        product += gallery_norms[start : start + tile]
+        product += query_norms[:, None]
+        distances[:, start : start + tile] = product
     # |g - q|^2 from norms and a float64 product, in any order of summation, and the sum of
     # squares it stands for are each off by at most a few D roundings of these norms
     margins = 8 * (query.shape[1] + 8) * _HALF_EPS_64 * (query_norms + gallery_norms.max())
@@ -138,7 +186,8 @@ def ranks_in_order(
     number = np.arange(1, len(matching) + 1)
     match_distances = np.sort(distances[matching])  # [n]
     distances[matching] = np.inf
-    others = np.sort(distances)  # the matches are at its end
+    # whatever is behind the last match comes before none; the matches are behind all
+    others = np.sort(distances[distances <= match_distances[-1] + 2 * margin])
     before = np.searchsorted(others, match_distances - 2 * margin, side="left")
     unsure = np.searchsorted(others, match_distances + 2 * margin, side="right") > before
     if not unsure.any():
@@ -151,7 +200,7 @@ def ranks_in_order(
     close = np.flatnonzero(doubtful)
     # The remaining others are farther than the margin from every match: sorting the approximate
     # distances of both tells their order.
-    sure = np.sort(distances[~doubtful])
+    sure = np.sort(distances[~doubtful & (distances <= match_distances[-1])])
     before = np.searchsorted(sure, match_distances)
 
     rows = np.concatenate([matching, close])

@@ -40,6 +40,8 @@ class Protocol:
         list_length: matches later than this rank are not seen; None sees all.
         unmatched: a query without any match in the gallery is "skipped" in every mean, or counts
             as "zero".
+        draws_gallery: the gallery is one image of each vehicle, drawn from all images; see
+            `mtml_deploy.draws`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Protocol:
     removes_unknown: bool
     list_length: int | None
     unmatched: Literal["skipped", "zero"]
+    draws_gallery: bool = False
 
     @property
     def needs_cameras(self) -> bool:
@@ -119,9 +122,9 @@ def require_labels(protocol: Protocol, query: Embeddings, gallery: Embeddings) -
         gallery: the gallery.
 
     Raises:
-        ProtocolError: a set is empty, all vehicle ids of a set are unknown, or the protocol needs
+        ProtocolError: a set is empty, all vehicle ids of a set are unknown, the protocol needs
             cameras and an image of known vehicle has none (its own copy would then be found at
-            rank 1 and counted as a match).
+            rank 1 and counted as a match), or the protocol draws its gallery and this one was not.
     """
     for role, images in (("query set", query), ("gallery", gallery)):
         known = images.vehicle_ids != UNKNOWN
@@ -140,13 +143,21 @@ def require_labels(protocol: Protocol, query: Embeddings, gallery: Embeddings) -
                 f"camera of every image, or choose a protocol that needs none: "
                 f"{', '.join(p.name for p in PROTOCOLS.values() if not p.needs_cameras)}"
             )
+    vehicles = gallery.vehicle_ids[gallery.vehicle_ids != UNKNOWN]
+    if protocol.draws_gallery and len(np.unique(vehicles)) < len(vehicles):
+        raise ProtocolError(
+            f"protocol {protocol.name} draws its gallery, one image of each vehicle, but this one "
+            f"({gallery.source}) holds several of a vehicle; evaluate it with "
+            f"mtml-deploy evaluate --gallery FILE --protocol {protocol.name}, or choose another "
+            f"protocol"
+        )
 
 
 _ALL: Final = (
     Protocol(
         name="veri776",
         rule=(
-            "Image to image. Gallery images of the query's vehicle taken by the query's camera are "
+            "Gallery images of the query's vehicle taken by the query's camera are "
             "left out, which also removes the query's own copy; every other gallery image takes "
             "part. " + _UNKNOWN_RULE + "stays and is a wrong match. Queries without a match are "
             "skipped in every mean and their number is reported. An image of known vehicle without "
@@ -161,7 +172,7 @@ _ALL: Final = (
     Protocol(
         name="market",
         rule=(
-            "Image to image. Gallery images of the query's vehicle taken by the query's camera are "
+            "Gallery images of the query's vehicle taken by the query's camera are "
             "left out, and so are junk images, those of unknown vehicle (-1). "
             + _UNKNOWN_RULE
             + "is junk. Queries without a match are skipped in every mean and their number is "
@@ -176,7 +187,7 @@ _ALL: Final = (
     Protocol(
         name="aicity-top100",
         rule=(
-            "Image to image. Nothing is left out, not even images of the query's camera. Only the "
+            "Nothing is left out, not even images of the query's camera. Only the "
             "first 100 matches are seen, but average precision is divided by all images of the "
             "query's vehicle in the gallery; a query whose vehicle does not fit in the list has "
             "inverse negative penalty 0. "
@@ -191,9 +202,27 @@ _ALL: Final = (
         unmatched="zero",
     ),
     Protocol(
+        name="vehicleid",
+        rule=(
+            "Cameras play no part. One random image of each vehicle is the gallery, all "
+            "other images of these vehicles are the queries; this is drawn several times, every "
+            "draw is measured by itself, and mean and spread over the draws are given. A vehicle "
+            "with a single image is in every gallery and is never looked for. Images of unknown "
+            "vehicle are left out, and of copies of one image (equal file name, vehicle and "
+            "camera, and embeddings equal up to rounding) one is kept. Every query has exactly one "
+            "match; none is skipped."
+        ),
+        source="Liu et al., Deep Relative Distance Learning (VehicleID), CVPR 2016",
+        removes_same_camera=False,
+        removes_unknown=True,
+        list_length=None,
+        unmatched="skipped",
+        draws_gallery=True,
+    ),
+    Protocol(
         name="plain",
         rule=(
-            "Image to image. Nothing is left out: if the query itself is in the gallery, it is its "
+            "Nothing is left out: if the query itself is in the gallery, it is its "
             "own match at rank 1. " + _UNKNOWN_RULE + "stays and is a wrong match. Queries without "
             "a match are skipped in every mean and their number is reported."
         ),

@@ -1,27 +1,24 @@
-"""Evaluation results for people and programs: JSON, Markdown, CMC plot.
+"""Evaluation results for programs: JSON, and the rules that every report states.
 
 In: metrics and where they come from. Out: text that names model, protocol and both definitions of
-average precision, so that a number is never seen without its rule. Fractions 0..1 in JSON, percent
-in tables.
+average precision, so that a number is never seen without its rule. Fractions 0..1.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import MissingExtraError, MtmlError
+from mtml_deploy.embeddings import Embeddings, ModelIdentity, Unit, comparison_mode
 from mtml_deploy.evaluate import RetrievalMetrics
-from mtml_deploy.files import atomic_file
+from mtml_deploy.expansion import ExpansionOptions
+from mtml_deploy.ground_truth import GroundTruth
 from mtml_deploy.protocols import find_protocol
 from mtml_deploy.rerank import RerankOptions
+from mtml_deploy.verification import ONE_IN, Verification
 
 SCHEMA: Final = 1
 """Version of the layout of `metrics_json`."""
@@ -29,17 +26,46 @@ SCHEMA: Final = 1
 CMC_RANKS: Final = (1, 5, 10)
 """Ranks that tables show."""
 
+FPR_TEXTS: Final = tuple(f"{1 / one_in:.0e}".replace("e-0", "e-") for one_in in ONE_IN)
+"""The false positive rates as text, for example "1e-4"."""
+
 STEP_RULE: Final = "mean over the matches of the precision at the rank of each match"
 TRAPEZOID_RULE: Final = (
     "area under the precision-recall curve by the trapezoid rule, precision 1 before the first rank"
 )
 INP_RULE: Final = "mean over the queries of number of matches / rank of the last match"
 TIE_RULE: Final = "equal distances are ordered by gallery row"
+TPR_RULE: Final = (
+    "over all pairs of a query of known vehicle and a gallery image that takes part, the largest "
+    "share of the matching pairs that one threshold on the distance accepts while it accepts at "
+    "most this share of the other pairs; equal distances are accepted or refused together, nothing "
+    "is interpolated, and there is no value where the other pairs are too few"
+)
+TRUTH_RULE: Final = (
+    "matches and images left out were read from files in place of vehicle ids and cameras; of the "
+    "protocol, list length and the counting of queries without a match hold"
+)
 RERANK_RULE: Final = (
     "k-reciprocal encoding (Zhong et al., CVPR 2017) over all queries and gallery images; a "
     "distance is lambda times the squared L2 distance, divided by the query's largest, plus "
     "1 - lambda times the Jaccard distance"
 )
+EXPANSION_RULE: Final = (
+    "alpha query expansion (Radenović et al., TPAMI 2018): to the direction of each query those of "
+    "its nearest gallery images that take part are added, weighted by cosine^alpha; the query's "
+    "length stays"
+)
+
+DEFINITIONS: Final = MappingProxyType(
+    {
+        "mean_ap": STEP_RULE,
+        "mean_ap_trapezoid": TRAPEZOID_RULE,
+        "mean_inp": INP_RULE,
+        "tpr_at_fpr": TPR_RULE,
+        "ties": TIE_RULE,
+    }
+)
+"""How each number of a report is defined."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,10 @@ class Evaluation:
         gallery_source: what was asked to be embedded as gallery.
         gallery_size: G.
         reranking: parameters, if the order was re-ranked; None for the order of the L2 distances.
+        truth: what replaced the labels; None where they were used.
+        expansion: parameters, if the queries were expanded; None for the queries as embedded.
+        query_unit: what a row of the query set stands for.
+        gallery_unit: what a row of the gallery stands for.
     """
 
     label: str
@@ -65,6 +95,15 @@ class Evaluation:
     gallery_source: str
     gallery_size: int
     reranking: RerankOptions | None = None
+    truth: GroundTruth | None = None
+    expansion: ExpansionOptions | None = None
+    query_unit: Unit = "image"
+    gallery_unit: Unit = "image"
+
+    @property
+    def mode(self) -> str:
+        """What was compared with what, for example "image-to-track"."""
+        return comparison_mode(self.query_unit, self.gallery_unit)
 
 
 def describe_evaluation(
@@ -74,6 +113,8 @@ def describe_evaluation(
     gallery: Embeddings,
     *,
     reranking: RerankOptions | None = None,
+    truth: GroundTruth | None = None,
+    expansion: ExpansionOptions | None = None,
 ) -> Evaluation:
     """`metrics` with the identity of the sets `evaluate` was given.
 
@@ -83,6 +124,8 @@ def describe_evaluation(
         query: the query set.
         gallery: the gallery.
         reranking: parameters, if the order was re-ranked.
+        truth: what replaced the labels; None where they were used.
+        expansion: parameters, if the queries were expanded.
 
     Returns:
         The evaluation.
@@ -96,14 +139,24 @@ def describe_evaluation(
         gallery_source=gallery.source,
         gallery_size=len(gallery),
         reranking=reranking,
+        truth=truth,
+        expansion=expansion,
+        query_unit=query.unit,
+        gallery_unit=gallery.unit,
     )
 
 
-def metrics_json(evaluation: Evaluation, *, reranked: Evaluation | None = None) -> str:
+def metrics_json(
+    evaluation: Evaluation,
+    *,
+    expanded: Evaluation | None = None,
+    reranked: Evaluation | None = None,
+) -> str:
     """One evaluation as JSON.
 
     Args:
         evaluation: what to write.
+        expanded: the same sets with expanded queries; its results stand beside those before.
         reranked: the same sets after re-ranking; its results stand beside those before.
 
     Returns:
@@ -115,22 +168,33 @@ def metrics_json(evaluation: Evaluation, *, reranked: Evaluation | None = None) 
         "schema": SCHEMA,
         "label": evaluation.label,
         "model": asdict(evaluation.model),
-        "query": {"source": evaluation.query_source, "images": metrics.num_queries},
-        "gallery": {"source": evaluation.gallery_source, "images": evaluation.gallery_size},
-        "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
-        "definitions": {
-            "mean_ap": STEP_RULE,
-            "mean_ap_trapezoid": TRAPEZOID_RULE,
-            "mean_inp": INP_RULE,
-            "ties": TIE_RULE,
+        "mode": evaluation.mode,
+        "query": {
+            "source": evaluation.query_source,
+            f"{evaluation.query_unit}s": metrics.num_queries,
         },
+        "gallery": {
+            "source": evaluation.gallery_source,
+            f"{evaluation.gallery_unit}s": evaluation.gallery_size,
+        },
+        "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
+        "ground_truth": None if evaluation.truth is None else _truth_record(evaluation.truth),
+        "definitions": dict(DEFINITIONS),
         **_results(evaluation),
     }
+    if expanded is not None and expanded.expansion is not None:
+        record["expanded"] = {
+            "label": expanded.label,
+            "rule": EXPANSION_RULE,
+            **asdict(expanded.expansion),
+            **_results(expanded),
+        }
     if reranked is not None and reranked.reranking is not None:
         record["reranked"] = {
             "label": reranked.label,
             "rule": RERANK_RULE,
             **reranking_record(reranked.reranking),
+            "expanded_queries": reranked.expansion is not None,
             **_results(reranked),
         }
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
@@ -146,14 +210,20 @@ def reranking_text(options: RerankOptions) -> str:
     return f"k1 {options.k1}, k2 {options.k2}, lambda {options.weight:g}"
 
 
+def expansion_text(options: ExpansionOptions) -> str:
+    """Parameters of query expansion as part of a sentence."""
+    return f"{options.neighbours} images, alpha {options.alpha:g}"
+
+
 def _results(evaluation: Evaluation) -> dict[str, object]:
     """The numbers of one evaluation, for JSON."""
     metrics = evaluation.metrics
     return {
-        "mean_ap": _number(metrics.mean_ap),
-        "mean_ap_trapezoid": _number(metrics.mean_ap_trapezoid),
-        "mean_inp": _number(metrics.mean_inp),
-        "cmc": [_number(value) for value in metrics.cmc.tolist()],
+        "mean_ap": json_number(metrics.mean_ap),
+        "mean_ap_trapezoid": json_number(metrics.mean_ap_trapezoid),
+        "mean_inp": json_number(metrics.mean_inp),
+        "cmc": [json_number(value) for value in metrics.cmc.tolist()],
+        "verification": verification_record(metrics.verification),
         "queries": {
             "all": metrics.num_queries,
             "valid": metrics.num_valid,
@@ -162,7 +232,7 @@ def _results(evaluation: Evaluation) -> dict[str, object]:
             "with_ties": metrics.ties,
         },
         "average_precision": [
-            {"query": name, "value": _number(value)}
+            {"query": name, "value": json_number(value)}
             for name, value in zip(
                 evaluation.query_names, metrics.average_precision.tolist(), strict=True
             )
@@ -170,97 +240,24 @@ def _results(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
-    """Evaluations of one protocol as a Markdown page: a table, then what it was measured on.
-
-    Args:
-        evaluations: one or more, of one protocol.
-
-    Returns:
-        Markdown; percent in the table.
-
-    Raises:
-        ValueError: no evaluation, or more than one protocol.
-    """
-    names = {evaluation.metrics.protocol for evaluation in evaluations}
-    if len(names) != 1:
-        raise ValueError(f"one protocol per table, found {sorted(names) or 'no evaluation'}")
-    protocol = find_protocol(names.pop())
-    header = ["model", "mAP (step)", "mAP (trapezoid)", "mINP"]
-    header += [f"CMC@{rank}" for rank in CMC_RANKS]
-    lines = [f"# Evaluation, protocol {protocol.name}", "", _row(header)]
-    lines.append(_row(["---"] + ["---:"] * (len(header) - 1)))
-    for evaluation in evaluations:
-        metrics = evaluation.metrics
-        values = [metrics.mean_ap, metrics.mean_ap_trapezoid, metrics.mean_inp]
-        values += [metrics.cmc_at(rank) for rank in CMC_RANKS]
-        lines.append(_row([_escape(evaluation.label), *(percent(value) for value in values)]))
-    lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
-    lines += [
-        f"- mAP (step): {STEP_RULE}.",
-        f"- mAP (trapezoid): {TRAPEZOID_RULE}.",
-        f"- mINP: {INP_RULE}.",
-        f"- Ties: {TIE_RULE}.",
-    ]
-    if any(evaluation.reranking is not None for evaluation in evaluations):
-        lines.append(f"- Re-ranked: {RERANK_RULE}.")
-    lines.append("")
-    for evaluation in evaluations:
-        metrics, model = evaluation.metrics, evaluation.model
-        how = "" if evaluation.reranking is None else f" {reranking_text(evaluation.reranking)};"
-        lines.append(
-            f"- {_escape(evaluation.label)}:{how} {metrics.num_queries} queries "
-            f"({_escape(evaluation.query_source)}) against {evaluation.gallery_size} gallery "
-            f"images ({_escape(evaluation.gallery_source)}); {unmatched_sentence(metrics)}; "
-            f"{metrics.ties} queries with ties. "
-            f"Model {model.model_sha256[:12]}, {model.precision}, {_escape(model.embedding)}, "
-            f"{model.dim} dimensions."
-        )
-    return "\n".join(lines) + "\n"
+def verification_record(verification: Verification | None) -> dict[str, object] | None:
+    """Rates and numbers of pairs, for JSON; None where they were not measured."""
+    if verification is None:
+        return None
+    return {
+        "positive_pairs": verification.positives,
+        "negative_pairs": verification.negatives,
+        "tpr_at_fpr": dict(zip(FPR_TEXTS, verification.tpr, strict=True)),
+    }
 
 
-def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics]) -> None:
-    """Draw CMC curves into a file; equal input gives equal bytes.
-
-    Args:
-        path: ends in .png or .svg; replaced if it exists (callers ask first).
-        curves: metrics by label, drawn in this order.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        MtmlError: another suffix.
-        ValueError: no curve.
-    """
-    if not curves:
-        raise ValueError("at least one curve is needed")
-    kind = path.suffix.lower()
-    if kind not in (".png", ".svg"):
-        raise MtmlError(f"{path}: a plot is written as .png or .svg; change the suffix")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("the CMC plot needs matplotlib", "report") from error
-    # the salt fixes the identifiers inside an SVG file; text as paths needs no font of the reader
-    with matplotlib.rc_context({"svg.hashsalt": "cmc", "svg.fonttype": "path"}):
-        figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-        axes = figure.add_subplot()
-        for label, metrics in curves.items():
-            ranks = np.arange(1, len(metrics.cmc) + 1)
-            # matplotlib hides labels that begin with "_" and reads "$" as mathematics
-            text = f" {label} (mAP {percent(metrics.mean_ap)} %)".replace("$", r"\$")
-            axes.plot(ranks, metrics.cmc * 100, marker=".", markersize=4, linewidth=1.4, label=text)
-        axes.set(xlabel="rank", ylabel="queries with a match (%)", ylim=(0, 101))
-        axes.set_title(f"CMC, protocol {', '.join(sorted({m.protocol for m in curves.values()}))}")
-        longest = max(len(metrics.cmc) for metrics in curves.values())
-        axes.set_xticks([rank for rank in (1, 5, 10, 20, 30, 40, 50) if rank <= longest])
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right")
-        with atomic_file(path) as temporary:
-            # a date or a version would change the bytes
-            nothing = {"Date": None} if kind == ".svg" else {"Software": None}
-            figure.savefig(temporary, format=kind[1:], metadata=nothing)
+def _truth_record(truth: GroundTruth) -> dict[str, object]:
+    """Where a ground truth came from, for JSON."""
+    return {
+        "rule": TRUTH_RULE,
+        "files": [asdict(file) for file in truth.files],
+        "contradictions": truth.contradictions,
+    }
 
 
 def percent(fraction: float) -> str:
@@ -277,16 +274,6 @@ def unmatched_sentence(metrics: RetrievalMetrics) -> str:
     return f"{unmatched} without a match, {how}"
 
 
-def _number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
     """`value`, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
-    """`text` on one line, without the characters that Markdown and HTML give a meaning."""
-    flat = " ".join(text.split())
-    return "".join(f"&#{ord(c)};" if c in "&<>|*_`[]\\" else c for c in flat)

@@ -8,6 +8,7 @@ original distances; where its rounding could change an order, `squared_distances
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from mtml_deploy.kreciprocal.reciprocal import SparseRows
 from mtml_deploy.match_ranks import product_distances, ranks_in_order
 from mtml_deploy.protocols import RowsOf
 from mtml_deploy.rank import Excluded, Ranking
+from mtml_deploy.verification import VerificationPairs
 
 BLOCK_VALUES: Final = 1 << 22
 """float64 distances held at once (32 MiB), a few times over."""
@@ -56,13 +58,14 @@ class Reranked:
         self._weight = weight
 
     def match_ranks(
-        self, *, matches: RowsOf, excluded: RowsOf
+        self, *, matches: RowsOf, excluded: RowsOf, pairs: VerificationPairs | None = None
     ) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
         """Ranks, from 1, of each query's matches; see `mtml_deploy.match_ranks.match_ranks`.
 
         Args:
             matches: gallery rows that match a query row; those also excluded do not count.
             excluded: gallery rows that are left out for a query row.
+            pairs: is given the distances of all pairs that take part.
 
         Returns:
             For each query int64 [n] ranks, ascending; and bool [Q], whether a match and another
@@ -74,9 +77,24 @@ class Reranked:
             left_out = excluded(row)
             matching = np.setdiff1d(matches(row), left_out, assume_unique=True)
             distances[left_out] = np.inf
+            if pairs is not None:
+                pairs.add(row, distances, matching, margin=margin)
             found, tied[row] = ranks_in_order(distances, matching, margin=margin, exact=exact)
             ranks.append(found)
         return ranks, tied
+
+    def distances(self, query_row: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The re-ranked distances that decide the order, for chosen gallery rows of one query.
+
+        Args:
+            query_row: the query.
+            rows: int64 [n], gallery rows.
+
+        Returns:
+            float64 [n], 0..1.
+        """
+        rest = self._overlap.jaccard(query_row, query_row + 1)[0] * (1 - self._weight)
+        return self._mix(query_row, rows, rest)
 
     def rank(self, *, top_k: int, excluded: Excluded | None = None) -> Ranking:
         """The first `top_k` gallery rows of every query.
@@ -135,23 +153,17 @@ class Reranked:
             near += overlap
             for offset, distances in enumerate(near):
                 row = start + offset
-                share, rest = float(self._share[row]), overlap[offset]
-
-                def exact(
-                    rows: NDArray[np.int64],
-                    row: int = row,
-                    share: float = share,
-                    rest: NDArray[np.float64] = rest,
-                ) -> NDArray[np.float64]:
-                    return (
-                        squared_distances(self._query[row], self._gallery, rows) * share
-                        + rest[rows]
-                    )
-
                 # the mix, at most about 1, is rounded a few times more
                 yield (
                     row,
                     distances,
-                    float(margins[offset]) * share * 1.01 + 16 * _HALF_EPS_64,
-                    exact,
+                    float(margins[offset] * self._share[row]) * 1.01 + 16 * _HALF_EPS_64,
+                    partial(self._mix, row, rest=overlap[offset]),
                 )
+
+    def _mix(
+        self, row: int, rows: NDArray[np.int64], rest: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """float64 [n] exact distances, from the query's float64 [G] share of the Jaccard ones."""
+        near = squared_distances(self._query[row], self._gallery, rows)
+        return near * float(self._share[row]) + rest[rows]

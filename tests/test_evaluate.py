@@ -11,7 +11,9 @@ from mtml_deploy.distances import squared_distances
 from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluate import average_precision, evaluate, retrieval_metrics
+from mtml_deploy.ground_truth import GroundTruth
 from mtml_deploy.protocols import PROTOCOLS, find_protocol
+from mtml_deploy.rerank import RerankOptions, rerank
 
 SUM_TOLERANCE = 1e-12  # the same fractions added in another order, in float64
 
@@ -48,7 +50,7 @@ def evaluate_by_loop(query, gallery, protocol):
             same_camera = camera != -1 and gallery.camera_ids[g] == camera
             if protocol.name in ("veri776", "market") and same and same_camera:
                 continue
-            if protocol.name == "market" and gallery.vehicle_ids[g] == -1:
+            if protocol.name in ("market", "vehicleid") and gallery.vehicle_ids[g] == -1:
                 continue
             walk.append((exact[g], g, same))
         walk.sort()
@@ -103,7 +105,13 @@ def labelled_sets(draw):
         ids = rng.integers(lowest, vehicles, size=size)
         return embedded(features, ids, rng.integers(0, cameras, size=size))
 
-    return make(sizes[0]), make(sizes[1]), find_protocol(protocol)
+    query, gallery = make(sizes[0]), make(sizes[1])
+    if protocol == "vehicleid":  # its gallery has one image of a vehicle
+        ids = gallery.vehicle_ids.copy()
+        again = np.setdiff1d(np.arange(sizes[1]), np.unique(ids, return_index=True)[1])
+        ids[again] = -1
+        gallery = replace(gallery, vehicle_ids=ids)
+    return query, gallery, find_protocol(protocol)
 
 
 @settings(deadline=None, max_examples=300)
@@ -125,6 +133,78 @@ def test_equals_the_plain_loop(sets):
     assert found.ties == ties
     assert found.protocol == protocol.name
     assert found.unmatched == protocol.unmatched
+
+
+@settings(deadline=None, max_examples=150)
+@given(labelled_sets(), st.booleans())
+def test_verification_equals_trying_every_threshold(sets, rerank_too):
+    query, gallery, protocol = sets
+    reranked = None
+    if rerank_too:
+        options = RerankOptions(k1=3, k2=2, weight=0.4)
+        reranked = rerank(query.features, gallery.features, options=options)
+    positive, negative = [], []
+    every = np.arange(len(gallery))
+    for q in range(len(query)):
+        vehicle, camera = query.vehicle_ids[q], query.camera_ids[q]
+        exact = squared_distances(query.features[q], gallery.features, every)
+        if reranked is not None:
+            exact = reranked.distances(q, every)
+        for g in range(len(gallery)):
+            same = gallery.vehicle_ids[g] == vehicle
+            same_camera = gallery.camera_ids[g] == camera
+            own_camera = protocol.name in ("veri776", "market") and same and same_camera
+            junk = protocol.name in ("market", "vehicleid") and gallery.vehicle_ids[g] == -1
+            if vehicle == -1 or own_camera or junk:
+                continue
+            (positive if same else negative).append(exact[g])
+    if not positive:
+        return  # refused, see above
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtml_deploy.verification.ONE_IN", (20, 10, 4))
+        found = evaluate(query, gallery, protocol, reranked=reranked).verification
+    assert (found.positives, found.negatives) == (len(positive), len(negative))
+    for one_in, rate in zip((20, 10, 4), found.tpr, strict=True):
+        if len(negative) < one_in:
+            assert rate is None
+            continue
+        best = max(
+            sum(d < threshold for d in positive) / len(positive)
+            for threshold in [*negative, *positive, np.inf]
+            if sum(d < threshold for d in negative) * one_in <= len(negative)
+        )
+        assert rate == best
+
+
+def with_truth(matches, junk):
+    rows = [tuple(np.array(row, dtype=np.int64) for row in side) for side in (matches, junk)]
+    return GroundTruth(*rows, files=(), contradictions=0)
+
+
+def test_a_ground_truth_takes_the_place_of_labels():
+    # no label is known; the gallery at 0, 1, 2, 3, 4 as below: row 0 junk, rows 3 and 4 match
+    gallery = embedded([[0], [1], [2], [3], [4]], [-1] * 5, [-1] * 5)
+    query = embedded([[0], [0]], [-1, -1], [-1, -1])
+    truth = with_truth([[3, 4], []], [[0], []])
+    found = evaluate(query, gallery, find_protocol("veri776"), truth=truth)
+    assert found.mean_ap == pytest.approx((1 / 3 + 2 / 4) / 2, abs=SUM_TOLERANCE)
+    assert (found.num_valid, found.num_queries) == (1, 2)
+    # all but the junk image of the first query; the second has no match and is a known stranger
+    assert (found.verification.positives, found.verification.negatives) == (2, 7)
+    zero = evaluate(query, gallery, find_protocol("aicity-top100"), truth=truth)
+    assert zero.mean_ap == pytest.approx(found.mean_ap / 2, abs=SUM_TOLERANCE)
+    # files win over labels that say otherwise
+    labelled = evaluate(ONE, SCENE, find_protocol("veri776"), truth=with_truth([[1]], [[]]))
+    assert labelled.mean_ap == 1 / 2
+
+
+def test_a_ground_truth_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a ground truth of 2 for 1 queries"):
+        evaluate(ONE, SCENE, find_protocol("plain"), truth=with_truth([[1], [1]], [[], []]))
+    with pytest.raises(ProtocolError, match="vehicleid draws its gallery, and a ground truth"):
+        evaluate(ONE, SCENE, find_protocol("vehicleid"), truth=with_truth([[1]], [[]]))
+    with pytest.raises(ProtocolError, match="has a match"):
+        evaluate(ONE, SCENE, find_protocol("plain"), truth=with_truth([[]], [[]]))
 
 
 # Query: vehicle 1, camera 1, at 0. Gallery at 0, 1, 2, ... in the order of the rows.

@@ -72,6 +72,13 @@ def test_blocks_and_tiles_change_nothing(monkeypatch, queries, values):
     assert tied.any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_without_an_order_are_refused(value):
+    for query, gallery, name in (([value], [1, 2], "query"), ([0], [1, value], "gallery")):
+        with pytest.raises(ValueError, match=f"{name} row .* finite"):
+            match_ranks(column(query), column(gallery), matches=rows([0]), excluded=rows([]))
+
+
 def test_an_empty_gallery_has_no_matches():
     ranks, tied = match_ranks(
         column([0, 1]), np.empty((0, 1), dtype=np.float32), matches=rows(), excluded=rows()

@@ -39,6 +39,7 @@ QUERY = labelled([7, 8, -1, 9], [1, 2, 1, 1], "query set")
         ("veri776", [[0, 4], [], [], []]),
         ("market", [[0, 3, 4, 5], [3, 5], [3, 5], [3, 5]]),
         ("aicity-top100", [[], [], [], []]),
+        ("vehicleid", [[3, 5], [3, 5], [3, 5], [3, 5]]),
         ("plain", [[], [], [], []]),
     ],
 )
@@ -69,7 +70,9 @@ def test_every_protocol_says_its_rule_and_source():
 
 
 def test_an_unknown_name_lists_the_protocols():
-    with pytest.raises(ProtocolError, match=r"'veri'.*veri776, market, aicity-top100, plain"):
+    with pytest.raises(
+        ProtocolError, match=r"'veri'.*veri776, market, aicity-top100, vehicleid, plain"
+    ):
         find_protocol("veri")
 
 
@@ -78,12 +81,20 @@ def test_missing_cameras_are_counted_and_the_way_out_is_told():
     query = labelled([1], [0])
     with pytest.raises(ProtocolError, match=r"2 of 3 images .* gallery \(csv:g\.csv\)") as caught:
         require_labels(find_protocol("veri776"), query, gallery)
-    assert "aicity-top100, plain" in str(caught.value)
+    assert "aicity-top100, vehicleid, plain" in str(caught.value)
     with pytest.raises(ProtocolError, match=r"1 of 1 images .* query set"):
         require_labels(find_protocol("market"), labelled([1], [-1]), query)
     # junk needs no camera, and these protocols need none at all
     require_labels(find_protocol("veri776"), query, labelled([1, -1], [0, -1]))
     require_labels(find_protocol("plain"), query, gallery)
+
+
+def test_a_gallery_that_was_not_drawn_is_refused():
+    rule = find_protocol("vehicleid")
+    with pytest.raises(ProtocolError, match=r"\(gallery set\) holds several .* evaluate --gallery"):
+        require_labels(rule, QUERY, GALLERY)
+    require_labels(rule, QUERY, labelled([7, 8, -1, -1], [-1, -1, -1, -1]))
+    assert [name for name in PROTOCOLS if find_protocol(name).draws_gallery] == ["vehicleid"]
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

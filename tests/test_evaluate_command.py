@@ -1,0 +1,150 @@
+"""`evaluate` with drawn galleries and with ground-truth files, through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mtml_deploy.cli import main
+from mtml_deploy.draws import evaluate_draws, pool_images
+from mtml_deploy.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
+from mtml_deploy.evaluate import evaluate
+from mtml_deploy.protocols import find_protocol
+from mtml_deploy.rerank import RerankOptions, rerank
+
+
+def images(vehicles, seed, *, source, cameras=True):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(8, 6))
+    features = centres[np.array(vehicles, dtype=int)] + rng.normal(size=(len(vehicles), 6)) * 0.9
+    unknown = np.full(len(vehicles), -1, dtype=np.int32)
+    return Embeddings(
+        features=features.astype(np.float32),
+        vehicle_ids=np.array(vehicles, dtype=np.int32),
+        camera_ids=np.arange(len(vehicles), dtype=np.int32) % 3 if cameras else unknown,
+        orientations=unknown,
+        tracklet_ids=unknown,
+        names=tuple(f"{source}/{source}{row}.jpg" for row in range(len(vehicles))),
+        root="",
+        source=source,
+        model=ModelIdentity("0" * 64, "fp32", "fused", 6),
+    )
+
+
+@pytest.fixture
+def place(tmp_path):
+    save_embeddings(tmp_path / "q.npz", images([n % 8 for n in range(10)], 1, source="q"))
+    save_embeddings(tmp_path / "g.npz", images([n % 8 for n in range(48)], 2, source="g"))
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
+
+
+def ok(*words):
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_vehicleid_needs_one_file_and_no_cameras(tmp_path):
+    save_embeddings(
+        tmp_path / "all.npz", images([n % 8 for n in range(48)], 2, source="g", cameras=False)
+    )
+    words = ("--gallery", tmp_path / "all.npz", "--protocol", "vehicleid")
+    result = ok(*words, "--json", tmp_path / "m.json", "--markdown", tmp_path / "m.md")
+    assert result.stdout == (tmp_path / "m.md").read_text()
+    assert result.stderr == ""
+    pool = pool_images(load_embeddings(tmp_path / "all.npz"))
+    expected = evaluate_draws(pool, find_protocol("vehicleid"), draws=10, seed=0)
+    record = json.loads((tmp_path / "m.json").read_text())
+    assert record["draws"] == {"count": 10, "seed": 0}
+    assert record["mean_ap"]["mean"] == expected.mean_ap
+    assert f"| mAP (step) | {100 * expected.mean_ap:.1f} |" in result.stdout
+    other = ok(*words, "--seed", 1, "--draws", 2, "--label", "M")
+    assert "2 draws, seed 1; in each 40 queries against 8 gallery images" in other.stdout
+
+
+def test_vehicleid_pools_both_files_and_reranks_each_draw(place):
+    words = ("--gallery", place / "g.npz", "--query", place / "q.npz", "--protocol", "vehicleid")
+    result = ok(
+        *words, "--rerank", "--k1", 5, "--k2", 3, "--lambda", 0.2, "--draws", 3,
+        "--json", place / "m.json", "--label", "M",
+    )  # fmt: skip
+    assert "re-ranking the 58 images of a draw takes about" in result.stderr
+    pool = pool_images(load_embeddings(place / "g.npz"), load_embeddings(place / "q.npz"))
+    options = RerankOptions(k1=5, k2=3, weight=0.2)
+    after = evaluate_draws(
+        pool, find_protocol("vehicleid"), draws=3, seed=0,
+        reorder=lambda query, gallery: rerank(query.features, gallery.features, options=options),
+    )  # fmt: skip
+    record = json.loads((place / "m.json").read_text())
+    assert record["images"]["used"] == 58
+    assert record["reranked"]["mean_ap"]["mean"] == after.mean_ap
+    assert f"| M, re-ranked | mAP (step) | {100 * after.mean_ap:.1f} |" in result.stdout
+
+
+def test_vehicleid_draws_one_curve(place):
+    pytest.importorskip("matplotlib")
+    words = ("--gallery", place / "g.npz", "--protocol", "vehicleid", "--draws", 2)
+    ok(*words, "--plot", place / "cmc.png")
+    assert (place / "cmc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ground_truth_files_replace_the_labels(place):
+    query, gallery = load_embeddings(place / "q.npz"), load_embeddings(place / "g.npz")
+    rule = find_protocol("veri776")
+    excluded = rule.excluded(query, gallery)
+    good, junk = [], []
+    for row in range(len(query)):
+        same = np.flatnonzero(gallery.vehicle_ids == query.vehicle_ids[row])
+        good.append(" ".join(str(n + 1) for n in np.setdiff1d(same, excluded(row))))
+        junk.append(" ".join(gallery.names[n].rpartition("/")[2] for n in excluded(row)))
+    (place / "gt.txt").write_text("\n".join(good) + "\n")
+    (place / "jk.txt").write_text("\n".join(junk) + "\n")
+    result = ok(
+        "--query", place / "q.npz", "--gallery", place / "g.npz", "--json", place / "m.json",
+        "--ground-truth", place / "gt.txt", "--junk", place / "jk.txt", "--rerank",
+    )  # fmt: skip
+    record = json.loads((place / "m.json").read_text())
+    expected = evaluate(query, gallery, rule)
+    assert record["mean_ap"] == expected.mean_ap
+    assert record["verification"]["negative_pairs"] == expected.verification.negatives
+    order = rerank(query.features, gallery.features)
+    after = evaluate(query, gallery, rule, reranked=order)
+    assert record["reranked"]["mean_ap"] == after.mean_ap
+    assert [file["role"] for file in record["ground_truth"]["files"]] == ["matches", "junk"]
+    assert "Ground truth: matches" in result.stdout
+    assert "note:" not in result.stderr
+
+
+def test_a_ground_truth_of_other_images_is_noted_or_refused(place):
+    words = ("--query", place / "q.npz", "--gallery", place / "g.npz", "--ground-truth",
+             place / "gt.txt")  # fmt: skip
+    # query n is vehicle n % 8, and so is gallery row n, number n + 1: all but two lines are wrong
+    (place / "gt.txt").write_text("1\n2\n" + "1\n" * 6 + "9\n" + "9\n")
+    assert "7 matches of the ground truth have another vehicle id" in ok(*words).stderr
+    (place / "gt.txt").write_text("1\n")
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "has 1 lines" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), "protocol veri776 needs --query"),
+        (("--query", "q.npz", "--draws", 3), "--draws belongs to protocols that draw"),
+        (("--query", "q.npz", "--seed", 3), "--seed belongs to protocols that draw"),
+        (("--query", "q.npz", "--junk", "jk.txt"), "add --ground-truth FILE"),
+        (("--protocol", "vehicleid", "--ground-truth", "gt.txt"), "protocol vehicleid draws it"),
+        (("--protocol", "vehicleid", "--draws", 0), "--draws"),
+    ],
+)
+def test_options_that_do_not_fit_together(place, monkeypatch, words, text):
+    monkeypatch.chdir(place)
+    result = run("--gallery", "g.npz", *words)
+    assert result.exit_code == 2
+    assert text in result.stderr
