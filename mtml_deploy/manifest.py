@@ -53,6 +53,10 @@ class Manifest:
         training: data card (sources, images, identities, recipe, steps, seed); JSON values only.
         parity: what the comparison with the trained model measured; JSON values only.
         licence: terms of the weights, in words.
+        compression: how the embedding was shortened after training, and what that did to the
+            metrics (see `compress`); JSON values only; None for the embedding that was trained.
+        conversion: how an fp16 or int8 model was made from the fp32 one (see `precision`); JSON
+            values only; None for fp32.
     """
 
     schema: int = SCHEMA
@@ -72,6 +76,8 @@ class Manifest:
     training: Mapping[str, object]
     parity: Mapping[str, object]
     licence: str
+    compression: Mapping[str, object] | None = None
+    conversion: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a record that no export can have written.
@@ -104,12 +110,18 @@ class Manifest:
                 )
         if not all(isinstance(version, str) for version in self.versions.values()):
             raise ValueError(f"versions must map names to strings, found {dict(self.versions)}")
-        for name in ("training", "parity"):
+        for name in _OPTIONAL:
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise ValueError(f"{name} must be an object, found {getattr(self, name)!r}")
+        for name in ("training", "parity", *_OPTIONAL):
             try:
-                json.dumps(dict(getattr(self, name)), allow_nan=False)
+                json.dumps(dict(getattr(self, name) or {}), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{name} must hold JSON values only: {error}") from error
 
+
+_OPTIONAL: Final = ("compression", "conversion")
+"""Fields that a record may lack."""
 
 _HEX: Final = frozenset(string.digits + "abcdef")
 _KINDS: Final[Mapping[str, type]] = {
@@ -136,6 +148,14 @@ def _require_one_of(name: str, found: tuple[str, ...], known: tuple[str, ...]) -
             raise ValueError(f"{name} must be of {', '.join(known)}, found {value!r}")
 
 
+def manifest_values(manifest: Manifest) -> dict[str, object]:
+    """Every field of `manifest` by name; an optional one only where it is there."""
+    values = asdict(manifest)
+    return {
+        name: value for name, value in values.items() if name not in _OPTIONAL or value is not None
+    }
+
+
 def embedded_record(manifest: Manifest) -> str:
     """JSON of `manifest` without `model_sha256` (a file cannot hold its own hash), keys sorted.
 
@@ -145,14 +165,14 @@ def embedded_record(manifest: Manifest) -> str:
     Returns:
         One line of JSON, for the ONNX metadata under `METADATA_KEY`.
     """
-    values = asdict(manifest)
+    values = manifest_values(manifest)
     del values["model_sha256"]
     return json.dumps(values, sort_keys=True, allow_nan=False)
 
 
 def manifest_json(manifest: Manifest) -> str:
     """JSON of the whole manifest for people: keys sorted, two spaces of indentation, newline."""
-    return json.dumps(asdict(manifest), sort_keys=True, indent=2, allow_nan=False) + "\n"
+    return json.dumps(manifest_values(manifest), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: str) -> Manifest:
@@ -173,7 +193,7 @@ def parse_manifest(text: str) -> Manifest:
     if values.get("schema") != SCHEMA:  # before the fields: another schema may have others
         raise ValueError(f"schema is {values.get('schema')!r}, this version reads {SCHEMA}")
     known = {field.name for field in fields(Manifest)}
-    if missing := sorted(known - values.keys()):
+    if missing := sorted(known - set(_OPTIONAL) - values.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"unknown {', '.join(unknown)}")

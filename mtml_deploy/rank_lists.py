@@ -14,12 +14,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.embeddings import Embeddings, comparison_mode
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluate import RetrievalMetrics
+from mtml_deploy.expansion import ExpansionOptions
 from mtml_deploy.rank import Ranking
 from mtml_deploy.records import UNKNOWN
-from mtml_deploy.report import RERANK_RULE, reranking_record
+from mtml_deploy.report import EXPANSION_RULE, RERANK_RULE, reranking_record
 from mtml_deploy.rerank import RerankOptions
 
 SCHEMA: Final = 1
@@ -62,6 +63,7 @@ class RankedModel:
         ranking: rows [Q, K] of `gallery`.
         metrics: of the same two sets; None where ids are unknown.
         reranking: parameters, if the lists were re-ranked; None for the order of L2 distances.
+        expansion: parameters, if the queries were expanded; None for the queries as embedded.
     """
 
     label: str
@@ -70,6 +72,7 @@ class RankedModel:
     ranking: Ranking
     metrics: RetrievalMetrics | None
     reranking: RerankOptions | None = None
+    expansion: ExpansionOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that belong to different sets.
@@ -193,33 +196,51 @@ def require_same_images(models: Sequence[RankedModel]) -> None:
                 )
 
 
-def rank_json(model: RankedModel, *, length: int, reranked: RankedModel | None = None) -> str:
+def rank_json(
+    model: RankedModel,
+    *,
+    length: int,
+    expanded: RankedModel | None = None,
+    reranked: RankedModel | None = None,
+) -> str:
     """Rank lists of every query as JSON.
 
     Args:
         model: whose lists.
         length: places per query.
+        expanded: the same model with expanded queries; its lists stand beside those before.
         reranked: the same model after re-ranking; its lists stand beside those before.
 
     Returns:
-        An object with `schema`, `label`, `model` (identity), `query_source`, `gallery_source` and
-        `queries`: for each, `row`, `name`, `vehicle_id`, `camera_id`, `average_precision` (null
-        where it does not count) and `ranks`, the fields of `RankedImage`. Fractions are 0..1.
-        With `reranked` also the object `reranked`: `label`, `rule`, parameters and `queries`.
+        An object with `schema`, `label`, `model` (identity), `mode` (what is compared with what),
+        `query_source`, `gallery_source` and `queries`: for each, `row`, `name`, `vehicle_id`,
+        `camera_id`, `average_precision` (null where it does not count) and `ranks`, the fields of
+        `RankedImage`. Fractions are 0..1.
+        With `expanded` or `reranked` also an object of that name: `label`, `rule`, parameters and
+        `queries`.
     """
     record: dict[str, object] = {
         "schema": SCHEMA,
         "label": model.label,
         "model": asdict(model.query.model),
+        "mode": comparison_mode(model.query.unit, model.gallery.unit),
         "query_source": model.query.source,
         "gallery_source": model.gallery.source,
         "queries": _query_records(model, length=length),
     }
+    if expanded is not None and expanded.expansion is not None:
+        record["expanded"] = {
+            "label": expanded.label,
+            "rule": EXPANSION_RULE,
+            **asdict(expanded.expansion),
+            "queries": _query_records(expanded, length=length),
+        }
     if reranked is not None and reranked.reranking is not None:
         record["reranked"] = {
             "label": reranked.label,
             "rule": RERANK_RULE,
             **reranking_record(reranked.reranking),
+            "expanded_queries": reranked.expansion is not None,
             "queries": _query_records(reranked, length=length),
         }
     return json.dumps(record, indent=1, allow_nan=False) + "\n"

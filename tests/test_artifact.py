@@ -82,6 +82,7 @@ def test_embedded_record_is_the_manifest_without_the_hash() -> None:
         ({"parity": "DROP"}, "lacks parity"),
         ({"licence": "DROP"}, "lacks licence"),
         ({"gpu": "none"}, "unknown gpu"),
+        ({"compression": 3}, "compression must be an object"),
     ],
 )
 def test_wrong_field_is_refused_with_its_name_and_the_fix(
@@ -138,6 +139,17 @@ def test_manifest_of_a_caller_is_checked_too(tmp_path: Path) -> None:
         tiny_manifest(training={"folder": Path("x")})
     save_manifest(tmp_path, tiny_manifest())
     assert json.loads((tmp_path / "manifest.json").read_text())["dim"] == 6
+
+
+def test_only_a_compressed_model_has_a_compression(folder: Path) -> None:
+    assert "compression" not in json.loads((folder / "manifest.json").read_text())
+    assert "compression" not in json.loads(embedded_record(tiny_manifest()))
+    compressed = tiny_manifest(compression={"parent": {"dim": 9}})
+    save_manifest(folder, replace(compressed, model_sha256=file_sha256(folder / "model.onnx")))
+    assert open_artifact(folder).manifest.compression == {"parent": {"dim": 9}}
+    assert json.loads(embedded_record(compressed))["compression"] == {"parent": {"dim": 9}}
+    with pytest.raises(ValueError, match="compression must hold JSON values"):
+        tiny_manifest(compression={"share": float("nan")})
 
 
 def test_replace_keeps_a_manifest_valid() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -18,13 +17,13 @@ from mtml_deploy.console import write_data
 def info(*, artifact: Path, as_json: bool) -> None:
     """Check ARTIFACT and print its manifest."""
     from mtml_deploy.artifact import open_artifact
-    from mtml_deploy.manifest import manifest_json
+    from mtml_deploy.manifest import manifest_json, manifest_values
 
     manifest = open_artifact(artifact).manifest
     if as_json:
         write_data(manifest_json(manifest).rstrip("\n"))
         return
-    lines = list(_lines("", asdict(manifest)))
+    lines = list(_lines("", manifest_values(manifest)))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         write_data(f"{name:<{width}}  {value}")

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from mtml_deploy.embeddings import comparison_mode
 from mtml_deploy.evaluate import RetrievalMetrics
 from mtml_deploy.protocols import Protocol
 from mtml_deploy.rank_lists import RankedModel, Which, printable
 from mtml_deploy.report import (
     CMC_RANKS,
+    EXPANSION_RULE,
     RERANK_RULE,
     STEP_RULE,
     TRAPEZOID_RULE,
+    expansion_text,
     percent,
     reranking_text,
     unmatched_sentence,
@@ -52,9 +55,10 @@ def sources_html(model: RankedModel) -> str:
         A paragraph.
     """
     return (
-        f'<p class="sources">{len(model.query):,} queries '
+        f'<p class="sources">{comparison_mode(model.query.unit, model.gallery.unit)}: '
+        f"{len(model.query):,} queries "
         f"<code>{html_text(model.query.source)}</code> "
-        f"against {len(model.gallery):,} gallery images "
+        f"against {len(model.gallery):,} gallery {model.gallery.unit}s "
         f"<code>{html_text(model.gallery.source)}</code></p>"
     )
 
@@ -151,6 +155,10 @@ def notes_html(models: Sequence[RankedModel], protocol: Protocol) -> str:
         "A frame is coloured where the vehicle ids of the image and of the query are known.",
     ]
     for other in models:
+        if other.expansion is not None:
+            notes.append(
+                f"{html_text(other.label)}: {EXPANSION_RULE}; {expansion_text(other.expansion)}."
+            )
         if other.reranking is not None:
             notes.append(
                 f"{html_text(other.label)}: the number below an image is its re-ranked distance; "

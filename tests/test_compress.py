@@ -1,0 +1,219 @@
+"""`mtml-deploy compress`, and that its artifact works wherever an artifact works."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from helpers_artifact import SIZE, tiny_manifest, write_artifact, write_images
+
+from mtml_deploy import compress as module
+from mtml_deploy.artifact import open_artifact
+from mtml_deploy.cli import main
+from mtml_deploy.compress import CompressOptions, compress, learn
+from mtml_deploy.compress_metrics import require_unseen
+from mtml_deploy.embed import model_identity
+from mtml_deploy.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.errors import EmbeddingsError, ParityError
+from mtml_deploy.evaluate import evaluate
+from mtml_deploy.parity_images import parity_images
+from mtml_deploy.projection import learn_projection
+from mtml_deploy.protocols import find_protocol
+
+CLOSE = 1e-5
+"""Float32 rounding of the graph; embeddings have length 1."""
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def ok(*words: object) -> Result:
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*words: object, text: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert text in result.stderr
+
+
+def labelled(folder: Path, name: str, count: int, *, first_vehicle: int, seed: int) -> str:
+    """A source of `count` images of 3 vehicles before 2 cameras."""
+    paths = write_images(folder / name, count, seed=seed)
+    rows = [f"{path.name},{first_vehicle + i % 3},{i % 2}" for i, path in enumerate(paths)]
+    table = folder / name / "labels.csv"
+    table.write_text("\n".join(["path,vehicle_id,camera_id", *rows]) + "\n")
+    return f"csv:{table}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """`art` with `t.npz` (vehicles 0-2), `q.npz`, `g.npz` (7-9), and `small` made of it."""
+    folder = tmp_path_factory.mktemp("compress")
+    write_artifact(folder / "art", with_orientation=True, manifest=tiny_manifest(
+        with_orientation=True))  # fmt: skip
+    for name, count, vehicle, seed in (("t", 20, 0, 1), ("q", 6, 7, 2), ("g", 12, 7, 3)):
+        source = labelled(folder, name, count, first_vehicle=vehicle, seed=seed)
+        ok("embed", folder / "art", "--images", source, "--out", folder / f"{name}.npz")
+    return folder
+
+
+def words(folder: Path, out: str = "small", dim: int = 3) -> tuple[object, ...]:
+    train = ("--train", folder / "t.npz")
+    return ("compress", folder / "art", "--dim", dim, *train, "--out", folder / out)
+
+
+@pytest.fixture(scope="module")
+def small(made: Path) -> Path:
+    sets = ("--query", made / "q.npz", "--gallery", made / "g.npz", "--protocol", "plain")
+    result = ok(*words(made), *sets)
+    (made / "out.txt").write_text(result.stdout)
+    return made
+
+
+def test_the_artifact_gives_the_projected_embeddings(small):
+    ok("embed", small / "small", "--images", small / "g", "--out", small / "new.npz", "--overwrite")
+    old, new = load_embeddings(small / "g.npz"), load_embeddings(small / "new.npz")
+    train = load_embeddings(small / "t.npz").features
+    projection = learn_projection(train, dim=3, whiten=True, normalise=True)
+    assert new.features == pytest.approx(projection.apply(old.features), abs=CLOSE)
+    assert new.names == old.names
+    assert new.model == model_identity(open_artifact(small / "small").manifest)
+    assert (new.model.dim, new.model.model_sha256 == old.model.model_sha256) == (3, False)
+
+
+def test_the_manifest_says_what_was_done(small):
+    parent = open_artifact(small / "art").manifest
+    manifest = open_artifact(small / "small").manifest
+    record = manifest.compression
+    assert replace(
+        manifest, dim=parent.dim, model_sha256=parent.model_sha256, compression=None
+    ) == parent  # fmt: skip
+    assert record["parent"] == {"model_sha256": parent.model_sha256, "dim": 6}
+    assert (record["whitened"], record["normalised"]) == (True, True)
+    assert record["training"] == {"source": f"csv:{small / 't' / 'labels.csv'}", "images": 20}
+    variances = np.linalg.eigvalsh(np.cov(load_embeddings(small / "t.npz").features.T))[::-1]
+    share = variances[:3].sum() / variances.sum()
+    assert record["explained_variance"] == pytest.approx(share, abs=1e-6)  # of float32 features
+    assert record["check"]["images"] == 16
+    assert record["check"]["max_relative"] < CLOSE
+    assert json.loads(ok("info", small / "small", "--json").stdout)["compression"] == record
+    assert "compression.parent.dim" in ok("info", small / "small").stdout
+    assert "compression" not in ok("info", small / "art").stdout
+
+
+def test_the_metrics_are_those_before_and_after(small):
+    for name in ("q", "g"):
+        images, out = small / name / "labels.csv", small / f"{name}3.npz"
+        ok("embed", small / "small", "--images", f"csv:{images}", "--out", out)
+    metrics = open_artifact(small / "small").manifest.compression["metrics"]
+    assert metrics["protocol"] == "plain"
+    shown = (small / "out.txt").read_text()
+    for stage, label, ending in (("before", "before", ""), ("after", "compressed", "3")):
+        query, gallery = (load_embeddings(small / f"{name}{ending}.npz") for name in ("q", "g"))
+        expected = evaluate(query, gallery, find_protocol("plain"))
+        assert metrics[stage]["mean_ap"] == expected.mean_ap
+        assert metrics[stage]["cmc_1"] == expected.cmc_at(1)
+        assert f"| {label} | {100 * expected.mean_ap:.1f} |" in shown
+    assert metrics["before"]["mean_ap"] != metrics["after"]["mean_ap"]
+    assert f"{open_artifact(small / 'small').manifest.model_sha256[:12]}, fp32" in shown
+
+
+def test_rank_and_gallery_take_it(small):
+    art, query = small / "small", small / "q"
+    ok("rank", "--model", art, "--query", query, "--gallery", small / "g", "--top-k", 2)
+    ok("gallery", "create", small / "cars", "--model", art)
+    ok("gallery", "add", small / "cars", "--model", art, "--images", small / "g")
+    found = ok("search", "--gallery", small / "cars", "--model", art, "--query", query)
+    assert found.stdout
+    refused("rank", "--query", small / "q.npz", "--gallery", small / "new.npz", text="model_sha256")
+
+
+def test_plain_projection_without_metrics(made):
+    ok(*words(made, "plain", dim=6), "--no-whiten", "--no-normalise", "--images", made / "g")
+    record = open_artifact(made / "plain").manifest.compression
+    assert (record["whitened"], record["normalised"]) == (False, False)
+    assert record["check"]["images"] == 12
+    assert "metrics" not in record
+    assert "whitening_floor" not in record
+    assert record["explained_variance"] == pytest.approx(1)
+
+
+def test_refusals_leave_nothing(made):
+    art, out = made / "art", made / "never"
+    sets = ("--query", made / "q.npz", "--gallery", made / "g.npz", "--protocol", "plain")
+    refused(*words(made, "never", dim=7), text="choose --dim 6 or less")
+    base = ("compress", art, "--dim", 2, "--out", out)
+    test_set = ("--query", made / "t.npz", "--gallery", made / "t.npz", "--protocol", "plain")
+    refused(*base, "--train", made / "t.npz", *test_set, text="share images, 20 in all")
+    write_artifact(made / "other", seed=3)
+    ok("embed", made / "other", "--images", made / "t", "--out", made / "other.npz")
+    refused(*base, "--train", made / "other.npz", text="not by")
+    crossed = ("--query", made / "other.npz", "--gallery", made / "g.npz")
+    refused(*base, "--train", made / "t.npz", *crossed, text="not by")
+    ok("embed", art, "--images", made / "t" / "0000.png", "--out", made / "one.npz")
+    few = ("--train", made / "one.npz", "--images", made / "t")
+    refused(*base, *few, text="1 training embeddings cannot tell 2")
+    gone = replace(load_embeddings(made / "t.npz"), source=str(made / "gone"))
+    save_embeddings(made / "gone.npz", gone)
+    refused(*base, "--train", made / "gone.npz", text="name others with --images SOURCE")
+    assert run(*base, "--train", made / "t.npz", *sets[:2]).exit_code == 2
+    assert not out.exists()
+
+
+def test_a_compressed_artifact_is_not_compressed_again(small):
+    again = ("compress", small / "small", "--dim", 2, "--out", small / "again")
+    source = f"csv:{small / 't' / 'labels.csv'}"
+    ok("embed", small / "small", "--images", source, "--out", small / "t3.npz")
+    refused(*again, "--train", small / "t3.npz", text="was compressed already, to 3 dimensions")
+    refused(*words(small), text="--overwrite")
+    ok(*words(small), "--overwrite", "--dim", 3)
+
+
+def test_vehicles_of_one_data_set_must_differ(made):
+    train, test = load_embeddings(made / "t.npz"), load_embeddings(made / "q.npz")
+    require_unseen(train, test)
+    seen = replace(test, vehicle_ids=np.full(len(test), 2, dtype=np.int32))
+    require_unseen(train, seen)  # another data set counts its vehicles anew
+    both = (replace(train, source="veri:A#train"), replace(seen, source="veri:A#query"))
+    for left, right in (both, (train, replace(seen, root=train.root, names=("x",) * len(seen)))):
+        with pytest.raises(EmbeddingsError, match="share vehicles, 1 in all, for example 2"):
+            require_unseen(left, right)
+    unknown = np.full(len(test), -1, dtype=np.int32)
+    require_unseen(
+        replace(both[0], vehicle_ids=np.full(len(train), -1, dtype=np.int32)),
+        replace(both[1], vehicle_ids=unknown),
+    )
+
+
+@pytest.mark.parametrize("fault", ["mean", "matrix", "normalise"])
+def test_a_graph_that_computes_something_else_is_not_written(made, monkeypatch, fault):
+    artifact, train = open_artifact(made / "art"), load_embeddings(made / "t.npz")
+    projection = learn(artifact, train, CompressOptions(dim=3))
+    changed = {
+        "mean": projection.mean * 1.01,
+        "matrix": projection.matrix[:, ::-1],
+        "normalise": False,
+    }
+    wrong = replace(projection, **{fault: changed[fault]})
+    append = module.append_projection
+
+    def planted(model, out, _, *, record):
+        append(model, out, wrong, record=record)
+
+    monkeypatch.setattr(module, "append_projection", planted)
+    with pytest.raises(ParityError, match="the model was not written"):
+        compress(
+            artifact,
+            projection,
+            made / "fault",
+            train=train,
+            check=parity_images(train.source, SIZE),
+        )
+    assert not (made / "fault").exists()
