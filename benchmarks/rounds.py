@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Unit = Literal["images/s", "FLOP/s"]
+Unit = Literal["images/s", "FLOP/s", "B/s", "s", "B"]
 
 SETTLE_S: Final = 0.3
 """Pause before each measurement: idle worker threads of the one before spin for a while."""
@@ -19,14 +19,14 @@ SETTLE_S: Final = 0.3
 
 @dataclass(frozen=True)
 class Contender:
-    """Something whose speed is measured.
+    """Something whose speed, or time, is measured.
 
     Attributes:
         key: its name in the record.
         title: its name in tables.
         what: one sentence, what exactly is timed.
         unit: what `measure` returns.
-        measure: runs one round and returns its speed.
+        measure: runs one round and returns its speed or its seconds.
     """
 
     key: str
@@ -38,14 +38,14 @@ class Contender:
 
 @dataclass(frozen=True)
 class Series:
-    """The speeds of one contender.
+    """The speeds, times or sizes of one contender.
 
     Attributes:
         key: its name in the record.
         title: its name in tables.
         what: one sentence, what exactly was timed.
         unit: of `values`.
-        values: one speed per round, in the order of the rounds.
+        values: one per round, in the order of the rounds.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Series:
             ValueError: no value, or one that is not above 0.
         """
         if not self.values or min(self.values) <= 0:
-            raise ValueError(f"{self.key}: speeds are one or more above 0, found {self.values}")
+            raise ValueError(f"{self.key}: values are one or more above 0, found {self.values}")
 
     @property
     def median(self) -> float:
@@ -71,7 +71,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One speed over another.
+    """One speed, time or size over another.
 
     Attributes:
         key: its name in the record.
@@ -172,6 +172,12 @@ def alternate(
     return {c.key: Series(c.key, c.title, c.what, c.unit, tuple(values[c.key])) for c in contenders}
 
 
-def in_words(speed: float, of: Contender | Series) -> str:
-    """`speed` with its unit, for people: "12.3 images/s", "76.4 GFLOP/s"."""
-    return f"{speed / 1e9:.1f} GFLOP/s" if of.unit == "FLOP/s" else f"{speed:.1f} {of.unit}"
+def in_words(value: float, of: Contender | Series) -> str:
+    """`value` with its unit, for people: "12.3 images/s", "76.4 GFLOP/s", "13.2 ms", "389 MiB"."""
+    if of.unit in ("FLOP/s", "B/s"):
+        return f"{value / 1e9:.1f} G{of.unit}"
+    if of.unit == "s":
+        return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
+    if of.unit == "B":
+        return f"{value / 2**20:.0f} MiB"
+    return f"{value:.1f} {of.unit}"
