@@ -22,6 +22,12 @@ PAGE_QUERIES: Final = 50
 PROTOCOL: Final = "veri776"
 """Evaluation protocol; ranking uses "plain", which leaves nothing out."""
 
+DRAWS: Final = 10
+"""Random galleries of a protocol that draws them, as in published VehicleID results."""
+
+DRAW_SEED: Final = 0
+"""Of these galleries: equal seeds give equal ones."""
+
 RERANK_K1: Final = 20
 """Neighbours that must be mutual in re-ranking; this and the next two are those of its paper."""
 
@@ -31,5 +37,22 @@ RERANK_K2: Final = 6
 RERANK_LAMBDA: Final = 0.3
 """Share of the original distance after re-ranking."""
 
+SHORTLIST: Final = 1000
+"""Rows of a gallery that a query's re-ranking looks at: about 0.1 s each."""
+
+RECALL: Final = 0.99
+"""Share of the exact nearest rows that an approximate search is tuned to find."""
+
+EXPAND_ALPHA: Final = 3.0
+"""Power of the cosine in query expansion, that of its paper."""
+
 EMBEDDINGS_SUFFIX: Final = ".npz"
 """How embeddings files are told from images and folders."""
+
+ENGINES: Final = ("numpy", "faiss", "ort")
+"""What can propose the nearest images; `engines.EngineName` as values."""
+
+BACKENDS: Final = ("ort", "tensorrt", "tensorrt-rtx")
+"""What can run a model; `runtime.Backend` as values."""
+
+BACKEND: Final = "ort"

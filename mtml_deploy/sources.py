@@ -15,12 +15,13 @@ from typing import Self
 
 from mtml_deploy.artifact import Artifact
 from mtml_deploy.datasets import load_source
-from mtml_deploy.defaults import BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX
+from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX
 from mtml_deploy.embed import embed, model_identity
 from mtml_deploy.embeddings import Embeddings, load_embeddings
 from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.gate.verdict import gate_warning
 from mtml_deploy.images import BadImage
-from mtml_deploy.runtime import Runtime, open_runtime
+from mtml_deploy.runtime import Backend, Runtime, open_runtime
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class EmbedOptions:
     """How images are embedded on the fly; see `embed` and `open_runtime`.
 
     Attributes:
+        backend: what runs the model.
         device: "cpu" or "cuda:N".
         batch_size: images per run.
         threads: decoding threads, 0 = one per CPU.
         skip_bad: leave out images that cannot be used.
     """
 
+    backend: Backend = BACKEND
     device: str = DEVICE
     batch_size: int = BATCH_SIZE
     threads: int = 0
@@ -132,9 +135,18 @@ class SourceReader:
         for sentence in images.notes:
             self._note(f"{images.source}: {sentence}")
         if self._runtime is None:
+            where = self._options
             self._runtime = self._stack.enter_context(
-                open_runtime(self._artifact, device=self._options.device)
+                open_runtime(self._artifact, backend=where.backend, device=where.device)
             )
+            warning = gate_warning(
+                self._artifact,
+                backend=where.backend,
+                device=where.device,
+                engine_sha256=self._runtime.engine_sha256,
+            )
+            if warning:
+                self._note(f"warning: {warning}")
         with tempfile.TemporaryDirectory(prefix="mtml-") as folder:
             out = Path(folder) / f"rows{EMBEDDINGS_SUFFIX}"
             with self._progress(f"embedding the {split}") as progress:

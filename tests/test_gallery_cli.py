@@ -204,8 +204,8 @@ def test_refusals(place: Path) -> None:
     refused("search", "--gallery", place / "g", "--query", image, text="add --model")
     refused("search", "--gallery", place / "no", "--query", image, text="is not a gallery")
     for words in (("create", "--model", place / "art"), ("info",), ("verify",), ("compact",)):
-        name = "milvus://host/cars"
-        refused("gallery", words[0], name, *words[1:], text="of the kind 'milvus'")
+        name = "other://host/cars"
+        refused("gallery", words[0], name, *words[1:], text="of the kind 'other'")
     refused("gallery", "create", place / "g", "--model", place / "art", text="exists already")
     refused("gallery", "export", place / "g", "--out", place / "e.txt", text="does not end in .npz")
     assert run("gallery", "add", place / "g").exit_code == 2

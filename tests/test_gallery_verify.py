@@ -18,7 +18,7 @@ ROW_BYTES = DIM * 4
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Rows 1-4 in one file, 5-8 in another; row 2 was removed."""
-    monkeypatch.setattr("mtml_deploy.gallery.store.SEGMENT_BYTES", 4 * ROW_BYTES)
+    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 4 * ROW_BYTES)
     with new_gallery(tmp_path / "g") as gallery:
         gallery.add(batch(np.arange(8 * DIM).reshape(8, DIM)))
         gallery.remove(Selection(rows=(2,)))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy.commands import options
 from mtml_deploy.console import progress_bar, write_note
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
+
+if TYPE_CHECKING:
+    from mtml_deploy.runtime import Backend
 
 
 @click.command(epilog=options.SOURCES)
@@ -20,6 +24,7 @@ from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 @options.skip_bad
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @options.overwrite
+@options.backend
 @options.device
 def embed(
     *,
@@ -31,6 +36,7 @@ def embed(
     skip_bad: bool,
     resume: bool,
     overwrite: bool,
+    backend: Backend,
     device: str,
 ) -> None:
     """Embed a set of images with the model in ARTIFACT.
@@ -51,9 +57,10 @@ def embed(
         write_note(f"note: {sentence}")
     try:
         with (
-            open_runtime(opened, device=device) as runtime,
+            open_runtime(opened, backend=backend, device=device) as runtime,
             progress_bar("embedding", unit="images") as progress,
         ):
+            options.warn_ungated(opened, runtime, backend=backend, device=device)
             summary = embed_images(
                 runtime,
                 image_set,

@@ -9,6 +9,7 @@ import click
 
 from mtml_deploy.commands import options
 from mtml_deploy.commands.gallery_add import add
+from mtml_deploy.commands.gallery_index import index, tune
 from mtml_deploy.console import progress_bar, write_data, write_note
 
 
@@ -16,11 +17,13 @@ from mtml_deploy.console import progress_bar, write_data, write_note
 def gallery() -> None:
     """Keep embeddings of one model in a gallery that grows; `search` looks in it.
 
-    GALLERY is a folder on a local disk. One process may write at a time, any number may read.
+    GALLERY is a folder on a local disk, or a Milvus collection: milvus://HOST:PORT/COLLECTION. One
+    process may write at a time, any number may read.
     """
 
 
-gallery.add_command(add)
+for _command in (add, index, tune):
+    gallery.add_command(_command)
 
 
 @gallery.command()
@@ -28,21 +31,20 @@ gallery.add_command(add)
 @click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="How vectors are kept; float16 halves the disk, rounds values and is slower to search.",
+    help="How vectors are kept; float16 halves the disk, rounds values and is slower to search; "
+    "int8 adds codes, a quarter of the vectors, so that a search reads little else.",
 )
-def create(*, name: str, model: Path, dtype: Literal["float32", "float16"]) -> None:
+def create(*, name: str, model: Path, dtype: Literal["float32", "float16", "int8"]) -> None:
     """Make an empty gallery for the model in ARTIFACT."""
     from mtml_deploy.artifact import open_artifact
     from mtml_deploy.embed import model_identity
-    from mtml_deploy.gallery import gallery_folder
-    from mtml_deploy.gallery.store import create_gallery
+    from mtml_deploy.gallery import create_gallery
 
-    folder = gallery_folder(name)
     identity = model_identity(open_artifact(model).manifest)
-    create_gallery(folder, identity, dtype=dtype)
+    create_gallery(name, identity, dtype=dtype)
     write_note(f"{name}: made for {options.model_label(identity)}, {dtype} [{identity.dim}]")
 
 
@@ -80,12 +82,11 @@ def remove(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(*, name: str, as_json: bool) -> None:
     """Print what a gallery holds."""
-    from mtml_deploy.gallery import gallery_folder
-    from mtml_deploy.gallery.store import FolderGallery
-    from mtml_deploy.gallery.summary import summarize, summary_json, summary_lines
+    from mtml_deploy.gallery import open_gallery
+    from mtml_deploy.gallery.summary import summary_json, summary_lines
 
-    with FolderGallery(gallery_folder(name)) as opened:
-        summary = summarize(opened)
+    with open_gallery(name) as opened:
+        summary = opened.summary()
     if as_json:
         write_data(summary_json(summary))
         return
@@ -100,15 +101,10 @@ def verify(*, name: str) -> None:
 
     The exit status is 1 where there are any.
     """
-    from mtml_deploy.gallery import gallery_folder
-    from mtml_deploy.gallery.store import FolderGallery
-    from mtml_deploy.gallery.verify import verify as check
+    from mtml_deploy.gallery import open_gallery
 
-    with (
-        FolderGallery(gallery_folder(name)) as opened,
-        progress_bar("checking", unit="rows") as progress,
-    ):
-        findings = check(opened, progress=progress)
+    with open_gallery(name) as opened, progress_bar("checking", unit="rows") as progress:
+        findings = opened.verify(progress=progress)
         count = len(opened)
     for finding in findings:
         where = "" if finding.row is None else f" row {finding.row}:"
@@ -123,13 +119,13 @@ def verify(*, name: str) -> None:
 @click.argument("name", metavar="GALLERY")
 def compact(*, name: str) -> None:
     """Take removed rows off the disk; row numbers stay."""
-    from mtml_deploy.gallery import gallery_folder
-    from mtml_deploy.gallery.compact import compact as rewrite
-    from mtml_deploy.gallery.store import FolderGallery
+    from mtml_deploy.gallery import open_gallery
 
-    with FolderGallery(gallery_folder(name), write=True) as opened:
-        done = rewrite(opened)
-    write_note(f"{name}: {done.dropped} removed rows dropped, {done.kept} rows kept")
+    with open_gallery(name, write=True) as opened:
+        done = opened.compact()
+    dropped = "the server drops" if done.dropped is None else f"{done.dropped}"
+    after = " in the background" if done.dropped is None else " dropped"
+    write_note(f"{name}: {dropped} removed rows{after}, {done.kept} rows kept")
 
 
 @gallery.command()
@@ -141,9 +137,7 @@ def export(*, name: str, out: Path, overwrite: bool) -> None:
     from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
     from mtml_deploy.embeddings import save_embeddings
     from mtml_deploy.files import require_absent
-    from mtml_deploy.gallery import GalleryError, gallery_folder
-    from mtml_deploy.gallery.export import export_embeddings
-    from mtml_deploy.gallery.store import FolderGallery
+    from mtml_deploy.gallery import GalleryError, open_gallery
 
     if out.suffix != EMBEDDINGS_SUFFIX:  # rank knows embeddings by their suffix
         raise GalleryError(
@@ -151,7 +145,7 @@ def export(*, name: str, out: Path, overwrite: bool) -> None:
             f"--out {out.with_suffix(EMBEDDINGS_SUFFIX)}"
         )
     require_absent(out, overwrite=overwrite)
-    with FolderGallery(gallery_folder(name)) as opened:
-        embeddings = export_embeddings(opened)
+    with open_gallery(name) as opened:
+        embeddings = opened.embeddings()
     save_embeddings(out, embeddings)
     write_note(f"{out}: {len(embeddings)} rows")

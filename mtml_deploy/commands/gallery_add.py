@@ -14,6 +14,7 @@ from mtml_deploy.records import UNKNOWN
 
 if TYPE_CHECKING:
     from mtml_deploy.gallery.add import AddSummary, Known
+    from mtml_deploy.runtime import Backend
     from mtml_deploy.sources import EmbedOptions
 
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @options.batch_size
 @options.threads
 @options.skip_bad
+@options.backend
 @options.device
 def add(
     *,
@@ -50,6 +52,7 @@ def add(
     batch_size: int,
     threads: int,
     skip_bad: bool,
+    backend: Backend,
     device: str,
 ) -> None:
     """Add images or embeddings; what the gallery holds already is passed over.
@@ -71,7 +74,7 @@ def add(
     if embeddings is not None:
         summary = _add_embeddings(name, model, embeddings, known)
     elif images is not None and model is not None:
-        chosen = EmbedOptions(device, batch_size, threads, skip_bad)
+        chosen = EmbedOptions(backend, device, batch_size, threads, skip_bad)
         summary = _add_images(name, model, images, known, chosen)
     else:
         raise click.UsageError("--images needs --model ARTIFACT to embed them")
@@ -87,16 +90,17 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
     from mtml_deploy.artifact import open_artifact
     from mtml_deploy.embed import model_identity
     from mtml_deploy.embeddings import load_embeddings
-    from mtml_deploy.gallery import gallery_folder, open_gallery
+    from mtml_deploy.gallery import open_gallery
     from mtml_deploy.gallery.add import add_embeddings
-    from mtml_deploy.gallery.header import load_header, require_same_model
+    from mtml_deploy.gallery.header import require_same_model
 
-    header = load_header(gallery_folder(name))
+    with open_gallery(name) as gallery:
+        expected = gallery.model
     if model is not None:
         identity = model_identity(open_artifact(model).manifest)
-        require_same_model(identity, header.model, str(model))
+        require_same_model(identity, expected, str(model))
     rows = load_embeddings(file)
-    require_same_model(rows.model, header.model, str(file))
+    require_same_model(rows.model, expected, str(file))
     _require_times_used(known, rows.names)
     with open_gallery(name, write=True) as gallery, progress_bar("adding", unit="rows") as progress:
         return add_embeddings(gallery, rows, known=known, progress=progress)
@@ -110,24 +114,27 @@ def _add_images(
     from mtml_deploy.artifact import open_artifact
     from mtml_deploy.datasets import load_source
     from mtml_deploy.embed import model_identity
-    from mtml_deploy.gallery import gallery_folder, open_gallery
+    from mtml_deploy.gallery import open_gallery
     from mtml_deploy.gallery.add import add_images
-    from mtml_deploy.gallery.header import load_header, require_same_model
+    from mtml_deploy.gallery.header import require_same_model
     from mtml_deploy.runtime import open_runtime
 
-    header = load_header(gallery_folder(name))
     artifact = open_artifact(model)
-    # before the model is loaded and the lock is taken
-    require_same_model(model_identity(artifact.manifest), header.model, str(model))
+    with open_gallery(name) as gallery:
+        # before the model is loaded and the lock is taken
+        require_same_model(model_identity(artifact.manifest), gallery.model, str(model))
     images = load_source(source)
     for sentence in images.notes:
         write_note(f"note: {sentence}")
     _require_times_used(known, images.names())
     with (
         open_gallery(name, write=True) as gallery,
-        open_runtime(artifact, device=chosen.device) as runtime,
+        open_runtime(artifact, backend=chosen.backend, device=chosen.device) as runtime,
         progress_bar("adding", unit="images") as progress,
     ):
+        options.warn_ungated(
+            artifact, runtime, backend=chosen.backend, device=chosen.device
+        )
         return add_images(
             gallery,
             runtime,

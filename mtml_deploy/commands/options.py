@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.console import write_note
-from mtml_deploy.defaults import BATCH_SIZE, DEVICE
+from mtml_deploy.defaults import BACKEND, BACKENDS, BATCH_SIZE, DEVICE
 
 if TYPE_CHECKING:
+    from mtml_deploy.artifact import Artifact
     from mtml_deploy.embeddings import ModelIdentity
+    from mtml_deploy.runtime import Runtime
     from mtml_deploy.images import BadImage
 
 SOURCES: Final = (
     "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "
     "a folder, a LIST.txt or an image."
 )
-PROTOCOLS: Final = "veri776, market, aicity-top100 or plain"
+PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 FOLDER: Final = click.Path(path_type=Path)
@@ -51,6 +53,13 @@ device = click.option(
     show_default=True,
     help="cpu or cuda:N; never another one than asked for.",
 )
+backend = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=BACKEND,
+    show_default=True,
+    help="What runs the model; never another one than asked for.",
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 
@@ -74,6 +83,17 @@ def note_skipped(skipped: Sequence[BadImage]) -> None:
         write_note(f"skipped {image.path}: {image.reason}")
     if len(skipped) > _SHOWN_SKIPPED:
         write_note(f"... and {len(skipped) - _SHOWN_SKIPPED} more skipped images")
+
+
+def warn_ungated(artifact: Artifact, runtime: Runtime, *, backend: str, device: str) -> None:
+    """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
+    from mtml_deploy.gate.verdict import gate_warning
+
+    warning = gate_warning(
+        artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
+    )
+    if warning:
+        write_note(f"warning: {warning}")
 
 
 def model_label(model: ModelIdentity) -> str:

@@ -1,22 +1,23 @@
 """The persistent gallery: embeddings that are kept, grow, and are searched exactly.
 
-In: a folder name. Out: a `Gallery`, whose interface says nothing of files, so that another kind of
-store can stand behind another kind of name.
+In: the name of a folder or the address of a Milvus collection. Out: a `Gallery`, whose interface
+says nothing of files, so that commands and programs are the same for both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.embeddings import ModelIdentity
+from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
 from mtml_deploy.gallery.records import (
     Added,
     Filter,
@@ -26,6 +27,12 @@ from mtml_deploy.gallery.records import (
     Selection,
     StoredRow,
 )
+
+if TYPE_CHECKING:
+    from mtml_deploy.gallery.compact import Compacted
+    from mtml_deploy.gallery.header import StoredType
+    from mtml_deploy.gallery.summary import GallerySummary
+    from mtml_deploy.gallery.verify import Finding
 
 __all__ = [
     "Added",
@@ -37,6 +44,7 @@ __all__ = [
     "RowRecord",
     "Selection",
     "StoredRow",
+    "create_gallery",
     "gallery_folder",
     "open_gallery",
 ]
@@ -125,6 +133,57 @@ class Gallery(Protocol):
         """
         ...
 
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """The vectors that decide the order of a search, of given rows in their order.
+
+        Args:
+            numbers: row numbers that the gallery holds, in any order, also repeated.
+
+        Returns:
+            float32 [n, D]; with rounded storage, the rounded vectors.
+
+        Raises:
+            GalleryError: a row that the gallery does not hold (any more), or that is damaged.
+        """
+        ...
+
+    def summary(self) -> GallerySummary:
+        """What it holds, in numbers; reads no vectors."""
+        ...
+
+    def verify(
+        self, *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Finding, ...]:  # fmt: skip
+        """Check every row and its vector.
+
+        Args:
+            progress: called with (rows read, rows).
+
+        Returns:
+            The faults, none where all is well.
+
+        Raises:
+            GalleryError: it cannot be read at all.
+        """
+        ...
+
+    def compact(self) -> Compacted:
+        """Take removed rows off the disk; row numbers stay.
+
+        Raises:
+            GalleryError: a row is missing or corrupted.
+            ValueError: it was not opened for writing.
+        """
+        ...
+
+    def embeddings(self) -> Embeddings:
+        """All rows in the order of their numbers, in memory.
+
+        Raises:
+            GalleryError: no row, or a row is missing or corrupted.
+        """
+        ...
+
     def close(self) -> None:
         """Free it; closing twice is allowed."""
         ...
@@ -139,11 +198,40 @@ class Gallery(Protocol):
     ) -> None: ...
 
 
+def create_gallery(text: str, model: ModelIdentity, *, dtype: StoredType = "float32") -> None:
+    """Make an empty gallery where a text says, whole or not at all.
+
+    Args:
+        text: a folder, or a collection such as milvus://host:19530/cars.
+        model: the model whose embeddings it will hold.
+        dtype: how they are kept; in a collection always float32.
+
+    Raises:
+        GalleryError: a kind this version does not know, or one that cannot hold such vectors.
+        MissingExtraError: the library of that kind is not installed.
+        OutputExistsError: there is one already.
+    """
+    if _is_milvus(text):
+        from mtml_deploy.gallery.milvus.create import create_milvus_gallery
+
+        if dtype != "float32":
+            raise GalleryError(
+                f"vectors as {dtype} were asked for, expected float32, which is how a Milvus "
+                "collection keeps them; leave out --dtype"
+            )
+        create_milvus_gallery(parse_address(text), model)
+        return
+    from mtml_deploy.gallery.store import create_gallery as create_folder
+
+    create_folder(gallery_folder(text), model, dtype=dtype)
+
+
 def open_gallery(text: str, *, write: bool = False) -> Gallery:
     """The gallery that a text names.
 
     Args:
-        text: a folder that `mtml-deploy gallery create` made.
+        text: what `mtml-deploy gallery create` made: a folder, or a collection such as
+            milvus://host:19530/cars.
         write: open it for adding and removing; one process at a time.
 
     Returns:
@@ -152,7 +240,12 @@ def open_gallery(text: str, *, write: bool = False) -> Gallery:
     Raises:
         GalleryError: a kind this version does not know, no gallery there, a damaged one, or
             another process is writing.
+        MissingExtraError: the library of that kind of gallery is not installed.
     """
+    if _is_milvus(text):
+        from mtml_deploy.gallery.milvus.store import MilvusGallery
+
+        return MilvusGallery(parse_address(text), write=write)
     from mtml_deploy.gallery.store import FolderGallery  # it needs this module
 
     return FolderGallery(gallery_folder(text), write=write)
@@ -167,7 +260,13 @@ def gallery_folder(text: str) -> Path:
     scheme = _SCHEME.match(text)
     if scheme is not None:
         raise GalleryError(
-            f"{text!r} names a gallery of the kind {scheme[1]!r}, which this version does not "
-            "know; give a folder, made with mtml-deploy gallery create FOLDER --model ARTIFACT"
+            f"{text!r} names a gallery of the kind {scheme[1]!r}, expected a folder here, made "
+            "with mtml-deploy gallery create FOLDER --model ARTIFACT"
         )
     return Path(text)
+
+
+def _is_milvus(text: str) -> bool:
+    """Whether a text names a Milvus collection."""
+    scheme = _SCHEME.match(text)
+    return scheme is not None and scheme[1].lower() in SCHEMES

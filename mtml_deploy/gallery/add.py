@@ -18,6 +18,7 @@ from mtml_deploy.artifact import file_sha256
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed import model_identity
 from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery import Gallery
 from mtml_deploy.gallery.records import NewRows, RowRecord
 from mtml_deploy.images import BadImage, iterate_batches
@@ -80,9 +81,14 @@ def add_embeddings(
         What was done.
 
     Raises:
-        EmbeddingsError: another model's, or vectors that cannot be kept.
+        EmbeddingsError: another model's, tracklets, or vectors that cannot be kept.
         GalleryError: see `Gallery.add`.
     """
+    if embeddings.unit != "image":
+        raise EmbeddingsError(
+            f"{embeddings.source} holds tracklets, and the rows of a gallery are images; add the "
+            "embeddings file of the images"
+        )
     added = 0
     for start in range(0, len(embeddings), _VECTORS):
         part = range(start, min(start + _VECTORS, len(embeddings)))

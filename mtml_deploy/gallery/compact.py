@@ -24,11 +24,11 @@ class Compacted:
     """What a compaction did.
 
     Attributes:
-        dropped: removed rows that are gone from the disk now.
+        dropped: removed rows that are gone from the disk now; None where a server does it later.
         kept: rows that are left.
     """
 
-    dropped: int
+    dropped: int | None
     kept: int
 
 
@@ -67,17 +67,17 @@ def compact(gallery: FolderGallery) -> Compacted:
 
 def _move(gallery: FolderGallery, live: NDArray[np.void]) -> None:
     """Copy the vectors of live rows, in row order, to new segments."""
-    room = gallery.segment_rows
+    room = gallery.writer.segment_rows
     step = max(1, min(room, _CHUNK_BYTES // gallery.header.row_bytes))
     for begin in range(0, len(live), room):
         of_segment = live[begin : begin + room]
         segment = None
         for start in range(0, len(of_segment), step):
             chunk = of_segment[start : start + step]
-            stored = read_stored(gallery, chunk)
+            stored = read_stored(gallery.folder, gallery.header, chunk)
             if segment is None:
-                segment = gallery.open_segment(stored, new=True)
-            slots, spread = gallery.append_stored(segment, stored)
-            segment = replace(segment, rows=slots.stop)
-            places = zip(chunk["row"].tolist(), slots, spread.tolist(), strict=True)
+                segment = gallery.writer.open_segment(stored, new=True)
+            placed = gallery.writer.append(segment, stored)
+            segment = replace(segment, rows=placed.slots.stop)
+            places = zip(chunk["row"].tolist(), placed.slots, placed.spread.tolist(), strict=True)
             gallery.table.move(segment.number, places)

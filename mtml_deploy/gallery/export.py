@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.records import RowRecord
 from mtml_deploy.gallery.store import FolderGallery
 from mtml_deploy.gallery.stored_rows import read_stored
 
@@ -46,6 +48,27 @@ def export_embeddings(gallery: FolderGallery) -> Embeddings:
             # a compaction may have replaced the files meanwhile
             if gallery.table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
                 raise
+    return labelled(features, records, name=str(gallery.folder), model=gallery.model)
+
+
+def labelled(
+    features: NDArray[np.float32],
+    records: Sequence[RowRecord],
+    *,
+    name: str,
+    model: ModelIdentity,
+) -> Embeddings:
+    """Vectors of a gallery with what is known of them.
+
+    Args:
+        features: float32 [n, D].
+        records: [n] their records.
+        name: of the gallery.
+        model: which made the vectors.
+
+    Returns:
+        The embeddings; names are relative to the deepest folder that all images share.
+    """
     root = _common_root([record.path for record in records])
     return Embeddings(
         features=features,
@@ -58,8 +81,8 @@ def export_embeddings(gallery: FolderGallery) -> Embeddings:
             for record in records
         ),
         root=root,
-        source=f"gallery:{gallery.folder}",
-        model=gallery.model,
+        source=f"gallery:{name}",
+        model=model,
     )
 
 
@@ -71,7 +94,7 @@ def _features(gallery: FolderGallery, live: NDArray[np.void]) -> NDArray[np.floa
     step = max(1, _CHUNK_BYTES // gallery.header.row_bytes)
     for start in range(0, len(live), step):
         chunk = live[start : start + step]
-        features[start : start + step] = read_stored(gallery, chunk)
+        features[start : start + step] = read_stored(gallery.folder, gallery.header, chunk)
     return features
 
 

@@ -18,8 +18,8 @@ from mtml_deploy.gallery.errors import GalleryError
 SCHEMA: Final = 1
 _FILE: Final = "gallery.json"
 
-StoredType = Literal["float32", "float16"]
-"""How vectors are kept."""
+StoredType = Literal["float32", "float16", "int8"]
+"""How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,14 @@ class GalleryHeader:
     schema: int = SCHEMA
 
     @property
+    def vector_type(self) -> Literal["float32", "float16"]:
+        """Type of the values that decide the order."""
+        return "float16" if self.dtype == "float16" else "float32"
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one vector."""
-        return int(np.dtype(self.dtype).itemsize) * self.model.dim
+        return int(np.dtype(self.vector_type).itemsize) * self.model.dim
 
     @property
     def fingerprint(self) -> str:

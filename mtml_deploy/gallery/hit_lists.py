@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.expansion import ExpansionOptions
 from mtml_deploy.gallery import Gallery
+from mtml_deploy.gallery.approximate.card import Tuning
 from mtml_deploy.gallery.records import Hits, StoredRow
+from mtml_deploy.gallery.shortlist import RerankedHits
 from mtml_deploy.gallery.times import format_time
 from mtml_deploy.rank_lists import printable
 from mtml_deploy.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.rerank import RerankOptions
 
 SCHEMA: Final = 1
 
@@ -25,51 +29,84 @@ class Hit:
         rank: place, 1 is nearest.
         distance: L2 distance to the query.
         stored: the row.
+        reranked: re-ranked distance, 0..1, which decides the rank; None without re-ranking.
+        place_before: place by L2 distance; None without re-ranking.
     """
 
     rank: int
     distance: float
     stored: StoredRow
+    reranked: float | None = None
+    place_before: int | None = None
 
 
-def hit_lists(gallery: Gallery, hits: Hits) -> tuple[tuple[Hit, ...], ...]:
+def hit_lists(gallery: Gallery, found: Hits | RerankedHits) -> tuple[tuple[Hit, ...], ...]:
     """One list per query; a row that was removed since the search is left out.
 
     Args:
         gallery: which was searched.
-        hits: what it found.
+        found: what was found there.
 
     Returns:
         The lists, nearest first.
     """
+    hits = found.hits if isinstance(found, RerankedHits) else found
     known = {stored.row: stored for stored in gallery.rows(sorted(set(hits.rows.ravel().tolist())))}
     lists = []
-    for rows, distances in zip(hits.rows.tolist(), hits.distances.tolist(), strict=True):
-        left = [pair for pair in zip(rows, distances, strict=True) if pair[0] in known]
-        lists.append(
-            tuple(Hit(rank, distance, known[row]) for rank, (row, distance) in enumerate(left, 1))
-        )
+    for query in range(len(hits.rows)):
+        places: list[Hit] = []
+        for place, row in enumerate(hits.rows[query].tolist()):
+            if row not in known:
+                continue
+            hit = Hit(len(places) + 1, float(hits.distances[query, place]), known[row])
+            if isinstance(found, RerankedHits):
+                hit = replace(
+                    hit,
+                    reranked=float(found.reranked[query, place]),
+                    place_before=int(found.places_before[query, place]),
+                )
+            places.append(hit)
+        lists.append(tuple(places))
     return tuple(lists)
 
 
-def hits_json(gallery: str, queries: Embeddings, lists: Sequence[Sequence[Hit]]) -> str:
+def hits_json(
+    gallery: str,
+    queries: Embeddings,
+    lists: Sequence[Sequence[Hit]],
+    *,
+    expansion: ExpansionOptions | None = None,
+    rerank: RerankOptions | None = None,
+    shortlist: int | None = None,
+    tuning: Tuning | None = None,
+) -> str:
     """All lists as JSON.
 
     Args:
         gallery: its name.
         queries: Q images.
         lists: [Q] their hits.
+        expansion: parameters, if the queries were expanded.
+        rerank: parameters, if the lists were re-ranked.
+        shortlist: rows of each query that took part in that.
+        tuning: of the approximate index, if that was used.
 
     Returns:
-        An object with `schema`, `gallery`, `model` (identity), `query_source` and `queries`: for
-        each, `name` and `ranks`, each with `rank`, `row`, `distance`, `path`, `vehicle_id`,
-        `camera_id`, `orientation`, `tracklet_id` (-1 unknown) and `time` (ISO 8601 UTC or null).
+        An object with `schema`, `gallery`, `model` (identity), `query_source`, `expansion` (null
+        or `neighbours` and `alpha`), `rerank` (null or `k1`, `k2`, `weight` and `shortlist`),
+        `approximate` (null or `recall`, `top_k`, `probes`, `target` and `queries`) and `queries`:
+        for each, `name` and `ranks`, each with `rank`, `row`, `distance`, `reranked` and
+        `place_before` (null without re-ranking), `path`, `vehicle_id`, `camera_id`, `orientation`,
+        `tracklet_id` (-1 unknown) and `time` (ISO 8601 UTC or null).
     """
     record = {
         "schema": SCHEMA,
         "gallery": gallery,
         "model": asdict(queries.model),
         "query_source": queries.source,
+        "expansion": None if expansion is None else asdict(expansion),
+        "rerank": None if rerank is None else {**asdict(rerank), "shortlist": shortlist},
+        "approximate": None if tuning is None else asdict(tuning),
         "queries": [
             {"name": name, "ranks": [_place(hit) for hit in hits]}
             for name, hits in zip(queries.names, lists, strict=True)
@@ -87,7 +124,8 @@ def hits_text(queries: Embeddings, lists: Sequence[Sequence[Hit]], *, limit: int
         limit: queries shown; a last line tells how many are not.
 
     Returns:
-        Lines without line ends or control characters: rank, distance, row, path, what is known.
+        Lines without line ends or control characters: rank, distance, row, path, what is known;
+        after re-ranking also the re-ranked distance and the place before.
     """
     lines = []
     for name, hits in list(zip(queries.names, lists, strict=True))[:limit]:
@@ -106,8 +144,11 @@ def hits_text(queries: Embeddings, lists: Sequence[Sequence[Hit]], *, limit: int
             if record.time_us is not None:
                 known.append(format_time(record.time_us))
             facts = f"   {', '.join(known)}" if known else ""
+            before = ""
+            if hit.reranked is not None:
+                before = f" re-ranked {hit.reranked:.4f}, was {hit.place_before:<5}"
             lines.append(
-                f"  {hit.rank:>3} {hit.distance:>10.4g}   row {hit.stored.row:<8} "
+                f"  {hit.rank:>3} {hit.distance:>10.4g}{before}   row {hit.stored.row:<8} "
                 f"{printable(record.path)}{facts}"
             )
     hidden = len(lists) - limit
@@ -123,6 +164,8 @@ def _place(hit: Hit) -> dict[str, object]:
         "rank": hit.rank,
         "row": hit.stored.row,
         "distance": hit.distance,
+        "reranked": hit.reranked,
+        "place_before": hit.place_before,
         "path": record.path,
         "vehicle_id": record.vehicle_id,
         "camera_id": record.camera_id,

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ from mtml_deploy.gallery.row_schema import (
     NewRow,
     Segment,
 )
+
+_NUMBERS_SQL: Final = (
+    "SELECT row, segment, slot, removed, camera_id, orientation, "
+    f"coalesce(time_us, {UNKNOWN_TIME}), norm, spread, crc FROM rows"
+)
+"""The columns of `NUMBERS`."""
 
 
 class RowTable:
@@ -145,11 +152,14 @@ class RowTable:
 
     def numbers(self, after: int = 0) -> NDArray[np.void]:
         """`NUMBERS` [n] of all rows above `after`, removed ones included, in row order."""
-        found = self._database.run(
-            "SELECT row, segment, slot, removed, camera_id, orientation, "
-            "coalesce(time_us, ?), norm, spread, crc FROM rows WHERE row > ? ORDER BY row",
-            (UNKNOWN_TIME, after),
-        )
+        found = self._database.run(f"{_NUMBERS_SQL} WHERE row > ? ORDER BY row", (after,))
+        return np.array(found, dtype=NUMBERS)
+
+    def numbers_of(self, rows: Sequence[int]) -> NDArray[np.void]:
+        """`NUMBERS` [n] of given rows in row order, without unknown and removed ones."""
+        found = []
+        for row in sorted(set(rows)):
+            found += self._database.run(f"{_NUMBERS_SQL} WHERE row = ? AND removed = 0", (row,))
         return np.array(found, dtype=NUMBERS)
 
     def count(self) -> int:

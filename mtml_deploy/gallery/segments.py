@@ -1,5 +1,7 @@
 """Files of vectors: a head that says whose they are, then raw rows, only appended to.
 
+A gallery of int8 codes has a second file of each segment, which is written and read the same way.
+
 A file may hold more than was promised (a writer was killed, or is at work): how many rows count is
 in the record of rows alone. Rows are on disk before this module returns.
 """
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.gallery.codes import coded_type
 from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.header import GalleryHeader
 
@@ -24,7 +27,11 @@ HEAD_BYTES: Final = 4096
 """One page, so that mapped rows are aligned."""
 
 _FOLDER: Final = "vectors"
-_MAGIC: Final = "mtml gallery vectors 1"
+
+Layer = Literal["vectors", "codes"]
+"""Which file of a segment: the vectors that decide, or codes of them that are scanned first."""
+
+_SUFFIXES: Final[dict[Layer, str]] = {"vectors": ".bin", "codes": ".codes"}
 
 Stored = NDArray[np.float32 | np.float16]
 """Vectors as they are kept, [n, D]."""
@@ -43,9 +50,14 @@ class FileState:
     fault: Literal["", "missing", "foreign"]
 
 
-def segment_path(gallery: Path, number: int) -> Path:
-    """The file of segment `number`."""
-    return gallery / _FOLDER / f"{number:08d}.bin"
+def segment_path(gallery: Path, number: int, layer: Layer = "vectors") -> Path:
+    """A file of segment `number`."""
+    return gallery / _FOLDER / f"{number:08d}{_SUFFIXES[layer]}"
+
+
+def layers(header: GalleryHeader) -> tuple[Layer, ...]:
+    """The files that every segment of a gallery has."""
+    return ("vectors", "codes") if header.dtype == "int8" else ("vectors",)
 
 
 def make_folder(gallery: Path) -> None:
@@ -59,7 +71,7 @@ def to_stored(features: NDArray[np.float32], header: GalleryHeader) -> Stored:
     Raises:
         EmbeddingsError: a value is too large for float16.
     """
-    if header.dtype == "float32":
+    if header.vector_type == "float32":
         return np.ascontiguousarray(features)
     with np.errstate(over="ignore"):  # reported below, with the row
         stored = features.astype(np.float16)
@@ -79,21 +91,27 @@ def crc32_of(stored: Stored) -> list[int]:
 
 
 def create_segment(gallery: Path, number: int, header: GalleryHeader) -> None:
-    """Make an empty file, in place of one that a killed writer left."""
-    path = segment_path(gallery, number)
-    with path.open("wb") as file:
-        file.write(_head(header))
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
+    """Make empty files, in place of those that a killed writer left."""
+    for layer in layers(header):
+        with segment_path(gallery, number, layer).open("wb") as file:
+            file.write(_head(header, layer))
+            file.flush()
+            os.fsync(file.fileno())
+    folder = os.open(gallery / _FOLDER, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the file's name, too, must survive a power cut
+        os.fsync(folder)  # the files' names, too, must survive a power cut
     finally:
         os.close(folder)
 
 
 def write_rows(
-    gallery: Path, number: int, header: GalleryHeader, *, first: int, stored: Stored
+    gallery: Path,
+    number: int,
+    header: GalleryHeader,
+    *,
+    first: int,
+    rows: Stored | NDArray[np.void],
+    layer: Layer = "vectors",
 ) -> None:
     """Write rows and wait until they are on disk.
 
@@ -102,11 +120,12 @@ def write_rows(
         number: segment.
         header: card of the gallery.
         first: slot of the first row; everything from there on is overwritten.
-        stored: [n, D], of the gallery's type.
+        rows: vectors [n, D] of the gallery's type, or `coded_type` [n].
+        layer: which file they belong in.
     """
-    with segment_path(gallery, number).open("r+b") as file:
-        file.seek(HEAD_BYTES + first * header.row_bytes)
-        file.write(np.ascontiguousarray(stored).data)
+    with segment_path(gallery, number, layer).open("r+b") as file:
+        file.seek(HEAD_BYTES + first * _row_bytes(header, layer))
+        file.write(np.ascontiguousarray(rows).data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -119,29 +138,32 @@ def cut_files(gallery: Path, header: GalleryHeader, committed: dict[int, int]) -
         header: card of the gallery.
         committed: segment -> rows that count.
     """
-    sizes = {
-        segment_path(gallery, number): HEAD_BYTES + rows * header.row_bytes
-        for number, rows in committed.items()
-    }
-    for path in (gallery / _FOLDER).glob("*.bin"):
-        if path not in sizes:
-            path.unlink()
-        elif path.stat().st_size > sizes[path]:
-            os.truncate(path, sizes[path])
+    for layer in layers(header):
+        sizes = {
+            segment_path(gallery, number, layer): HEAD_BYTES + rows * _row_bytes(header, layer)
+            for number, rows in committed.items()
+        }
+        for path in (gallery / _FOLDER).glob(f"*{_SUFFIXES[layer]}"):
+            if path not in sizes:
+                path.unlink()
+            elif path.stat().st_size > sizes[path]:
+                os.truncate(path, sizes[path])
 
 
-def segment_state(gallery: Path, number: int, header: GalleryHeader) -> FileState:
-    """What is found where segment `number` should be; reads no vectors."""
-    path = segment_path(gallery, number)
+def segment_state(
+    gallery: Path, number: int, header: GalleryHeader, layer: Layer = "vectors"
+) -> FileState:
+    """What is found where a file of segment `number` should be; reads no vectors."""
+    path = segment_path(gallery, number, layer)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return FileState(0, "missing")
-    if head != _head(header):
+    if head != _head(header, layer):
         return FileState(0, "foreign")
-    return FileState((size - HEAD_BYTES) // header.row_bytes, "")
+    return FileState((size - HEAD_BYTES) // _row_bytes(header, layer), "")
 
 
 def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> Stored:
@@ -151,8 +173,33 @@ def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> St
         EmbeddingsError: they are of another model.
         GalleryError: the file is missing or too short.
     """
-    state = segment_state(gallery, number, header)
-    path = segment_path(gallery, number)
+    path = _checked_path(gallery, number, header, "vectors", rows)
+    shape = (rows, header.model.dim)
+    # a plain array over the map: the subclass would slow down every small operation
+    return np.asarray(np.memmap(path, header.vector_type, "r", offset=HEAD_BYTES, shape=shape))
+
+
+def map_codes(gallery: Path, number: int, header: GalleryHeader, rows: int) -> NDArray[np.void]:
+    """The codes of the first `rows` vectors of a segment, read from the file as they are used.
+
+    Returns:
+        `coded_type` [rows].
+
+    Raises:
+        EmbeddingsError: they are of another model.
+        GalleryError: the file is missing or too short.
+    """
+    path = _checked_path(gallery, number, header, "codes", rows)
+    row_type = coded_type(header.model.dim)
+    return np.asarray(np.memmap(path, row_type, "r", offset=HEAD_BYTES, shape=(rows,)))
+
+
+def _checked_path(
+    gallery: Path, number: int, header: GalleryHeader, layer: Layer, rows: int
+) -> Path:
+    """A file of a segment that is this gallery's and holds `rows` rows."""
+    state = segment_state(gallery, number, header, layer)
+    path = segment_path(gallery, number, layer)
     fix = f"run mtml-deploy gallery verify {gallery}, and restore the file from a backup"
     if state.fault == "foreign":
         raise EmbeddingsError(
@@ -162,15 +209,18 @@ def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> St
         raise GalleryError(
             f"{path} {state.fault or f'holds {state.rows} rows'}, expected {rows} rows; {fix}"
         )
-    shape = (rows, header.model.dim)
-    # a plain array over the map: the subclass would slow down every small operation
-    return np.asarray(np.memmap(path, header.dtype, "r", offset=HEAD_BYTES, shape=shape))
+    return path
 
 
-def _head(header: GalleryHeader) -> bytes:
+def _row_bytes(header: GalleryHeader, layer: Layer) -> int:
+    """Bytes of one row of a file."""
+    return header.row_bytes if layer == "vectors" else coded_type(header.model.dim).itemsize
+
+
+def _head(header: GalleryHeader, layer: Layer) -> bytes:
     """The first bytes of every file of a gallery."""
     values = {
-        "magic": _MAGIC,
+        "magic": f"mtml gallery {layer} 1",
         "dtype": header.dtype,
         "dim": header.model.dim,
         "model_sha256": header.model.model_sha256,

@@ -6,17 +6,16 @@ between the first two leaves bytes that no record tells of, which the next write
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.bounds import spread_about
 from mtml_deploy.distances import NORM_LIMIT, squared_norms
-from mtml_deploy.embeddings import ModelIdentity
+from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder
 from mtml_deploy.gallery.header import (
@@ -31,20 +30,21 @@ from mtml_deploy.gallery.records import Added, Filter, Hits, NewRows, Selection,
 from mtml_deploy.gallery.row_schema import NewRow, Segment
 from mtml_deploy.gallery.rows import RowTable
 from mtml_deploy.gallery.search import search_segments
+from mtml_deploy.gallery.segment_writer import SegmentWriter
 from mtml_deploy.gallery.segments import (
     Stored,
     crc32_of,
-    create_segment,
     cut_files,
     make_folder,
-    segment_state,
     to_stored,
-    write_rows,
 )
-from mtml_deploy.gallery.view import View
+from mtml_deploy.gallery.stored_rows import read_rows
+from mtml_deploy.gallery.view import SegmentView, View
 
-SEGMENT_BYTES: Final = 1 << 28
-"""Vectors of one file (256 MiB): few files, and numbers that are cheap to extend."""
+if TYPE_CHECKING:
+    from mtml_deploy.gallery.compact import Compacted
+    from mtml_deploy.gallery.summary import GallerySummary
+    from mtml_deploy.gallery.verify import Finding
 
 _LOCK: Final = "writer.lock"
 
@@ -55,7 +55,8 @@ def create_gallery(folder: Path, model: ModelIdentity, *, dtype: StoredType = "f
     Args:
         folder: where; must not exist.
         model: the model whose embeddings it will hold.
-        dtype: how they are kept; float16 halves the disk and rounds every value.
+        dtype: how they are kept; float16 halves the disk and rounds every value, int8 adds codes
+            that make a scan read a quarter and leaves the order that of the float32 vectors.
 
     Raises:
         OutputExistsError: `folder` exists.
@@ -91,6 +92,7 @@ class FolderGallery:
             if self._lock is not None:
                 self._lock.close()
             raise
+        self.writer = SegmentWriter(folder, self.header, self.table)
         self._view = View(folder, self.header)
 
     @property
@@ -105,20 +107,20 @@ class FolderGallery:
         """See `Gallery.add`."""
         self.require_writable()
         require_same_model(new.model, self.model, "this batch")
-        _require_range(new)
+        require_range(new)
         stored = to_stored(new.features, self.header)
         contents = [record.content for record in new.records]
         with self.table.change():
             row_of = self.table.rows_of(contents)
-            fresh = [i for i, content in _first_uses(contents) if content not in row_of]
+            fresh = [i for i, content in first_uses(contents) if content not in row_of]
             first = self.table.take_rows(len(fresh))
             row_of |= {contents[i]: first + n for n, i in enumerate(fresh)}
             is_new = np.zeros(len(contents), dtype=np.bool_)
             is_new[fresh] = True
             done = 0
             while done < len(fresh):
-                segment = self.open_segment(stored[fresh[done:]])
-                chosen = fresh[done : done + self._room(segment)]
+                segment = self.writer.open_segment(stored[fresh[done:]])
+                chosen = fresh[done : done + self.writer.room(segment)]
                 self._append(segment, new, stored, chosen, first + done)
                 done += len(chosen)
         rows = np.array([row_of[content] for content in contents], dtype=np.int64)
@@ -144,17 +146,63 @@ class FolderGallery:
         model: ModelIdentity,
         top_k: int,
         where: Filter = Filter(),  # noqa: B008 - frozen
+        memory_bytes: int | None = None,
     ) -> Hits:
-        """See `Gallery.search`."""
+        """See `Gallery.search`; `memory_bytes` as in `gallery.search.nearest_lists`."""
+        self.require_query(query, model)
+        return search_segments(
+            self.segments(), query, top_k=top_k, where=where, memory_bytes=memory_bytes
+        )
+
+    def require_query(self, query: NDArray[np.float32], model: ModelIdentity) -> None:
+        """Refuse queries that cannot be compared with this gallery.
+
+        Raises:
+            EmbeddingsError: another model's.
+            ValueError: not [Q, D].
+        """
         require_same_model(model, self.model, "the query")
         if query.ndim != 2 or query.shape[1] != self.model.dim:
             raise ValueError(f"query must be [Q, {self.model.dim}], found {list(query.shape)}")
+
+    def segments(self) -> tuple[SegmentView, ...]:
+        """What a search sees now, of one moment."""
         self._view.refresh(self.table)
-        return search_segments(self._view.segments, query, top_k=top_k, where=where)
+        return self._view.segments
 
     def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
         """See `Gallery.rows`."""
         return self.table.records(numbers)
+
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """See `Gallery.vectors`."""
+        return read_rows(self.folder, self.header, self.table, numbers)
+
+    def summary(self) -> GallerySummary:
+        """See `Gallery.summary`."""
+        from mtml_deploy.gallery.summary import summarize  # it needs this module
+
+        return summarize(self)
+
+    def verify(
+        self, *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Finding, ...]:  # fmt: skip
+        """See `Gallery.verify`."""
+        from mtml_deploy.gallery.verify import verify
+
+        return verify(self, progress=progress)
+
+    def compact(self) -> Compacted:
+        """See `Gallery.compact`."""
+        from mtml_deploy.gallery.compact import compact
+
+        return compact(self)
+
+    def embeddings(self) -> Embeddings:
+        """See `Gallery.embeddings`."""
+        from mtml_deploy.gallery.export import export_embeddings
+
+        return export_embeddings(self)
 
     def close(self) -> None:
         """See `Gallery.close`."""
@@ -182,63 +230,30 @@ class FolderGallery:
         if self._lock is None:
             raise ValueError(f"{self.folder} was opened for reading; open it with write=True")
 
-    def open_segment(self, coming: Stored, *, new: bool = False) -> Segment:
-        """The segment that the next rows go to; inside a change.
-
-        Args:
-            coming: [n, D], those rows; their mean becomes the centre of a new segment.
-            new: begin one in any case.
-
-        Returns:
-            One that has room for at least one row.
-        """
-        segments = self.table.segments()
-        if segments and not new and self._room(segments[-1]) > 0:
-            # nothing is appended to a file that was damaged: the gap would look like rows
-            state = segment_state(self.folder, segments[-1].number, self.header)
-            if not state.fault and state.rows >= segments[-1].rows:
-                return segments[-1]
-        number = self.table.take_segment()
-        create_segment(self.folder, number, self.header)
-        return Segment(number, 0, coming.mean(axis=0, dtype=np.float64))
-
-    def append_stored(self, segment: Segment, stored: Stored) -> tuple[range, NDArray[np.float32]]:
-        """Write vectors [n, D] behind those of a segment; inside a change.
-
-        Returns:
-            Their slots, and their float32 [n] `spread_about` the segment's centre.
-        """
-        slots = range(segment.rows, segment.rows + len(stored))
-        write_rows(self.folder, segment.number, self.header, first=slots.start, stored=stored)
-        self.table.put_segment(Segment(segment.number, slots.stop, segment.centre))
-        return slots, spread_about(stored.astype(np.float32, copy=False), segment.centre)
-
-    @property
-    def segment_rows(self) -> int:
-        """Rows that one segment takes."""
-        return max(1, SEGMENT_BYTES // self.header.row_bytes)
-
-    def _room(self, segment: Segment) -> int:
-        """How many more rows a segment takes."""
-        return self.segment_rows - segment.rows
-
     def _append(
         self, segment: Segment, new: NewRows, stored: Stored, chosen: list[int], first: int
     ) -> None:
         """Write and record the chosen rows of a batch; the first gets the number `first`."""
         kept = np.ascontiguousarray(stored[chosen])
-        slots, spread = self.append_stored(segment, kept)
-        norms = np.sqrt(squared_norms(kept.astype(np.float32, copy=False))).astype(np.float32)
+        placed = self.writer.append(segment, kept)
+        facts = zip(
+            chosen,
+            placed.slots,
+            placed.norms.tolist(),
+            placed.spread.tolist(),
+            crc32_of(kept),
+            strict=True,
+        )
         self.table.insert(
             segment.number,
             (
-                NewRow(first + n, slots[n], new.records[i], float(norms[n]), float(spread[n]), crc)
-                for n, (i, crc) in enumerate(zip(chosen, crc32_of(kept), strict=True))
+                NewRow(first + n, slot, new.records[i], norm, spread, crc)
+                for n, (i, slot, norm, spread, crc) in enumerate(facts)
             ),
         )
 
 
-def _first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
+def first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Position and content of each content's first use."""
     seen = set()
     for position, content in enumerate(contents):
@@ -247,7 +262,7 @@ def _first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield position, content
 
 
-def _require_range(new: NewRows) -> None:
+def require_range(new: NewRows) -> None:
     """Refuse vectors that have no order."""
     good = squared_norms(new.features) <= NORM_LIMIT**2  # false for NaN as well
     if not good.all():

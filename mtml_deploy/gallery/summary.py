@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mtml_deploy.embeddings import ModelIdentity
+from mtml_deploy.gallery.approximate.card import IndexCard, load_card
 from mtml_deploy.gallery.header import StoredType
 from mtml_deploy.gallery.row_schema import UNKNOWN_TIME
 from mtml_deploy.gallery.store import FolderGallery
@@ -21,29 +22,31 @@ class GallerySummary:
 
     Attributes:
         rows: how many.
-        removed: removed rows that are still on the disk.
+        removed: removed rows that are still on the disk; None where a server does not tell.
         vehicles: different known vehicle ids.
         cameras: the known cameras, ascending.
         with_time: rows whose time is known.
         first_time: earliest, ISO 8601 UTC; None where no time is known.
         last_time: latest.
-        segments: vector files.
-        disk_bytes: size of all files.
+        segments: vector files; None on a server.
+        disk_bytes: size of all files; None on a server.
         dtype: how vectors are kept.
         model: whose vectors.
+        index: the approximate index; None where there is none.
     """
 
     rows: int
-    removed: int
+    removed: int | None
     vehicles: int
     cameras: tuple[int, ...]
     with_time: int
     first_time: str | None
     last_time: str | None
-    segments: int
-    disk_bytes: int
+    segments: int | None
+    disk_bytes: int | None
     dtype: StoredType
     model: ModelIdentity
+    index: IndexCard | None = None
 
 
 def summarize(gallery: FolderGallery) -> GallerySummary:
@@ -67,6 +70,7 @@ def summarize(gallery: FolderGallery) -> GallerySummary:
         disk_bytes=sum(path.stat().st_size for path in gallery.folder.rglob("*") if path.is_file()),
         dtype=gallery.header.dtype,
         model=gallery.model,
+        index=load_card(gallery.folder),
     )
 
 
@@ -80,12 +84,29 @@ def summary_lines(summary: GallerySummary) -> list[str]:
     cameras = ", ".join(map(str, summary.cameras)) or "unknown"
     times = f"{summary.first_time} to {summary.last_time}" if summary.with_time else "unknown"
     model = summary.model
+    removed, files, disk = "", "", "on the server"
+    if summary.removed is not None:
+        removed = f" ({summary.removed} removed ones still on the disk)"
+    if summary.segments is not None:
+        files = f", {summary.segments} files"
+    if summary.disk_bytes is not None:
+        disk = f"{summary.disk_bytes / 2**20:.1f} MiB"
     return [
-        f"rows      {summary.rows} ({summary.removed} removed ones still on the disk)",
+        f"rows      {summary.rows}{removed}",
         f"vehicles  {summary.vehicles}",
         f"cameras   {cameras}",
         f"times     {times} ({summary.with_time} rows)",
-        f"vectors   {summary.dtype} [{model.dim}], {summary.segments} files",
-        f"disk      {summary.disk_bytes / 2**20:.1f} MiB",
+        f"vectors   {summary.dtype} [{model.dim}]{files}",
+        f"disk      {disk}",
         f"model     {model.embedding} {model.precision} {model.model_sha256}",
+        *([] if summary.index is None else [_index_line(summary.index)]),
     ]
+
+
+def _index_line(card: IndexCard) -> str:
+    """The approximate index in words."""
+    tuning = card.tuning
+    tuned = "not tuned"
+    if tuning is not None:
+        tuned = f"recall@{tuning.top_k} {tuning.recall:.4f} with {tuning.probes} lists"
+    return f"index     {card.rows} rows in {card.lists} lists, {tuned}"

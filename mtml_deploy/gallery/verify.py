@@ -12,7 +12,15 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.segments import Stored, crc32_of, map_rows, segment_state
+from mtml_deploy.gallery.codes import encode
+from mtml_deploy.gallery.segments import (
+    Stored,
+    crc32_of,
+    layers,
+    map_codes,
+    map_rows,
+    segment_state,
+)
 from mtml_deploy.gallery.store import FolderGallery
 
 Kind = Literal["missing", "corrupted", "foreign", "duplicate"]
@@ -94,10 +102,38 @@ def _faults(
             sound[chunk] = crcs == live["crc"][chunk]
             for row in live["row"][chunk[~sound[chunk]]].tolist():
                 yield Finding("corrupted", row, f"its bytes in vector file {number} were changed")
+            yield from _code_faults(gallery, number, live[chunk[sound[chunk]]])
             done += len(chunk)
             if progress is not None:
                 progress(done, len(live))
     yield from _duplicates(gallery, live[sound])
+
+
+def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -> Iterator[Finding]:
+    """Rows of one segment whose codes are not those of their vectors, which are sound."""
+    if "codes" not in layers(gallery.header):
+        return
+    state = segment_state(gallery.folder, number, gallery.header, "codes")
+    if state.fault == "foreign":
+        text = f"code file {number} is of another model, size or type"
+        yield from (Finding("foreign", row, text) for row in chunk["row"].tolist())
+        return
+    there = chunk["slot"] < state.rows
+    for row in chunk["row"][~there].tolist():
+        found = "is missing" if state.fault else f"ends after {state.rows} rows"
+        yield Finding("missing", row, f"code file {number} {found}")
+    chunk = chunk[there]
+    if not len(chunk):
+        return
+    mapped = map_codes(gallery.folder, number, gallery.header, int(chunk["slot"].max()) + 1)
+    stored = mapped[chunk["slot"]]
+    expected = encode(_read(gallery, chunk).astype(np.float32, copy=False))
+    equal = (stored["codes"] == expected["codes"]).all(axis=1)
+    equal &= stored["scale"] == expected["scale"]
+    # a sum of float64: its last bits are the machine's
+    equal &= np.isclose(stored["error"], expected["error"], rtol=1e-6, atol=0)
+    for row in chunk["row"][~equal].tolist():
+        yield Finding("corrupted", row, f"its codes in code file {number} are not its vector's")
 
 
 def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from mtml_deploy.gallery.header import GalleryHeader
 from mtml_deploy.gallery.records import Filter
 from mtml_deploy.gallery.row_schema import NUMBERS, UNKNOWN_TIME, Segment
 from mtml_deploy.gallery.rows import RowTable
-from mtml_deploy.gallery.segments import Stored, map_rows
+from mtml_deploy.gallery.segments import Stored, layers, map_codes, map_rows
 
 _ATTEMPTS: Final = 5
 """Loads before giving up, should compactions keep replacing the files meanwhile."""
@@ -29,7 +29,8 @@ class SegmentView:
     """One segment, its arrays in slot order; row numbers ascend with the slot.
 
     Attributes:
-        features: float32 or float16 [n, D].
+        features: float32 or float16 [n, D], the vectors that decide.
+        codes: `coded_type` [n], scanned in their place; None without int8 codes.
         centre: float64 [D].
         numbers: `NUMBERS` [n].
         norms: float32 [n], contiguous.
@@ -38,11 +39,25 @@ class SegmentView:
     """
 
     features: Stored
+    codes: NDArray[np.void] | None
     centre: NDArray[np.float64]
     numbers: NDArray[np.void]
     norms: NDArray[np.float32]
     spread: NDArray[np.float32]
     alive: NDArray[np.bool_]
+
+    def after(self, row: int) -> SegmentView:
+        """The part of the segment whose row numbers are above `row`."""
+        part = slice(int(np.searchsorted(self.numbers["row"], row, side="right")), None)
+        return SegmentView(
+            features=self.features[part],
+            codes=None if self.codes is None else self.codes[part],
+            centre=self.centre,
+            numbers=self.numbers[part],
+            norms=self.norms[part],
+            spread=self.spread[part],
+            alive=self.alive[part],
+        )
 
     def passing(self, where: Filter) -> NDArray[np.bool_]:
         """Which rows a search looks at, bool [n]."""
@@ -119,6 +134,11 @@ class View:
                 )
             self._segments[segment.number] = SegmentView(
                 features=map_rows(self._gallery, segment.number, self._header, segment.rows),
+                codes=(
+                    map_codes(self._gallery, segment.number, self._header, segment.rows)
+                    if "codes" in layers(self._header)
+                    else None
+                ),
                 centre=segment.centre,
                 numbers=numbers,
                 norms=np.ascontiguousarray(numbers["norm"]),

@@ -1,0 +1,164 @@
+"""`mtml-deploy search` beyond the exact list: re-ranking, approximate, bounded; `gallery index`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from helpers_gallery import batch, identity
+
+from benchmarks.clustered import ClusterRecipe, Clusters
+from mtml_deploy.cli import main
+from mtml_deploy.commands.finding import chosen_finder
+from mtml_deploy.embeddings import Embeddings, save_embeddings
+from mtml_deploy.gallery import Filter, GalleryError
+from mtml_deploy.gallery.store import FolderGallery, create_gallery
+from mtml_deploy.rerank import rerank
+
+DIM = 16
+QUERIES = 4
+ROWS = 400
+CLUSTERS = Clusters(ClusterRecipe(queries=QUERIES, gallery=ROWS, vehicles=20, dim=DIM))
+QUERY, _ = CLUSTERS.block(1, 0, QUERIES)
+VECTORS, LABELS = CLUSTERS.block(2, 0, ROWS)
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def ok(*words: object) -> Result:
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*words: object, text: str, status: int = 1) -> None:
+    result = run(*words)
+    assert result.exit_code == status, result.output
+    assert text in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A gallery `g` with rows of 20 cameras and an embeddings file of queries, `q.npz`."""
+    create_gallery(tmp_path / "g", identity(dim=DIM), dtype="int8")
+    with FolderGallery(tmp_path / "g", write=True) as gallery:
+        gallery.add(batch(VECTORS, dim=DIM, camera_id=LABELS.camera_ids.tolist()))
+    unknown = np.full(QUERIES, -1, dtype=np.int32)
+    queries = Embeddings(
+        features=QUERY,
+        vehicle_ids=unknown,
+        camera_ids=unknown,
+        orientations=unknown,
+        tracklet_ids=unknown,
+        names=tuple(f"{i}.jpg" for i in range(QUERIES)),
+        root="",
+        source="made up",
+        model=identity(dim=DIM),
+    )
+    save_embeddings(tmp_path / "q.npz", queries)
+    return tmp_path
+
+
+def search(place: Path, *words: object) -> dict:
+    out = place / "out.json"
+    ok("search", "--gallery", place / "g", "--query", place / "q.npz",
+       "--json", out, "--overwrite", *words)  # fmt: skip
+    return json.loads(out.read_text())
+
+
+def rows(found: dict) -> list[list[int]]:
+    return [[hit["row"] for hit in query["ranks"]] for query in found["queries"]]
+
+
+def test_reranked_lists(place: Path) -> None:
+    found = search(place, "--rerank", "--top-k", 5)  # 400 rows: all are in the shortlist
+    plain = search(place, "--top-k", ROWS)
+    assert plain["rerank"] is None
+    assert plain["queries"][0]["ranks"][0]["place_before"] is None
+    assert found["rerank"] == {"k1": 20, "k2": 6, "weight": 0.3, "shortlist": 1000}
+    for i, query in enumerate(found["queries"]):
+        expected = rerank(QUERY[i : i + 1], VECTORS).rank(top_k=5)
+        assert [hit["row"] - 1 for hit in query["ranks"]] == expected.rows[0].tolist()
+        values = [hit["reranked"] for hit in query["ranks"]]
+        assert values == expected.distances[0].tolist()
+        for hit in query["ranks"]:
+            before = plain["queries"][i]["ranks"][hit["place_before"] - 1]
+            assert (before["row"], before["distance"]) == (hit["row"], hit["distance"])
+    text = ok("search", "--gallery", place / "g", "--query", place / "q.npz", "--rerank").stdout
+    assert " re-ranked 0." in text.splitlines()[1]
+    assert ", was " in text.splitlines()[1]
+
+
+def test_a_shorter_shortlist_and_a_filter(place: Path) -> None:
+    camera = int(LABELS.camera_ids[0])
+    found = search(
+        place, "--rerank", "--shortlist", 8, "--top-k", 8, "--camera", camera, "--k1", 4, "--k2", 2
+    )
+    exact = search(place, "--top-k", 8, "--camera", camera)
+    assert [sorted(one) for one in rows(found)] == [sorted(one) for one in rows(exact)]
+    assert {hit["camera_id"] for query in found["queries"] for hit in query["ranks"]} == {camera}
+    assert found["rerank"]["shortlist"] == 8
+
+
+def test_options_that_do_not_fit(place: Path) -> None:
+    words = ("search", "--gallery", place / "g", "--query", place / "q.npz")
+    refused(*words, "--shortlist", 5, text="add --rerank", status=2)
+    refused(*words, "--rerank", "--shortlist", 5, text="raise --shortlist", status=2)
+    refused(*words, "--memory-gib", 0, text="memory-gib", status=2)
+    refused(*words, "--memory-gib", 0.001, text="allow as much: --memory-gib 0.03")
+    refused(*words, "--approximate", text="has no approximate index")
+
+
+def test_bounded_memory_gives_the_same_lists(place: Path) -> None:
+    assert rows(search(place, "--memory-gib", 0.04)) == rows(search(place))
+
+
+def test_index_tune_and_approximate_search(place: Path) -> None:
+    pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
+    result = ok("gallery", "index", place / "g", "--lists", 12)
+    assert "400 rows in 12 lists" in result.stderr
+    assert "index     400 rows in 12 lists, not tuned" in ok("gallery", "info", place / "g").stdout
+    words = ("search", "--gallery", place / "g", "--query", place / "q.npz", "--approximate")
+    refused(*words, text="is not tuned")
+    result = ok("gallery", "tune", place / "g", "--recall", 0.9, "--queries", place / "q.npz")
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert table[0] == ["lists", "recall@10", "ms", "per", "query"]
+    assert [line[0] for line in table[1:3]] == ["1", "2"]
+    assert float(table[-2][1]) >= 0.9 > float(table[-3][1])
+    assert table[-1][:2] == ["exact", "1.0000"]
+    probes = int(table[-2][0])
+    info = json.loads(ok("gallery", "info", place / "g", "--json").stdout)
+    assert info["index"]["tuning"]["probes"] == probes
+    assert f"with {probes} lists" in ok("gallery", "info", place / "g").stdout
+
+    found = search(place, "--approximate")
+    assert found["approximate"] == info["index"]["tuning"]
+    exact = search(place)
+    assert exact["approximate"] is None
+    pairs = zip(rows(found), rows(exact), strict=True)
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in pairs])
+    assert share == pytest.approx(info["index"]["tuning"]["recall"])
+    assert f"recall@10 {share:.4f}" in ok(*words).stderr
+    # together with the others
+    both = search(place, "--approximate", "--rerank", "--shortlist", ROWS, "--top-k", 5)
+    assert rows(both) == rows(search(place, "--rerank", "--top-k", 5))
+
+    ok("gallery", "tune", place / "g", "--recall", 0.5)  # without queries: the gallery's own rows
+    refused("gallery", "index", place / "g", "--lists", 500, text="expected 1 to 400")
+
+
+def test_a_server_has_its_own_index(place: Path) -> None:
+    class Server:
+        model = identity(dim=DIM)
+
+    for approximate, memory in ((True, None), (False, 1.0)):
+        with pytest.raises(GalleryError, match="is not a folder"):
+            chosen_finder(
+                Server(), "milvus://h/c", Filter(), approximate=approximate, memory_gib=memory
+            )
+    refused("gallery", "index", "milvus://h/c", text="expected a folder")
+    refused("gallery", "tune", "milvus://h/c", text="expected a folder")
