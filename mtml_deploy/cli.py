@@ -1,4 +1,4 @@
-"""The command line `mtml-deploy`: embed, rank, evaluate, gallery, search, info.
+"""The command line `mtml-deploy`: one file of `commands/` per subcommand.
 
 In: artifacts, images and embeddings files. Out: embeddings files, rank lists and metrics; results
 on stdout, everything else on stderr. Nothing heavy is imported before a command runs, so that
@@ -10,12 +10,19 @@ from __future__ import annotations
 import click
 
 from mtml_deploy import __version__
+from mtml_deploy.commands.aicity import aicity
+from mtml_deploy.commands.build import build
+from mtml_deploy.commands.compress import compress
+from mtml_deploy.commands.convert import convert
+from mtml_deploy.commands.doctor import doctor
 from mtml_deploy.commands.embed import embed
 from mtml_deploy.commands.evaluate import evaluate
 from mtml_deploy.commands.gallery import gallery
 from mtml_deploy.commands.info import info
+from mtml_deploy.commands.parity import parity
 from mtml_deploy.commands.rank import rank
 from mtml_deploy.commands.search import search
+from mtml_deploy.commands.tracklets import tracklets
 from mtml_deploy.console import SafeGroup, prepare_streams
 
 
@@ -27,5 +34,8 @@ def main(*, verbose: bool) -> None:
     prepare_streams(verbose=verbose)
 
 
-for _command in (embed, rank, evaluate, gallery, search, info):
+for _command in (
+    embed, rank, evaluate, gallery, search, info, parity, compress, convert, build, tracklets,
+    aicity, doctor,
+):  # fmt: skip
     main.add_command(_command)

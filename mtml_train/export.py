@@ -20,19 +20,19 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mtml_deploy.artifact import MODEL_FILE, Artifact, file_sha256, open_artifact, save_manifest
+from mtml_deploy.artifact import Artifact, file_sha256, open_artifact
 from mtml_deploy.files import atomic_folder, require_absent
 from mtml_deploy.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
-    METADATA_KEY,
     ORIENTATION_OUTPUT,
     Manifest,
-    embedded_record,
 )
+from mtml_deploy.parity_images import parity_images
+from mtml_deploy.precision.writing import write_artifact
 from mtml_train.checkpoint import Checkpoint, load_model
 from mtml_train.config import VARIANTS
-from mtml_train.export_parity import check_branches, check_parity, parity_images, torch_reference
+from mtml_train.export_parity import check_branches, check_parity, torch_reference
 from mtml_train.extractor import FusedExtractor, fold_batch_norm
 
 OPSET: Final = 20
@@ -103,12 +103,12 @@ def export(
     with atomic_folder(out, overwrite=overwrite) as folder:
         # branches first: a fault is named by its branch
         parts = replace(manifest, embedding="fused", dim=reference.fused.shape[1])
-        candidate = _write(folder, fused_graph(graph, extractor), parts)
+        candidate = write_artifact(folder, fused_graph(graph, extractor), parts)
         branches = check_branches(candidate, reference, extractor.fused_branches)
         graph = without_fused_output(graph, extractor)
-        candidate = _write(folder, graph, manifest)
+        candidate = write_artifact(folder, graph, manifest)
         parity = check_parity(candidate, reference) | {"branches": branches}
-        _write(folder, graph, replace(manifest, parity=parity))
+        write_artifact(folder, graph, replace(manifest, parity=parity))
     return open_artifact(out)
 
 
@@ -150,7 +150,7 @@ def trace(extractor: FusedExtractor, size: int) -> onnx.ModelProto:
         chatter.setLevel(level)
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    return program.model_proto
+    return _without_traces(program.model_proto)
 
 
 class _Traced(nn.Module):
@@ -164,6 +164,13 @@ class _Traced(nn.Module):
         fused, embeddings, orientation = self.extractor.everything(images)
         outputs = (embeddings,) if orientation is None else (embeddings, orientation)
         return outputs if self.extractor.fusion is None else (*outputs, fused)
+
+
+def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the exporter's notes, which name files of the machine it ran on."""
+    for value in (*graph.graph.node, *graph.graph.initializer, *graph.graph.value_info):
+        del value.metadata_props[:]
+    return graph
 
 
 def fused_graph(graph: onnx.ModelProto, extractor: FusedExtractor) -> onnx.ModelProto:
@@ -229,13 +236,3 @@ def describe(
         parity={},
         licence=options.licence,
     )
-
-
-def _write(folder: Path, graph: onnx.ModelProto, manifest: Manifest) -> Artifact:
-    """Model and manifest in `folder`, each naming the other."""
-    del graph.metadata_props[:]
-    graph.metadata_props.add(key=METADATA_KEY, value=embedded_record(manifest))
-    path = folder / MODEL_FILE
-    onnx.save_model(graph, path)
-    save_manifest(folder, replace(manifest, model_sha256=file_sha256(path)))
-    return open_artifact(folder)

@@ -7,14 +7,30 @@ stderr. torch is imported only when the command really runs.
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy import __version__
-from mtml_deploy.console import SafeCommand, prepare_streams, write_data, write_note
+from mtml_deploy.commands.conversion import chosen_conversion, conversion_options
+from mtml_deploy.console import (
+    SafeCommand,
+    prepare_streams,
+    progress_bar,
+    write_data,
+    write_note,
+)
+from mtml_deploy.files import require_absent
 from mtml_train.extras import require_libraries
+
+if TYPE_CHECKING:
+    from mtml_deploy.artifact import Artifact
+    from mtml_deploy.precision.conversion import Conversion
 
 
 @click.command(cls=SafeCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +46,13 @@ from mtml_train.extras import require_libraries
 @click.option("--with-orientation", is_flag=True, help="Add orientation probabilities.")
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
+@conversion_options
+@click.option(
+    "--keep-fp32",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the fp32 artifact too, which mtml-deploy parity compares with.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the artifact if it exists.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
 def export_main(
@@ -41,15 +64,36 @@ def export_main(
     with_orientation: bool,
     images: str,
     licence: str | None,
+    fp16: bool,
+    int8: bool,
+    calibration: Path | None,
+    calibrator: str,
+    max_map_drop: float | None,
+    data: str,
+    protocol: str,
+    keep_fp32: Path | None,
     overwrite: bool,
     verbose: bool,
 ) -> None:
     """Export a trained run to a deployable artifact: model.onnx and manifest.json.
 
     RUN is a run folder (its best checkpoint, else its last) or a checkpoint file. The export is
-    compared with torch on real images; if it differs, nothing is written and the exit status is 1.
+    compared with torch on real images, and its fp16 or int8 form with fp32; if either differs too
+    much, nothing is written and the exit status is 1.
     """
     prepare_streams(verbose=verbose)
+    conversion = chosen_conversion(
+        fp16=fp16,
+        int8=int8,
+        images=images,
+        calibration=calibration,
+        calibrator=calibrator,
+        max_map_drop=max_map_drop,
+        data=data,
+        protocol=protocol,
+    )
+    if conversion is None and keep_fp32 is not None:
+        raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
     needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")
     require_libraries("exporting", needed)
     from mtml_train.checkpoint import load_checkpoint
@@ -65,7 +109,14 @@ def export_main(
         options = replace(options, licence=licence)
     checkpoint = load_checkpoint(run)
     write_note(f"exporting {checkpoint.path}, step {checkpoint.progress.step}")
-    artifact = export(checkpoint, out, options, overwrite=overwrite, say=write_note)
+
+    def write_fp32(folder: Path) -> Artifact:
+        return export(checkpoint, folder, options, overwrite=overwrite, say=write_note)
+
+    if conversion is None:
+        artifact = write_fp32(out)
+    else:
+        artifact = _converted(write_fp32, out, conversion, keep_fp32, overwrite=overwrite)
     manifest = artifact.manifest
     megabytes = artifact.model_path.stat().st_size / 1e6
     write_note(
@@ -73,3 +124,37 @@ def export_main(
         f"{manifest.embedding} of {manifest.dim}, {manifest.precision}, {megabytes:.0f} MB"
     )
     write_data(json.dumps(manifest.parity, indent=2))
+
+
+def _converted(
+    write_fp32: Callable[[Path], Artifact],
+    out: Path,
+    conversion: Conversion,
+    keep_fp32: Path | None,
+    *,
+    overwrite: bool,
+) -> Artifact:
+    """Export in fp32, kept only where the user asked for it, then convert that.
+
+    Returns:
+        The artifact in `out`.
+
+    Raises:
+        MtmlError: what exporting and converting raise; `out` is not written.
+    """
+    from mtml_deploy.precision.convert import convert
+
+    # before the minutes of an export
+    require_absent(out, overwrite=overwrite)
+    with ExitStack() as stack:
+        folder = keep_fp32
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mtml-"))) / "fp32"
+        return convert(
+            write_fp32(folder),
+            out,
+            conversion,
+            overwrite=overwrite,
+            say=write_note,
+            progress=lambda title: progress_bar(title, unit="images"),
+        )

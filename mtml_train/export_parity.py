@@ -14,9 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact import Artifact
-from mtml_deploy.datasets import load_source
-from mtml_deploy.errors import MtmlError, ParityError
-from mtml_deploy.images import load_images
 from mtml_deploy.parity import (
     MAX_RELATIVE_FP32,
     MAX_ROW_DIFFERENCE,
@@ -28,14 +25,11 @@ from mtml_deploy.parity import (
     row_difference,
     spread,
 )
-from mtml_deploy.records import ImageRecord
 from mtml_deploy.runtime import open_runtime
 from mtml_train.extractor import FusedExtractor
 
-PARITY_IMAGES: Final = 16
-"""Images that are compared one by one; the first `ROW_IMAGES` also visit every row of a batch."""
-
-ROW_IMAGES: Final = 8
+ROW_IMAGES: Final = 4
+"""Images that visit every row of a batch of as many."""
 
 _MAX_PROBABILITY_DIFFERENCE: Final = 1e-3
 """Follows from the relative bound on features at logits of ordinary size."""
@@ -56,39 +50,6 @@ class Reference:
     embeddings: NDArray[np.float32]
     fused: NDArray[np.float32]
     orientation: NDArray[np.float32] | None
-
-
-def parity_images(source: str, size: int) -> NDArray[np.uint8]:
-    """Images to compare on, spread over the vehicles of `source`.
-
-    Args:
-        source: image source; of a data set with splits the training images are taken.
-        size: height and width, pixels.
-
-    Returns:
-        uint8 [N, size, size, 3], 2 <= N <= `PARITY_IMAGES`.
-
-    Raises:
-        ParityError: the images cannot be read, or are fewer than 2.
-    """
-    try:
-        records = load_source(source, split="train").records
-        # by vehicle, then every so many: neighbours in the list are often frames of one track
-        ordered = sorted(range(len(records)), key=lambda i: (records[i].vehicle_id, i))
-        step = max(1, len(ordered) // PARITY_IMAGES)
-        chosen: list[ImageRecord] = [records[i] for i in ordered[::step][:PARITY_IMAGES]]
-        images = load_images([record.path for record in chosen], height=size, width=size)
-    except MtmlError as error:
-        raise ParityError(
-            "an export is always compared with torch on real images, and those of "
-            f"{source} could not be read ({error}); name others with --images SOURCE"
-        ) from error
-    if len(images) < 2:
-        raise ParityError(
-            f"{source} holds {len(images)} image, the comparison with torch needs at least 2; "
-            "name more with --images SOURCE"
-        )
-    return images
 
 
 @torch.inference_mode()

@@ -1,0 +1,193 @@
+"""The graph of an artifact as trunks and layers: what may be computed in lower precision.
+
+In: an ONNX file written by the exporter. Out: a `Network`, which names the nodes of each branch's
+residual trunk and the matrix products around them. Everything else (normalisation of pixels, global
+pooling, norms, softmax) stays fp32: it costs little, and sums over many values are where half
+precision loses most.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from mtml_deploy.errors import ArtifactError
+from mtml_deploy.manifest import BRANCHES
+from mtml_deploy.onnx_graph import load_model
+
+if TYPE_CHECKING:
+    import onnx
+
+_WEIGHT: Final = re.compile(r"(?:^|\.)nets\.([a-z]+)\.(.+)\.weight$")
+"""Branch and layer in the name of a convolution's weight, as the exporter writes it."""
+
+_TRUNK_OPERATORS: Final = frozenset({"Conv", "Relu", "Add", "MaxPool"})
+
+_PRODUCTS: Final = frozenset({"MatMul", "Gemm"})
+"""Lowered outside the trunks as well: TensorRT-RTX has no fp32 matrix product for Turing (SM75),
+and pixels, which are integers up to 255, are exact in fp16."""
+
+_FIX: Final = "export it again: mtml-export RUN --out FOLDER"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that can be quantised: a convolution, or the shortcut of a residual addition.
+
+    Attributes:
+        name: for people, for example "identity.layer1.0.conv1" or "identity.layer1.0.add".
+        branch: the branch it belongs to.
+        kind: "Conv", or "Add".
+        node: first output of the node, which identifies it.
+        source: the tensor that is quantised before the node.
+        index: position of `source` among the node's inputs.
+        weight: name of the weight that is quantised too; empty for an addition.
+    """
+
+    name: str
+    branch: str
+    kind: Literal["Conv", "Add"]
+    node: str
+    source: str
+    index: int
+    weight: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model and the parts of it that conversion works on.
+
+    Attributes:
+        model: the fp32 model; not changed by anyone.
+        trunk: branch by node (its first output), in the order of the graph.
+        lowerable: nodes of the trunks and matrix products, in the order of the graph.
+        layers: places that can be quantised, in the order of the graph.
+        features: branch -> tensor with its pooled feature, float32.
+    """
+
+    model: onnx.ModelProto
+    trunk: Mapping[str, str]
+    lowerable: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    features: Mapping[str, str]
+
+    def copy(self) -> onnx.ModelProto:
+        """The model, to be changed."""
+        changed = type(self.model)()
+        changed.CopyFrom(self.model)
+        # types of inner tensors: they would contradict the new ones, and every reader infers them
+        del changed.graph.value_info[:]
+        return changed
+
+
+def read_network(path: Path) -> Network:
+    """The network in an ONNX file.
+
+    Args:
+        path: an fp32 model written by the exporter.
+
+    Returns:
+        The network.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+        ArtifactError: not an ONNX file, or no trunk of a known branch in it.
+    """
+    model = load_model(path)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    trunk: dict[str, str] = {}
+    layers: list[Layer] = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            layer = _convolution(node, path)
+            trunk[node.output[0]] = layer.branch
+            layers.append(layer)
+            continue
+        data = [name for name in node.input if name not in constants]
+        if node.op_type not in _TRUNK_OPERATORS or not data or not set(data) <= trunk.keys():
+            continue
+        trunk[node.output[0]] = trunk[data[0]]
+        if node.op_type == "Add" and len(data) == 2:
+            layers.append(_addition(node, producers, layers))
+    weights = [layer.weight for layer in layers if layer.weight]
+    if len(set(weights)) < len(weights):
+        raise ArtifactError(f"{path}: convolutions share a weight, expected one each; {_FIX}")
+    if not trunk:
+        raise ArtifactError(f"{path} holds no convolution, expected the trunks of branches; {_FIX}")
+    return Network(
+        model=model,
+        trunk=trunk,
+        lowerable=tuple(
+            node.output[0]
+            for node in model.graph.node
+            if node.output[0] in trunk or node.op_type in _PRODUCTS
+        ),
+        layers=tuple(layers),
+        features=_features(model, trunk, path),
+    )
+
+
+def _convolution(node: onnx.NodeProto, path: Path) -> Layer:
+    """The layer of one convolution."""
+    match = _WEIGHT.search(node.input[1])
+    if match is None or match[1] not in BRANCHES:
+        raise ArtifactError(
+            f"{path} holds a convolution with the weight {node.input[1]!r}, expected names such as "
+            f"nets.identity.layer1.0.conv1.weight; {_FIX}"
+        )
+    return Layer(
+        name=f"{match[1]}.{match[2]}",
+        branch=match[1],
+        kind="Conv",
+        node=node.output[0],
+        source=node.input[0],
+        index=0,
+        weight=node.input[1],
+    )
+
+
+def _addition(
+    node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], layers: list[Layer]
+) -> Layer:
+    """The layer of one residual addition.
+
+    Only the shortcut is quantised: a runtime then adds it to the convolution's sums before they
+    are rounded, as one int8 kernel.
+    """
+    names = {layer.node: layer.name for layer in layers}
+    main = next(
+        (
+            index
+            for index, name in enumerate(node.input)
+            if producers[name].op_type == "Conv" and ".downsample." not in names[name]
+        ),
+        0,
+    )
+    last = names.get(node.input[main], "")
+    shortcut = 1 - main
+    branch = last.partition(".")[0]
+    return Layer(
+        name=f"{last.rpartition('.')[0]}.add",
+        branch=branch,
+        kind="Add",
+        node=node.output[0],
+        source=node.input[shortcut],
+        index=shortcut,
+    )
+
+
+def _features(model: onnx.ModelProto, trunk: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The pooled feature of each branch: what the one node behind its trunk gives."""
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        branches = {trunk[name] for name in node.input if name in trunk}
+        if branches and node.output[0] not in trunk:
+            (branch,) = branches if len(branches) == 1 else ("",)
+            if not branch or branch in found:
+                raise ArtifactError(f"{path} does not pool each of its trunks once; {_FIX}")
+            found[branch] = node.output[0]
+    return found

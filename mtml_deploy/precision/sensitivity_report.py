@@ -1,0 +1,186 @@
+"""The ranking of layers and the trade-off curve for people and programs: JSON, Markdown, SVG.
+
+In: ranked layers and the curve. Out: files in the artifact. Fractions 0..1 in JSON, percent in
+tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.errors import MissingExtraError
+from mtml_deploy.files import atomic_file, write_text
+from mtml_deploy.precision.mixed import TradeOff
+from mtml_deploy.precision.sensitivity import LayerNoise
+
+SCHEMA: Final = 1
+NAME: Final = "sensitivity"
+
+
+@dataclass(frozen=True)
+class SensitivityReport:
+    """What the search for a mixed model found.
+
+    Attributes:
+        ranking: layers, the most sensitive first.
+        curve: layers kept against quality; the last point is the artifact.
+        min_cosine: bound of every cosine.
+        max_map_drop: bound of |mAP - mAP in fp32|, a fraction.
+        reference_map: mAP in fp32; None where there was no labelled data.
+        data: labelled source; empty where there was none.
+        protocol: of the mAP.
+        images: images that cosines were measured on.
+        noise_images: images that the ranking was measured on.
+    """
+
+    ranking: tuple[LayerNoise, ...]
+    curve: tuple[TradeOff, ...]
+    min_cosine: float
+    max_map_drop: float
+    reference_map: float | None
+    data: str
+    protocol: str
+    images: int
+    noise_images: int
+
+
+def write_report(folder: Path, report: SensitivityReport) -> None:
+    """Write `sensitivity.json`, `.md` and, where matplotlib is installed, `.svg`.
+
+    Args:
+        folder: the artifact's.
+        report: what to write.
+    """
+    write_text(folder / f"{NAME}.json", report_json(report))
+    try:
+        _write_plot(folder / f"{NAME}.svg", report.curve)
+        plot = f"\n![Layers kept against quality]({NAME}.svg)\n"
+    except MissingExtraError as error:
+        plot = f"\nNo plot: {error}.\n"
+    write_text(folder / f"{NAME}.md", report_markdown(report) + plot)
+
+
+def report_json(report: SensitivityReport) -> str:
+    """The report as indented JSON; null for an mAP that was not measured."""
+    kept = report.curve[-1].kept
+    record = {
+        "schema": SCHEMA,
+        "bounds": {"min_cosine": report.min_cosine, "max_map_drop": report.max_map_drop},
+        "data": report.data or None,
+        "protocol": report.protocol if report.data else None,
+        "mean_ap_fp32": report.reference_map,
+        "images": report.images,
+        "noise_images": report.noise_images,
+        "branches": branch_noise(report.ranking),
+        "layers": [
+            {
+                "rank": rank,
+                "layer": each.layer.name,
+                "branch": each.layer.branch,
+                "kind": each.layer.kind,
+                "noise": each.noise,
+                "precision": "fp16" if rank <= kept else "int8",
+            }
+            for rank, each in enumerate(report.ranking, 1)
+        ],
+        "curve": [{"kept": point.kept, **asdict(point.quality)} for point in report.curve],
+    }
+    return json.dumps(record, indent=1) + "\n"
+
+
+def branch_noise(ranking: Sequence[LayerNoise]) -> dict[str, float]:
+    """Branch -> sum of the noise of its layers, the most sensitive branch first."""
+    sums: dict[str, float] = {}
+    for each in ranking:
+        sums[each.layer.branch] = sums.get(each.layer.branch, 0.0) + each.noise
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def report_markdown(report: SensitivityReport) -> str:
+    """The report as Markdown, the outcome first."""
+    last = report.curve[-1]
+    total = len(report.ranking)
+    lines = [
+        "# int8 sensitivity",
+        "",
+        f"{last.kept} of {total} layers stay fp16, {total - last.kept} are int8. Bounds: cosine to "
+        f"fp32 of every branch and image at least {report.min_cosine:g}, "
+        + (
+            f"mAP within {100 * report.max_map_drop:g} points of fp32 on {report.data}, protocol "
+            f"{report.protocol}."
+            if report.data
+            else "mAP not measured (no labelled data was given)."
+        ),
+        "",
+        "## Layers kept against quality",
+        "",
+        "| layers in fp16 | worst cosine | of | mAP, % | change, points | |",
+        "| ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    if report.reference_map is not None:
+        lines.append(f"| fp32 | 1 | | {100 * report.reference_map:.2f} | | |")
+    for point in report.curve:
+        quality = point.quality
+        part = min(quality.cosine_min, key=lambda name: quality.cosine_min[name])
+        score, change = "not measured", ""
+        if quality.mean_ap is not None and report.reference_map is not None:
+            score = f"{100 * quality.mean_ap:.2f}"
+            change = f"{100 * (quality.mean_ap - report.reference_map):+.2f}"
+        lines.append(
+            f"| {point.kept} | {quality.cosine_min[part]:.6f} | {part} | {score} | {change} | "
+            f"{'passed' if quality.passed else 'failed'} |"
+        )
+    lines += ["", "## Branches", "", "| branch | noise of its layers |", "| --- | ---: |"]
+    lines += [f"| {name} | {noise:.3e} |" for name, noise in branch_noise(report.ranking).items()]
+    lines += [
+        "",
+        "## Layers, the most sensitive first",
+        "",
+        "Noise: |f' - f|^2 / |f|^2 of the branch's feature with only this layer in int8, mean "
+        f"over {report.noise_images} images. Cosines: worst of {report.images} images, with every "
+        "fp16 rounding carried out.",
+        "",
+        "| | layer | noise | precision |",
+        "| ---: | --- | ---: | --- |",
+    ]
+    lines += [
+        f"| {rank} | {each.layer.name} | {each.noise:.3e} | "
+        f"{'fp16' if rank <= last.kept else 'int8'} |"
+        for rank, each in enumerate(report.ranking, 1)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write_plot(path: Path, curve: Sequence[TradeOff]) -> None:
+    """Draw worst cosine and mAP over the number of layers kept."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing the trade-off needs matplotlib", "report") from error
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    kept = [point.kept for point in curve]
+    axes.plot(
+        kept, [min(point.quality.cosine_min.values()) for point in curve], "o-", color="tab:blue"
+    )
+    axes.set_xlabel("layers kept in fp16")
+    axes.set_ylabel("worst cosine to fp32", color="tab:blue")
+    axes.set_xscale("symlog", linthresh=1)
+    measured = [point for point in curve if point.quality.mean_ap is not None]
+    if measured:
+        right = axes.twinx()
+        right.plot(
+            [point.kept for point in measured],
+            [100 * (point.quality.mean_ap or 0.0) for point in measured],
+            "s--",
+            color="tab:orange",
+        )
+        right.set_ylabel("mAP, %", color="tab:orange")
+    # a fixed salt gives equal files for equal curves
+    with atomic_file(path) as temporary, mpl.rc_context({"svg.hashsalt": "mtml"}):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
