@@ -8,6 +8,7 @@ products and of a few exact sums.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -39,6 +40,46 @@ def spread_about(gallery: NDArray[np.float32], centre: NDArray[np.float64]) -> N
     return (squared_norms(gallery, centre) * (1 - 8 * _HALF_EPS_32)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class QueryTerms:
+    """The terms of a bound that depend on a block of queries alone; see `lower_bounds`.
+
+    Attributes:
+        doubled: float32 [b, D], -2 (q - m): its product with the rows needs no further factor.
+        shifts: float64 [b].
+        slacks: float64 [b].
+        errors: float32 [b]; times the norm of a row, the largest error of its bound's product.
+    """
+
+    doubled: NDArray[np.float32]
+    shifts: NDArray[np.float64]
+    slacks: NDArray[np.float64]
+    errors: NDArray[np.float32]
+
+
+def query_terms(query: NDArray[np.float32], centre: NDArray[np.float64]) -> QueryTerms:
+    """The terms of `lower_bounds` that depend on the queries.
+
+    Args:
+        query: float32 [b, D].
+        centre: float64 [D], m.
+
+    Returns:
+        The terms.
+    """
+    dim = query.shape[1]
+    centred = query - centre  # float64 [b, D]
+    lengths = np.sqrt(np.vecdot(centred, centred))  # [b]
+    shifts = np.square(lengths) + 2 * (centred @ centre)  # [b]
+    # the float64 sums round too, and float32 products may underflow
+    slacks = 8 * (dim + 8) * _HALF_EPS_64 * lengths * (lengths + np.linalg.norm(centre))
+    slacks += dim * 2.0**-120
+    # 1.25: 1 / (1 - D u) for D up to three million, and the roundings of this line
+    errors = (1.25 * 2 * (dim + 8) * _HALF_EPS_32 * lengths).astype(np.float32)
+    centred *= -2
+    return QueryTerms(centred.astype(np.float32), shifts, slacks, errors)
+
+
 def lower_bounds(
     query: NDArray[np.float32],
     product: Callable[[NDArray[np.float32]], NDArray[np.float32]],
@@ -59,8 +100,7 @@ def lower_bounds(
 
     Args:
         query: float32 [b, D].
-        product: centred queries float32 [b, D] -> their float32 products [b, G] with the rows, a
-            new array.
+        product: points float32 [b, D] -> their float32 products [b, G] with the rows, a new array.
         centre: float64 [D], m.
         spread: float32 [G], `spread_about` that centre.
         norms: float32 [G], L2 norms of the rows.
@@ -69,23 +109,12 @@ def lower_bounds(
         For each query: `lower`, float32 [G]; `shift`; `slack`. The float64 squared distance of row
         g is at least `lower[g] + shift - slack`.
     """
-    dim = query.shape[1]
-    centred = query.astype(np.float64) - centre  # [b, D]
-    lengths = np.linalg.norm(centred, axis=1)  # [b]
-    shifts = np.square(lengths) + 2 * (centred @ centre)  # [b]
-    # the float64 sums round too, and float32 products may underflow
-    slacks = 8 * (dim + 8) * _HALF_EPS_64 * lengths * (lengths + np.linalg.norm(centre))
-    slacks += dim * 2.0**-120
-    products = product(centred.astype(np.float32))  # [b, G]
-    products *= -2
-    products += spread
+    terms = query_terms(query, centre)
     bounds = []
-    for row, length in enumerate(lengths):
-        # 1.25: 1 / (1 - D u) for D up to three million, and the roundings of this line
-        error = np.float32(1.25 * 2 * (dim + 8) * _HALF_EPS_32 * length)
-        lower = products[row]
-        lower -= error * norms
-        bounds.append((lower, float(shifts[row]), float(slacks[row])))
+    for row, lower in enumerate(product(terms.doubled)):
+        lower += spread
+        lower -= terms.errors[row] * norms
+        bounds.append((lower, float(terms.shifts[row]), float(terms.slacks[row])))
     return bounds
 
 

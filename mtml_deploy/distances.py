@@ -8,6 +8,7 @@ which rows are worth this sum.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -17,11 +18,8 @@ from numpy.typing import NDArray
 NORM_LIMIT: Final = 1e18
 """Largest norm of a row: the square of a larger one leaves the range of float32 products."""
 
-_CHUNK_VALUES: Final = 1 << 20
-"""float64 values held at once (8 MiB): stays near the cache, and bounds memory for any D."""
-
-_PAIR_VALUES: Final = 1 << 17
-"""float64 values of one thread (1 MiB): stays in the cache between the three passes."""
+_CHUNK_VALUES: Final = 1 << 17
+"""float64 values a thread holds at once (1 MiB): stays in the cache from pass to pass."""
 
 
 def squared_distances(
@@ -70,7 +68,7 @@ def squared_pair_distances(
     keys, inverse = np.unique(keys, return_inverse=True)
     first, second = np.divmod(keys, len(features))
     exact = np.empty(len(keys), dtype=np.float64)
-    step = max(1, _PAIR_VALUES // features.shape[1])
+    step = max(1, _CHUNK_VALUES // features.shape[1])
 
     def compute(start: int) -> None:
         part = slice(start, start + step)
@@ -79,10 +77,7 @@ def squared_pair_distances(
         np.square(difference, out=difference)
         exact[part] = difference.sum(axis=1)
 
-    # NumPy lets other threads run inside each of these steps
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        for _ in threads.map(compute, range(0, len(keys), step)):
-            pass
+    _in_threads(compute, range(0, len(keys), step))
     return exact[inverse]
 
 
@@ -96,16 +91,18 @@ def squared_norms(
         centre: float64 [D], subtracted from every row first; None subtracts nothing.
 
     Returns:
-        float64 [N]; NaN or infinite exactly where the row holds such a value.
+        float64 [N], each off by at most D + 1 roundings of itself; NaN or infinite exactly where
+        the row holds such a value.
     """
     norms = np.empty(len(features), dtype=np.float64)
     step = max(1, _CHUNK_VALUES // max(1, features.shape[1]))
-    for start in range(0, len(features), step):
-        part = features[start : start + step].astype(np.float64)  # [step, D]
-        if centre is not None:
-            part -= centre
-        np.square(part, out=part)
-        norms[start : start + step] = part.sum(axis=1)
+
+    def compute(start: int) -> None:
+        part = features[start : start + step]  # [step, D]
+        wide = part.astype(np.float64) if centre is None else part - centre
+        np.vecdot(wide, wide, out=norms[start : start + step])
+
+    _in_threads(compute, range(0, len(features), step))
     return norms
 
 
@@ -136,3 +133,24 @@ def require_features(name: str, features: NDArray[np.float32]) -> NDArray[np.flo
             f"the norm at most {NORM_LIMIT:.0e}"
         )
     return norms
+
+
+def worker_threads() -> int:
+    """Threads that look at queries or rows side by side: one per CPU."""
+    return os.cpu_count() or 1
+
+
+def chunk_bytes(dim: int) -> int:
+    """Memory that a thread takes at most for sums over rows of `dim` values."""
+    return 20 * max(_CHUNK_VALUES, dim)
+
+
+def _in_threads(compute: Callable[[int], None], starts: range) -> None:
+    """Call `compute` with every start; NumPy lets other threads run inside each of its steps."""
+    if len(starts) < 2:  # a single query must not wait for threads to start
+        for start in starts:
+            compute(start)
+        return
+    with ThreadPoolExecutor(worker_threads()) as threads:
+        for _ in threads.map(compute, starts):
+            pass

@@ -183,6 +183,7 @@ def evaluate_draws(
     draws: int,
     seed: int,
     reorder: Reorder | None = None,
+    memory_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DrawnMetrics:
     """Metrics of every draw of a gallery.
@@ -193,6 +194,7 @@ def evaluate_draws(
         draws: how many, at least 1.
         seed: of the draws; equal seeds give equal galleries.
         reorder: re-ranks the gallery of each draw; None judges the order of the L2 distances.
+        memory_bytes: see `evaluate`.
         progress: called with (draws done, in total).
 
     Returns:
@@ -217,7 +219,9 @@ def evaluate_draws(
         drawn = draw_gallery(images, seed=seed, draw=draw)
         query, gallery = (_selected(images, np.flatnonzero(part)) for part in (~drawn, drawn))
         order = None if reorder is None else reorder(query, gallery)
-        results.append(evaluate(query, gallery, protocol, reranked=order))
+        results.append(
+            evaluate(query, gallery, protocol, reranked=order, memory_bytes=memory_bytes)
+        )
         if progress is not None:
             progress(draw + 1, draws)
     return DrawnMetrics(protocol.name, tuple(results), seed, vehicles)

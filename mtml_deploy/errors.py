@@ -56,3 +56,7 @@ class CheckpointError(MtmlError):
 
 class ParityError(MtmlError):
     """An exported model does not give what the trained model gives."""
+
+
+class MemoryBudgetError(MtmlError):
+    """The memory a user allows is less than the work needs; the text says the least that works."""

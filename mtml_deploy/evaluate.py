@@ -92,6 +92,7 @@ def evaluate(
     *,
     truth: GroundTruth | None = None,
     reranked: Reranked | None = None,
+    memory_bytes: int | None = None,
 ) -> RetrievalMetrics:
     """Metrics of ranking `gallery` for every image of `query`.
 
@@ -103,12 +104,14 @@ def evaluate(
             then be unknown; the protocol still gives list length and counting. None: the labels.
         reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
             the L2 distances.
+        memory_bytes: see `match_ranks`; plays no part where `reranked` is given.
 
     Returns:
         The metrics.
 
     Raises:
         EmbeddingsError: the two sets were made by different models.
+        MemoryBudgetError: too little memory.
         ProtocolError: labels the protocol needs are missing, no query has a match, or a ground
             truth is given to a protocol that draws its gallery.
         ValueError: a ground truth of another number of queries.
@@ -145,7 +148,12 @@ def evaluate(
     )
     if reranked is None:
         ranks, tied = match_ranks(
-            query.features, gallery.features, matches=matches, excluded=excluded, pairs=pairs
+            query.features,
+            gallery.features,
+            matches=matches,
+            excluded=excluded,
+            pairs=pairs,
+            memory_bytes=memory_bytes,
         )
     else:
         ranks, tied = reranked.match_ranks(matches=matches, excluded=excluded, pairs=pairs)

@@ -53,6 +53,7 @@ def expand(
     *,
     options: ExpansionOptions,
     excluded: Excluded | None = None,
+    memory_bytes: int | None = None,
 ) -> NDArray[np.float32]:
     """Every query, expanded by its nearest gallery rows in the order of `rank`.
 
@@ -62,12 +63,14 @@ def expand(
         options: parameters; a query with fewer rows left takes those.
         excluded: gallery rows to leave out for a query row, which then take no part in the
             expansion either: what a protocol removes must not help.
+        memory_bytes: see `rank`.
 
     Returns:
         float32 [Q, D], see `expanded`.
 
     Raises:
         ValueError: other dtypes or shapes, or values that are not finite.
+        MemoryBudgetError: too little memory.
 
     Example:
         The query (3, 4) and its nearest row (0, 10), cosine 0.8: with alpha 1 the direction is
@@ -80,7 +83,13 @@ def expand(
         >>> [f"{value:.3f}" for value in found[0]]
         ['1.756', '4.682']
     """
-    found = rank(query, gallery, top_k=options.neighbours, excluded=excluded).rows
+    found = rank(
+        query,
+        gallery,
+        top_k=options.neighbours,
+        excluded=excluded,
+        memory_bytes=memory_bytes,
+    ).rows
 
     def vectors(row: int) -> NDArray[np.float32]:
         nearest: NDArray[np.float32] = gallery[found[row][found[row] >= 0]]

@@ -6,25 +6,26 @@ queries asked at once: order of the float64 distances, ties by lower gallery row
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.bounds import lower_bounds, nearest, spread_about
-from mtml_deploy.distances import require_features, squared_distances
+from mtml_deploy.decision import decide
+from mtml_deploy.distances import require_features, worker_threads
+from mtml_deploy.proposals import Engine, EngineName, Proposal, open_engine
+
+logger = logging.getLogger(__name__)
 
 Excluded = Callable[[int], NDArray[np.int64]]
 """Query row -> gallery rows to leave out, for example those a protocol removes."""
 
-_BLOCK_VALUES: Final = 1 << 24
-"""float32 products held at once (64 MiB)."""
-
-_BLOCK_QUERIES: Final = 512
-"""Queries per matrix product: BLAS gains nothing from more."""
+_SPAN: Final = 8
+"""Queries that a thread takes at once."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,16 @@ def rank(
     *,
     top_k: int,
     excluded: Excluded | None = None,
+    engine: EngineName = "numpy",
+    device: str = "cpu",
+    memory_bytes: int | None = None,
 ) -> Ranking:
     """Exact `top_k` nearest gallery rows of every query.
 
-    A float32 matrix product proposes candidates; their distances are then computed anew in float64
-    as sum((g - q)^2), which alone decides the order. A row is left aside only if a rigorous bound
-    on the product's rounding error proves it farther than the last rank, so neither block sizes nor
+    An engine proposes candidates in float32; the float64 sums of (g - q)^2 alone decide between
+    them. A row is left aside only if a rigorous bound on the engine's rounding error proves it
+    farther than the last rank; a query for which the bound of another engine does not prove that
+    is done again by the NumPy engine, which needs no such luck. So neither engine, block sizes nor
     the BLAS library can change the result.
 
     Args:
@@ -60,12 +65,20 @@ def rank(
         gallery: float32 [G, D].
         top_k: ranks wanted, at least 1; K = min(top_k, G).
         excluded: gallery rows to leave out for a query row; None leaves out nothing.
+        engine: what proposes candidates; see `mtml_deploy.proposals`.
+        device: where engine "ort" does, "cpu" or "cuda:N".
+        memory_bytes: what may be taken beside the inputs and the result, a copy of a gallery that
+            is not C-contiguous and what BLAS keeps for itself apart; None allows 512 queries at
+            once (32 bytes per value) and 64 MiB of their products.
 
     Returns:
         The ranking, [Q, K].
 
     Raises:
         ValueError: `top_k` below 1, other dtypes or shapes, or values that are not finite.
+        MissingExtraError: the engine's library is not installed.
+        BackendError: the device is not usable.
+        MemoryBudgetError: too little memory.
 
     Example:
         Two gallery rows are equally far (distance 1); the lower row comes first.
@@ -81,67 +94,80 @@ def rank(
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, found {top_k}")
     require_features("query", query)
-    norms = np.sqrt(require_features("gallery", gallery))
+    norms = require_features("gallery", gallery)
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(f"query has {query.shape[1]} dimensions, gallery {gallery.shape[1]}")
     shape = (len(query), min(top_k, len(gallery)))
-    rows = np.full(shape, -1, dtype=np.int32)
-    distances = np.full(shape, np.inf, dtype=np.float32)
+    ranking = Ranking(np.full(shape, -1, np.int32), np.full(shape, np.inf, np.float32))
     if 0 in shape:
-        return Ranking(rows, distances)
+        return ranking
+    gallery = np.ascontiguousarray(gallery)
+    search = _Search(query, gallery, excluded, ranking)
 
-    bounds = _LowerBounds(np.ascontiguousarray(gallery), norms.astype(np.float32))
-    block = max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // len(gallery)))
-    for start in range(0, len(query), block):
-        for offset, (lower, shift, slack) in enumerate(bounds.of(query[start : start + block])):
-            row = start + offset
-            left_out = np.empty(0, dtype=np.int64) if excluded is None else excluded(row)
-            lower[left_out] = np.inf
-            remaining = len(gallery) - len(np.unique(left_out))
-            found, exact = nearest(
-                partial(squared_distances, query[row], gallery),
-                lower,
-                min(top_k, remaining),
-                shift=shift,
-                slack=slack,
-            )
-            rows[row, : len(found)] = found
-            distances[row, : len(found)] = np.sqrt(exact)
-    return Ranking(rows, distances)
-
-
-class _LowerBounds:
-    """Lower bounds of squared distances from a float32 matrix product; see `lower_bounds`.
-
-    The centre is the mean of the gallery.
-    """
-
-    def __init__(self, gallery: NDArray[np.float32], norms: NDArray[np.float32]) -> None:
-        """Prepare the terms that no query changes.
-
-        Args:
-            gallery: float32 [G, D], C-contiguous, not copied.
-            norms: float32 [G], L2 norms of its rows.
-        """
-        self._gallery = gallery
-        self._norms = norms
-        self._mean = gallery.mean(axis=0, dtype=np.float64)  # [D]
-        self._spread = spread_about(gallery, self._mean)  # [G]
-
-    def of(self, query: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], float, float]]:
-        """Bounds for a block of queries.
-
-        Args:
-            query: float32 [b, D].
-
-        Returns:
-            For each query: `lower`, float32 [G]; `shift`; `slack`. The float64 squared distance
-            of row g is at least `lower[g] + shift - slack`.
-        """
-        return lower_bounds(
-            query,
-            lambda centred: centred @ self._gallery.T,
-            centre=self._mean,
-            spread=self._spread,
-            norms=self._norms,
+    def open_one(name: EngineName, device: str) -> Engine:
+        return open_engine(
+            name, gallery, norms, device=device, count=shape[1], memory_bytes=memory_bytes
         )
+
+    unproven = search.fill(np.arange(len(query)), open_one(engine, device))
+    if len(unproven):
+        logger.info(
+            "engine %s could not prove the last rank of %d of %d queries; NumPy ranked these",
+            engine,
+            len(unproven),
+            len(query),
+        )
+        search.fill(unproven, open_one("numpy", "cpu"))
+    return ranking
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is looked for, and where the result goes."""
+
+    query: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    excluded: Excluded | None
+    ranking: Ranking
+
+    def fill(self, queries: NDArray[np.int64], engine: Engine) -> NDArray[np.int64]:
+        """Rank these queries; those whose last rank the engine could not prove are returned."""
+        proven = np.zeros(len(queries), dtype=bool)
+        # equal blocks: a short last one would keep the BLAS library waiting
+        blocks = -(-len(queries) // engine.block)
+        nothing = np.empty(0, dtype=np.int64)
+        with ThreadPoolExecutor(worker_threads()) as threads:
+            for part in np.array_split(np.arange(len(queries)), blocks):
+                here = queries[part]
+                left_out = [
+                    nothing if self.excluded is None else self.excluded(int(row)) for row in here
+                ]
+                proposed = engine.propose(self.query[here], left_out, self.ranking.rows.shape[1])
+
+                def decide_span(
+                    start: int,
+                    part: NDArray[np.int64] = part,
+                    left_out: Sequence[NDArray[np.int64]] = left_out,
+                    proposed: Callable[[int], Proposal] = proposed,
+                ) -> None:
+                    for offset in range(start, min(start + _SPAN, len(part))):
+                        proven[part[offset]] = self._decide(
+                            int(queries[part[offset]]), proposed(offset), left_out[offset]
+                        )
+
+                # NumPy lets other threads run inside each of its steps
+                for _ in threads.map(decide_span, range(0, len(part), _SPAN)):
+                    pass
+        return queries[~proven]
+
+    def _decide(self, row: int, proposal: Proposal, left_out: NDArray[np.int64]) -> bool:
+        """Write the ranks of one query; whether they are proven."""
+        length = self.ranking.rows.shape[1]
+        places = length
+        if len(left_out):
+            places = min(length, len(self.gallery) - len(np.unique(left_out)))
+        decided = decide(self.query[row], self.gallery, proposal.rows, places)
+        found = len(decided.rows)
+        self.ranking.rows[row, :found] = decided.rows
+        self.ranking.distances[row, :found] = decided.distances
+        return found == places and (places == 0 or decided.last < proposal.floor)

@@ -29,7 +29,7 @@ def blocks() -> list[str]:
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_readme_run_in_order(tmp_path: Path) -> None:
     commands = blocks()
-    assert len(commands) == 11
+    assert len(commands) == 14
     for command in commands:
         line = command
         for start, options in SMALLER.items():
@@ -67,7 +67,7 @@ def test_every_option_of_the_readme_exists() -> None:
     help_text = ""
     commands = (
         *("mtml-train", "mtml-export"),
-        *(f"mtml-deploy {name}" for name in ("embed", "rank", "evaluate", "search", "gallery add")),
+        *(f"mtml-deploy {name}" for name in ("embed", "rank", "evaluate", "search", "gallery add", "convert", "parity")),
     )
     for words in commands:
         program, *rest = words.split()

@@ -11,6 +11,7 @@ from mtml_deploy.commands import options
 from mtml_deploy.commands.drawing import Results, draw_options, evaluate_drawn, require_no_draws
 from mtml_deploy.commands.expansion import chosen_expansion, expand_options, expand_set
 from mtml_deploy.commands.reranking import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.commands.searching import memory_bytes, memory_option
 from mtml_deploy.console import write_data, write_note
 from mtml_deploy.defaults import PROTOCOL
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--label", help="Name of the model in table and plot.")
 @expand_options
 @rerank_options
+@memory_option
 @options.overwrite
 def evaluate(
     *,
@@ -64,6 +66,7 @@ def evaluate(
     k1: int,
     k2: int,
     weight: float,
+    memory_gib: float | None,
     overwrite: bool,
 ) -> None:
     """Print mAP (by both rules in use), mINP, CMC@1, 5, 10 and TPR@FPR as Markdown."""
@@ -98,6 +101,7 @@ def evaluate(
             seed=seed,
             label=label,
             reranking=reranking,
+            memory_bytes=memory_bytes(memory_gib),
         )
     else:
         require_no_draws(rule.name)
@@ -117,6 +121,7 @@ def evaluate(
             label=label,
             expansion=expansion,
             reranking=reranking,
+            memory=memory_bytes(memory_gib),
         )
     if json_file is not None:
         write_text(json_file, results.json)
@@ -137,6 +142,7 @@ def _evaluate_pair(
     label: str | None,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
+    memory: int | None,
 ) -> Results:
     """Metrics of one query set and one gallery, before and after expansion and re-ranking."""
     from mtml_deploy.evaluate import evaluate as measure
@@ -149,14 +155,14 @@ def _evaluate_pair(
             "the labels; if these are many, it is not for these images"
         )
     name = label or options.model_label(query.model)
-    metrics = measure(query, gallery, protocol, truth=truth)
+    metrics = measure(query, gallery, protocol, truth=truth, memory_bytes=memory)
     before = describe_evaluation(name, metrics, query, gallery, truth=truth)
     evaluations, expanded, reranked = [before], None, None
     if expansion is not None:
         excluded = protocol.excluded(query, gallery) if truth is None else truth.junk.__getitem__
-        query = expand_set(query, gallery, excluded, expansion)
+        query = expand_set(query, gallery, excluded, expansion, memory_bytes=memory)
         name = f"{name}, expanded"
-        metrics = measure(query, gallery, protocol, truth=truth)
+        metrics = measure(query, gallery, protocol, truth=truth, memory_bytes=memory)
         expanded = describe_evaluation(
             name, metrics, query, gallery, truth=truth, expansion=expansion
         )

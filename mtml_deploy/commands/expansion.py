@@ -65,7 +65,12 @@ def chosen_expansion(*, expand: int | None, alpha: float) -> ExpansionOptions | 
 
 
 def expand_set(
-    query: Embeddings, gallery: Embeddings, excluded: RowsOf, options: ExpansionOptions
+    query: Embeddings,
+    gallery: Embeddings,
+    excluded: RowsOf,
+    options: ExpansionOptions,
+    *,
+    memory_bytes: int | None = None,
 ) -> Embeddings:
     """The queries with expanded features; everything else of them stays.
 
@@ -74,6 +79,7 @@ def expand_set(
         gallery: the gallery, of the same model.
         excluded: gallery rows that take no part for a query row.
         options: parameters.
+        memory_bytes: see `rank`.
 
     Returns:
         The expanded set.
@@ -82,7 +88,13 @@ def expand_set(
 
     from mtml_deploy.expansion import expand
 
-    features = expand(query.features, gallery.features, options=options, excluded=excluded)
+    features = expand(
+        query.features,
+        gallery.features,
+        options=options,
+        excluded=excluded,
+        memory_bytes=memory_bytes,
+    )
     return replace(query, features=features)
 
 

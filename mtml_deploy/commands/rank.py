@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from mtml_deploy.commands import options
+from mtml_deploy.commands.expansion import chosen_expansion, expand_options, expand_set
 from mtml_deploy.commands.reranking import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.commands.searching import (
+    Searching,
+    chosen_search,
+    engine_option,
+    memory_option,
+)
 from mtml_deploy.console import progress_bar, write_data, write_note
 from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
 from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
     from mtml_deploy.embeddings import Embeddings
+    from mtml_deploy.proposals import EngineName
     from mtml_deploy.evaluate import RetrievalMetrics
+    from mtml_deploy.expansion import ExpansionOptions
     from mtml_deploy.protocols import Protocol
+    from mtml_deploy.rank import Ranking
     from mtml_deploy.rank_lists import RankedModel
     from mtml_deploy.rerank import RerankOptions
     from mtml_deploy.reranked import Reranked
+    from mtml_deploy.runtime import Backend
 
 _TEXT_QUERIES: Final = 5
 """Queries whose list is printed; more would scroll away."""
@@ -73,11 +84,15 @@ _TEXT_QUERIES: Final = 5
     show_default=True,
     help="Which queries are on the page, by average precision.",
 )
+@expand_options
 @rerank_options
+@engine_option
+@memory_option
 @options.batch_size
 @options.threads
 @options.skip_bad
 @options.overwrite
+@options.backend
 @options.device
 def rank(
     *,
@@ -93,18 +108,24 @@ def rank(
     label: tuple[str, ...],
     max_queries: int,
     show: Literal["first", "best", "worst", "spread"],
+    expand: int | None,
+    alpha: float,
     rerank: bool,
     k1: int,
     k2: int,
     weight: float,
+    engine: EngineName,
+    memory_gib: float | None,
     batch_size: int,
     threads: int,
     skip_bad: bool,
     overwrite: bool,
+    backend: Backend,
     device: str,
 ) -> None:
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
+    expansion = chosen_expansion(expand=expand, alpha=alpha)
     reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     options.refuse_huge_images()
     from mtml_deploy.artifact import open_artifact
@@ -120,7 +141,13 @@ def rank(
         require_absent(path, overwrite=overwrite)
     with SourceReader(
         None if model is None else open_artifact(model),
-        EmbedOptions(device=device, batch_size=batch_size, threads=threads, skip_bad=skip_bad),
+        EmbedOptions(
+            backend=backend,
+            device=device,
+            batch_size=batch_size,
+            threads=threads,
+            skip_bad=skip_bad,
+        ),
         note=lambda text: write_note(f"note: {text}"),
         skipped=options.note_skipped,
         progress=lambda title: progress_bar(title, unit="images"),
@@ -132,19 +159,33 @@ def rank(
     ranked = [
         model
         for pair, name in zip(pairs, names, strict=True)
-        for model in _rank_pair(*pair, rule, top_k=top_k, label=name, reranking=reranking)
+        for model in _rank_pair(
+            *pair,
+            rule,
+            top_k=top_k,
+            label=name,
+            expansion=expansion,
+            reranking=reranking,
+            search=chosen_search(engine=engine, device=device, memory_gib=memory_gib),
+        )
     ]
-    after = None if reranking is None else ranked[1]
+    steps = (expansion is not None) + (reranking is not None)
+    before, last = ranked[0], ranked[steps]
     if json_file is not None:
-        write_text(json_file, rank_json(ranked[0], length=top_k, reranked=after))
+        expanded = None if expansion is None else ranked[1]
+        reranked = None if reranking is None else last
+        text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
+        write_text(json_file, text)
     if html_file is not None:
         page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
         write_text(html_file, page.html)
         absent = f", {len(page.missing)} pictures not found" if page.missing else ""
         write_note(f"{html_file}: {page.queries} of {len(pairs[0][0])} queries{absent}")
-    if after is not None:
-        write_note(f"the lists are re-ranked{_change(ranked[0].metrics, after.metrics)}")
-    for line in rank_text(after or ranked[0], length=top_k, limit=_TEXT_QUERIES):
+    if steps:
+        done = [] if expansion is None else ["of expanded queries"]
+        done += [] if reranking is None else ["re-ranked"]
+        write_note(f"the lists are {', '.join(done)}{_change(before.metrics, last.metrics)}")
+    for line in rank_text(last, length=top_k, limit=_TEXT_QUERIES):
         write_data(line)
 
 
@@ -170,9 +211,14 @@ def _rank_pair(
     *,
     top_k: int,
     label: str | None,
+    expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
+    search: Searching,
 ) -> list[RankedModel]:
-    """Ranking of one model, and the re-ranked one if asked for, with metrics where labels allow."""
+    """Ranking of one model, then those of expanded queries and re-ranked, as asked for.
+
+    Each has metrics where the labels allow any.
+    """
     from mtml_deploy.embeddings import require_comparable
     from mtml_deploy.protocols import require_labels
     from mtml_deploy.rank import rank as rank_rows
@@ -183,15 +229,43 @@ def _rank_pair(
         require_labels(protocol, query, gallery)
     excluded = protocol.excluded(query, gallery)
     name = label or options.model_label(query.model)
+
+    def nearest(query: Embeddings) -> Ranking:
+        return rank_rows(
+            query.features,
+            gallery.features,
+            top_k=top_k,
+            excluded=excluded,
+            engine=search.engine,
+            device=search.device,
+            memory_bytes=search.memory_bytes,
+        )
+
+    memory = search.memory_bytes
     ranked = [
         RankedModel(
             label=name,
             query=query,
             gallery=gallery,
-            ranking=rank_rows(query.features, gallery.features, top_k=top_k, excluded=excluded),
-            metrics=_metrics(query, gallery, protocol, reranked=None),
+            ranking=nearest(query),
+            metrics=_metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
         )
     ]
+    if expansion is not None:
+        query = expand_set(query, gallery, excluded, expansion, memory_bytes=memory)
+        name = f"{name}, expanded"
+        ranked.append(
+            RankedModel(
+                label=name,
+                query=query,
+                gallery=gallery,
+                ranking=nearest(query),
+                metrics=None
+                if ranked[0].metrics is None
+                else _metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
+                expansion=expansion,
+            )
+        )
     if reranking is not None:
         order = rerank_pair(query, gallery, reranking)
         ranked.append(
@@ -202,15 +276,16 @@ def _rank_pair(
                 ranking=order.rank(top_k=top_k, excluded=excluded),
                 metrics=None
                 if ranked[0].metrics is None
-                else _metrics(query, gallery, protocol, reranked=order),
+                else _metrics(query, gallery, protocol, reranked=order, memory_bytes=memory),
                 reranking=reranking,
+                expansion=expansion,
             )
         )
     return ranked
 
 
 def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:
-    """What re-ranking did to mAP and CMC@1, as the end of a sentence."""
+    """What the steps did to mAP and CMC@1, as the end of a sentence."""
     from mtml_deploy.report import percent
 
     if before is None or after is None:
@@ -222,7 +297,12 @@ def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> 
 
 
 def _metrics(
-    query: Embeddings, gallery: Embeddings, protocol: Protocol, *, reranked: Reranked | None
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    reranked: Reranked | None,
+    memory_bytes: int | None,
 ) -> RetrievalMetrics | None:
     """Metrics of one order; None where the labels do not allow any."""
     from mtml_deploy.evaluate import evaluate
@@ -231,7 +311,7 @@ def _metrics(
     if not all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
         return None
     try:
-        return evaluate(query, gallery, protocol, reranked=reranked)
+        return evaluate(query, gallery, protocol, reranked=reranked, memory_bytes=memory_bytes)
     except ProtocolError as error:  # a list is useful without metrics
         write_note(f"note: no metrics: {error}")
         return None

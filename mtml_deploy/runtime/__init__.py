@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact import Artifact, Manifest
 from mtml_deploy.errors import BackendError
 
-Backend = Literal["ort"]
-"""Inference libraries: "ort" is ONNX Runtime."""
+Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
+"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
+the others run engines built from it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Runtime(Protocol):
     @property
     def manifest(self) -> Manifest:
         """What the loaded model is."""
+        ...
+
+    @property
+    def engine_sha256(self) -> str:
+        """Hash of the engine that runs; empty where the ONNX file itself does."""
         ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -86,7 +92,8 @@ def open_runtime(
 
     Args:
         artifact: what `open_artifact` returned.
-        backend: inference library.
+        backend: what runs it; for "tensorrt" and "tensorrt-rtx" an engine must have been built:
+            mtml-deploy build.
         device: "cpu" or "cuda:N" with N the number of the GPU.
         threads: threads of one run on the CPU; 0 leaves the number to the library.
 
@@ -104,9 +111,16 @@ def open_runtime(
             "name one of these"
         )
     # the only place that reaches a backend: importing this package must not need its library
-    from mtml_deploy.runtime.ort import OrtRuntime
+    match backend:
+        case "tensorrt" | "tensorrt-rtx":
+            from mtml_deploy.runtime.trt import TensorRtRuntime
 
-    return OrtRuntime(artifact, device=device, threads=threads)
+            return TensorRtRuntime(artifact, target=backend, device=device)
+        case "ort" | "ort-tensorrt":
+            from mtml_deploy.runtime.ort import OrtRuntime
+
+            inside = backend == "ort-tensorrt"
+            return OrtRuntime(artifact, device=device, threads=threads, tensorrt=inside)
 
 
 def check_images(images: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]:

@@ -7,14 +7,19 @@ device is opened; CUDA graphs, which it does not offer, are called in the driver
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 from numpy.typing import DTypeLike, NDArray
 
 from mtml_deploy.errors import BackendError, MissingExtraError
+
+_NON_BLOCKING: Final = 1
+"""CU_STREAM_NON_BLOCKING: work that another library puts on the default stream neither waits for
+these streams nor ends a capture."""
 
 _THREAD_LOCAL_CAPTURE: Final = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads (a decoder, torch) go on meanwhile."""
@@ -23,7 +28,8 @@ _THREAD_LOCAL_CAPTURE: Final = 1
 class CudaDevice:
     """One GPU through its primary context, which torch and ONNX Runtime share; a context manager.
 
-    Everything made by it belongs to it and is freed with it, last made first.
+    Memory that it gives belongs to it and is freed with it, last made first. It is opened, used and
+    closed in one thread.
     """
 
     def __init__(self, index: int) -> None:
@@ -56,6 +62,7 @@ class CudaDevice:
         except driver.Error as error:
             raise BackendError(f"the GPU {index} cannot be opened: {error}") from error
         self._library = ctypes.CDLL("libcuda.so.1")
+        self._thread = threading.get_ident()
         self._free: list[Callable[[], None]] = []
         self._closed = False
 
@@ -85,20 +92,24 @@ class CudaDevice:
         return array
 
     def memory(self, size: int) -> int:
-        """Address of new device memory of `size` bytes; needs `current`."""
+        """Address of new device memory of `size` bytes, 1 or more; needs `current`."""
         allocation = self._driver.mem_alloc(size)
         self._free.append(allocation.free)
         return int(allocation)
 
     def close(self) -> None:
-        """Free everything; closing twice is allowed."""
+        """Free the memory and leave the GPU; closing twice is allowed."""
         if self._closed:
             return
         self._closed = True
-        with self.current():
+        # after a CUDA error further calls fail too, and what they would free goes with the process
+        with suppress(self.error), self.current():
             while self._free:
                 self._free.pop()()
         self._context.detach()
+        if threading.get_ident() == self._thread:
+            # pycuda makes the context current to release it, and leaves it on the thread's stack
+            self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -121,7 +132,7 @@ class Stream:
         """A new stream of the current context."""
         self._driver = driver
         self._library = library
-        self._stream = driver.Stream()
+        self._stream: Any = driver.Stream(_NON_BLOCKING)
 
     @property
     def handle(self) -> int:
@@ -139,6 +150,10 @@ class Stream:
     def wait(self) -> None:
         """Return when everything queued is done."""
         self._stream.synchronize()
+
+    def free(self) -> None:
+        """Free it; needs the context, so it is not left to the garbage collector."""
+        self._stream = None
 
     def capture(self, queue: Callable[[], None]) -> CudaGraph:
         """Record what `queue` puts into this stream, without running it.

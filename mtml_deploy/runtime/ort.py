@@ -6,95 +6,114 @@ is compared with the request. `onnxruntime` is imported when a model is loaded, 
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+import io
+import logging
+from contextlib import redirect_stdout
+from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact import Artifact
+from mtml_deploy.engine.target import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-from mtml_deploy.manifest import (
-    EMBEDDINGS_OUTPUT,
-    INPUT_NAME,
-    METADATA_KEY,
-    ORIENTATION_OUTPUT,
-    Manifest,
-    embedded_record,
-)
+from mtml_deploy.gpu import require_gpu
+from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, ORIENTATION_OUTPUT, Manifest
 from mtml_deploy.records import ORIENTATIONS
 from mtml_deploy.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.ort_binding import BoundSession
+from mtml_deploy.runtime.ort_provider import (
+    TENSORRT,
+    Provider,
+    device_provider,
+    inactive,
+    tensorrt_provider,
+    unavailable,
+)
+from mtml_deploy.runtime.ort_record import check_graph, check_record
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
+
+logger = logging.getLogger(__name__)
 
 _ERRORS_ONLY: Final = 3
 """ONNX Runtime log severity: its warnings are about graph constants, of no use to a user."""
-
-_Provider = tuple[str, dict[str, str]]
-_TensorType = tuple[str, tuple[int, ...]]
-"""ONNX Runtime's name of a type, and the sizes after the batch."""
-
-
-class _Tensor(Protocol):
-    """ONNX Runtime's description of one graph input or output."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]
 
 
 class OrtRuntime:
     """An ONNX Runtime session for one artifact (see `mtml_deploy.runtime.Runtime`).
 
-    A batch is run as it comes, never split: the caller chooses its size.
+    On the CPU a batch is run as it comes: the caller chooses its size. On a GPU it is cut and
+    padded to the sizes of `ort_provider.PROFILE`, whose buffers stay on the device.
     """
 
-    def __init__(self, artifact: Artifact, *, device: str = "cpu", threads: int = 0) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        tensorrt: bool = False,
+        cuda_graphs: bool = False,
+    ) -> None:
         """Load the model and check that it is what its manifest says.
 
         Args:
             artifact: the exported model.
             device: "cpu" or "cuda:N".
             threads: threads of one run on the CPU; 0 = one per physical core.
+            tensorrt: let its TensorRT provider build and run an engine, on a GPU only.
+            cuda_graphs: record each batch size as one CUDA graph, which saves time on small
+                batches; on a GPU and without `tensorrt` only.
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
             BackendError: unknown device, or its provider is not active here.
             ArtifactError: not a loadable model, or one that differs from its manifest.
-            ValueError: negative `threads`.
+            ValueError: negative `threads`, or CUDA graphs where there are none.
         """
-        if threads < 0:
-            raise ValueError(f"threads must be 0 or more, found {threads}")
-        provider = _provider(device)
-        ort = _library(device)
-        if provider[0] not in (available := ort.get_available_providers()):
-            raise BackendError(_unavailable(device, provider[0], available))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _ERRORS_ONLY
-        # idle workers that spin take the cores from the threads that decode the next batch
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if tensorrt and cuda_graphs:
+            raise ValueError("cuda_graphs is for the CUDA provider, found tensorrt")
+        ort, options, provider = prepare_session(device, threads=threads, cuda_graphs=cuda_graphs)
+        providers = [provider]
+        if tensorrt:
+            # the nodes that TensorRT does not take run on CUDA
+            providers.insert(0, _tensorrt(ort, device, artifact.manifest))
+        # its own quantisation of an int8 model's biases multiplies two fp16 steps, which leaves no
+        # digits
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             session = ort.InferenceSession(
-                artifact.model_path, sess_options=options, providers=[provider]
+                artifact.model_path, sess_options=options, providers=providers
             )
         except Exception as error:  # the library's exceptions have no common base of their own
             raise ArtifactError(
-                f"ONNX Runtime cannot load {artifact.model_path}: {_first_line(error)}; "
+                f"ONNX Runtime cannot load {artifact.model_path}: {first_line(error)}; "
                 f"export it again: mtml-export RUN --out {artifact.folder}"
             ) from error
-        if (active := session.get_providers())[0] != provider[0]:
-            raise BackendError(_unavailable(device, provider[0], active))
-        _check_record(session.get_modelmeta().custom_metadata_map, artifact)
-        _check_graph(session.get_inputs(), session.get_outputs(), artifact)
+        require_active(session.get_providers(), device, providers[0])
+        check_record(session.get_modelmeta().custom_metadata_map, artifact)
+        check_graph(session.get_inputs(), session.get_outputs(), artifact)
         self._manifest = artifact.manifest
         self._session = session
+        self._bound: BoundSession | None = None
+        if device != "cpu":
+            self._bound = BoundSession(
+                ort, session, _widths(self._manifest), device=device, cuda_graphs=cuda_graphs
+            )
 
     @property
     def manifest(self) -> Manifest:
         """What the loaded model is."""
         return self._manifest
+
+    @property
+    def engine_sha256(self) -> str:
+        """Empty: the ONNX file itself runs."""
+        return ""
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
@@ -109,6 +128,7 @@ class OrtRuntime:
 
     def close(self) -> None:
         """Free the session."""
+        self._bound = None
         self._session = None
 
     def __enter__(self) -> Self:
@@ -132,13 +152,74 @@ class OrtRuntime:
             raise ValueError("this runtime is closed; open it again with open_runtime")
         images = check_images(images, self._manifest)
         try:
-            results = self._session.run(list(outputs), {INPUT_NAME: images})
+            if self._bound is None:
+                results = self._session.run(list(outputs), {INPUT_NAME: images})
+            else:
+                found = self._bound.run(images)
+                results = [found[name] for name in outputs]
         except Exception as error:  # the library's exceptions have no common base of their own
             raise BackendError(
-                f"ONNX Runtime failed on a batch of {len(images)} images: {_first_line(error)}; "
+                f"ONNX Runtime failed on a batch of {len(images)} images: {first_line(error)}; "
                 "try a smaller --batch-size"
             ) from error
         return [np.ascontiguousarray(result, dtype=np.float32) for result in results]
+
+
+def prepare_session(
+    device: str, *, threads: int = 0, cuda_graphs: bool = False
+) -> tuple[ModuleType, SessionOptions, Provider]:
+    """What opening a session on exactly one device needs.
+
+    Args:
+        device: "cpu" or "cuda:N".
+        threads: threads of one run on the CPU; 0 = one per physical core.
+        cuda_graphs: record each batch size as one CUDA graph; on a GPU only.
+
+    Returns:
+        The onnxruntime module, session options, and the one provider to name.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        BackendError: unknown device, or its provider is not in this library.
+        ValueError: negative `threads`, or CUDA graphs on the CPU.
+    """
+    if threads < 0:
+        raise ValueError(f"threads must be 0 or more, found {threads}")
+    provider = device_provider(device, cuda_graphs=cuda_graphs)
+    library = _library(device)
+    _require_offered(library, device, provider[0])
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    # idle workers that spin take the cores from the threads that decode the next batch
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device != "cpu":
+        _load_cuda(library)
+    return library, options, provider
+
+
+def require_active(active: list[str], device: str, provider: Provider) -> None:
+    """Refuse a session that runs on another provider than the one asked for.
+
+    Args:
+        active: providers of the session, the first is the one in use.
+        device: what was asked for.
+        provider: what `prepare_session` named.
+
+    Raises:
+        BackendError: another provider is active.
+    """
+    if active[0] != provider[0]:
+        package = Path(str(_library(device).__file__)).parent
+        raise BackendError(inactive(device, provider[0], active, package=package))
+
+
+def offered_providers() -> tuple[str, ...] | None:
+    """Providers that the installed ONNX Runtime was built with; None where it is not installed."""
+    try:
+        return tuple(_library("cpu").get_available_providers())
+    except MissingExtraError:
+        return None
 
 
 def _library(device: str) -> ModuleType:
@@ -154,86 +235,48 @@ def _library(device: str) -> ModuleType:
     return library
 
 
-def _provider(device: str) -> _Provider:
-    """ONNX Runtime's provider and its options for `device`."""
-    if device == "cpu":
-        return "CPUExecutionProvider", {}
-    if match := re.fullmatch(r"cuda:(\d{1,3})", device, flags=re.ASCII):
-        return "CUDAExecutionProvider", {"device_id": match[1]}
-    raise BackendError(f"device is {device!r}, expected cpu or cuda:N; say for example cuda:0")
+def _require_offered(library: ModuleType, device: str, provider: str) -> None:
+    """Refuse a library that was built without a provider."""
+    if provider not in (offered := library.get_available_providers()):
+        raise BackendError(unavailable(device, provider, offered))
 
 
-def _unavailable(device: str, provider: str, found: list[str]) -> str:
-    """Text of the error that `provider` is not among the `found` ones."""
-    return (
-        f"{device} was asked for but ONNX Runtime offers {', '.join(found)} here, not {provider}; "
-        "ask for --device cpu, or check the GPU's driver and replace the CPU library: "
-        "pip uninstall onnxruntime && pip install 'mtml-reid[gpu]'"
-    )
-
-
-def _check_record(metadata: dict[str, str], artifact: Artifact) -> None:
-    """Refuse a model whose own record is not its manifest's."""
-    fix = f"export it again: mtml-export RUN --out {artifact.folder}"
-    if METADATA_KEY not in metadata:
-        raise ArtifactError(
-            f"{artifact.model_path} holds no record {METADATA_KEY}, it was not written by "
-            f"mtml-export; {fix}"
-        )
-    try:
-        inside = json.loads(metadata[METADATA_KEY])
-    except ValueError as error:
-        raise ArtifactError(
-            f"the record {METADATA_KEY} in {artifact.model_path} is not JSON: {error}; {fix}"
-        ) from error
-    beside = json.loads(embedded_record(artifact.manifest))
-    if inside == beside:
+def _load_cuda(library: ModuleType) -> None:
+    """Load the CUDA and cuDNN that pip installed, which the linker does not find by itself."""
+    if not hasattr(library, "preload_dlls"):  # before 1.21
         return
-    inside = inside if isinstance(inside, dict) else {}
-    differing = sorted(
-        key for key in inside.keys() | beside.keys() if inside.get(key) != beside.get(key)
-    )
-    raise ArtifactError(
-        f"manifest.json in {artifact.folder} and the record inside its model differ in "
-        f"{', '.join(differing)}: one of them was changed; {fix}"
-    )
+    # it reports to stdout, which is for data; what is missing shows when the session is opened
+    with redirect_stdout(io.StringIO()) as report:
+        library.preload_dlls()
+    for line in report.getvalue().splitlines():
+        logger.info("onnxruntime: %s", line)
 
 
-def _check_graph(inputs: list[_Tensor], outputs: list[_Tensor], artifact: Artifact) -> None:
-    """Refuse a graph without the inputs and outputs that the manifest promises."""
-    manifest = artifact.manifest
-    size = (manifest.height, manifest.width, 3)
-    _check_tensors("inputs", inputs, {INPUT_NAME: ("tensor(uint8)", size)}, artifact)
-    expected: dict[str, _TensorType] = {EMBEDDINGS_OUTPUT: ("tensor(float)", (manifest.dim,))}
-    if manifest.with_orientation:
-        expected[ORIENTATION_OUTPUT] = ("tensor(float)", (len(ORIENTATIONS),))
-    _check_tensors("outputs", outputs, expected, artifact)
+def _tensorrt(library: ModuleType, device: str, manifest: Manifest) -> Provider:
+    """The TensorRT provider for a model, its cache made.
+
+    Raises:
+        BackendError: no such GPU, or a library without the provider.
+    """
+    gpu = require_gpu(device, backend="ort-tensorrt")
+    _require_offered(library, device, TENSORRT)
+    try:
+        # brings the libraries that pip installed into the process
+        load_library("tensorrt")
+    except MissingExtraError:
+        logger.info("no TensorRT package: its libraries must be where the linker looks")
+    provider = tensorrt_provider(manifest, gpu, library=library.__version__)
+    # an engine is executable code: nobody else may put one there
+    Path(provider[1]["trt_engine_cache_path"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return provider
 
 
-def _check_tensors(
-    role: str,
-    found: list[_Tensor],
-    expected: Mapping[str, _TensorType],
-    artifact: Artifact,
-) -> None:
-    """Refuse other names, types or sizes; the batch, the first size, must be free."""
-    fits = {tensor.name for tensor in found} == expected.keys() and all(
-        tensor.type == expected[tensor.name][0]
-        and tuple(tensor.shape[1:]) == expected[tensor.name][1]
-        and not isinstance(tensor.shape[0], int)
-        for tensor in found
-    )
-    if not fits:
-        have = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in found)
-        want = ", ".join(
-            f"{name} {kind} {['B', *sizes]}" for name, (kind, sizes) in expected.items()
-        )
-        raise ArtifactError(
-            f"the {role} of {artifact.model_path} are {have}, its manifest expects {want}; "
-            f"export it again: mtml-export RUN --out {artifact.folder}"
-        )
+def _widths(manifest: Manifest) -> dict[str, int]:
+    """Output name -> values per image."""
+    orientation = {ORIENTATION_OUTPUT: len(ORIENTATIONS)} if manifest.with_orientation else {}
+    return {EMBEDDINGS_OUTPUT: manifest.dim, **orientation}
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """First line of a library's message: the rest is its own call stack."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,203 @@
+"""A TensorRT plan in memory: deserialised, compared with its manifest, ready to be run.
+
+In: the bytes of a plan and what its tensors must be. Out: execution contexts for fixed batch sizes.
+The calls are those that TensorRT 10.3 to 11 and TensorRT-RTX have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtml_deploy.engine.target import Library
+from mtml_deploy.errors import ArtifactError, BackendError
+from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, ORIENTATION_OUTPUT, Manifest
+from mtml_deploy.records import ORIENTATIONS
+
+
+@dataclass(frozen=True)
+class TensorKind:
+    """What one input or output of an engine is.
+
+    Attributes:
+        dtype: TensorRT's name of its type.
+        sizes: after the batch.
+    """
+
+    dtype: str
+    sizes: tuple[int, ...]
+
+
+def input_kind(manifest: Manifest) -> TensorKind:
+    """What the input of a model's engine is."""
+    return TensorKind("UINT8", (manifest.height, manifest.width, 3))
+
+
+def output_kinds(manifest: Manifest) -> dict[str, TensorKind]:
+    """What each output of a model's engine is."""
+    kinds = {EMBEDDINGS_OUTPUT: TensorKind("FLOAT", (manifest.dim,))}
+    if manifest.with_orientation:
+        kinds[ORIENTATION_OUTPUT] = TensorKind("FLOAT", (len(ORIENTATIONS),))
+    return kinds
+
+
+class LoadedEngine:
+    """An engine on the current GPU; every call needs the context it was loaded in."""
+
+    def __init__(self, plan: bytes, library: Library, manifest: Manifest, *, name: str) -> None:
+        """Deserialise a plan; code inside it stays forbidden.
+
+        Args:
+            plan: bytes whose hash was checked.
+            library: what built it.
+            manifest: what the engine must be.
+            name: of the file, for errors.
+
+        Raises:
+            BackendError: the library refuses it.
+            ArtifactError: its inputs and outputs are not those of the manifest.
+        """
+        trt: Any = library.module  # the two libraries have no common type
+        self._library = library
+        # logger and runtime must live as long as the engine
+        self._log: Any = library.logger()
+        self._runtime: Any = trt.Runtime(self._log)
+        self._runtime.engine_host_code_allowed = False
+        self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:  # it does not raise
+            raise BackendError(
+                f"{library.target} {library.version} cannot load {name}: {self._reasons()}; build "
+                "it again: mtml-deploy build ART"
+            )
+        self._require({INPUT_NAME: input_kind(manifest)}, output_kinds(manifest), name)
+        self._config: Any = self._runtime_config()
+
+    @property
+    def captures_itself(self) -> bool:
+        """Whether the library makes CUDA graphs of its own."""
+        return self._library.is_rtx
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Device memory that a run needs beside inputs and outputs."""
+        return int(self._engine.device_memory_size_v2)
+
+    def context(
+        self, batch: int, *, addresses: Mapping[str, int], scratch: int
+    ) -> ExecutionContext:
+        """A context for one batch size.
+
+        A captured CUDA graph is only valid as long as nothing of its context changes, so that each
+        batch size has a context of its own; those that never run at once share the scratch memory.
+
+        Args:
+            batch: images, within the profile.
+            addresses: tensor -> device memory, large enough for `batch`.
+            scratch: device memory of `scratch_bytes`.
+
+        Returns:
+            The context, with everything set.
+
+        Raises:
+            BackendError: no room on the GPU, or a batch outside the profile.
+        """
+        if self._config is None:
+            strategy = self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._engine.create_execution_context(strategy)
+        else:
+            context = self._engine.create_execution_context(self._config)
+        if context is None:
+            raise BackendError(
+                f"the GPU has no room for a context of the engine: {self._reasons()}; free memory, "
+                "or build with a smaller --opt-batch"
+            )
+        context.set_device_memory(scratch, self.scratch_bytes)
+        shape = (batch, *tuple(self._engine.get_tensor_shape(INPUT_NAME))[1:])
+        if not context.set_input_shape(INPUT_NAME, shape):
+            raise BackendError(f"the engine refuses a batch of {batch}: {self._reasons()}")
+        for name, address in addresses.items():
+            if not context.set_tensor_address(name, address):
+                raise BackendError(f"the engine refuses memory for {name}: {self._reasons()}")
+        return ExecutionContext(context, self._log)
+
+    def close(self) -> None:
+        """Free the engine; its contexts must be closed before."""
+        self._config = None
+        self._engine = None
+        self._runtime = None
+
+    def _runtime_config(self) -> Any:  # noqa: ANN401
+        """How contexts are made; None for TensorRT before 10.12, which has no such object."""
+        if not hasattr(self._engine, "create_runtime_config"):
+            return None
+        trt: Any = self._library.module
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        if self._library.is_rtx:
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            # the default compiles kernels for a shape in the background and changes to them when
+            # they are ready: equal images would then have unequal embeddings
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            )
+            # contexts of this engine share what was compiled for one of them
+            config.set_runtime_cache(config.create_runtime_cache())
+        return config
+
+    def _require(
+        self, inputs: Mapping[str, TensorKind], outputs: Mapping[str, TensorKind], name: str
+    ) -> None:
+        """Refuse other tensors: buffers are sized by the manifest, the engine writes into them."""
+        trt: Any = self._library.module
+        modes = {trt.TensorIOMode.INPUT: inputs, trt.TensorIOMode.OUTPUT: outputs}
+        found = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        fits = set(found) == {*inputs, *outputs} and all(
+            tensor in modes[self._engine.get_tensor_mode(tensor)] for tensor in found
+        )
+        for tensor, kind in {**inputs, **outputs}.items():
+            fits = fits and (
+                self._engine.get_tensor_dtype(tensor) == getattr(trt.DataType, kind.dtype)
+                and tuple(self._engine.get_tensor_shape(tensor))[1:] == kind.sizes
+            )
+        if not fits:
+            raise ArtifactError(
+                f"the inputs and outputs of {name} ({', '.join(found)}) are not those of its "
+                "manifest; build it again: mtml-deploy build ART"
+            )
+
+    def _reasons(self) -> str:
+        """The library's last errors."""
+        return _last_errors(self._log)
+
+
+class ExecutionContext:
+    """One engine at one batch size, with its memory."""
+
+    def __init__(self, context: Any, log: Any) -> None:  # noqa: ANN401 - untyped library
+        """From `LoadedEngine.context`."""
+        self._context = context
+        self._log = log
+
+    def enqueue(self, stream: int) -> None:
+        """Queue the computation.
+
+        Args:
+            stream: handle of a CUDA stream.
+
+        Raises:
+            BackendError: the library refuses.
+        """
+        if not self._context.execute_async_v3(stream):
+            raise BackendError(f"the engine could not be started: {_last_errors(self._log)}")
+
+    def close(self) -> None:
+        """Free it."""
+        self._context = None
+
+
+def _last_errors(log: Any) -> str:  # noqa: ANN401
+    """The last error messages of a logger."""
+    return "; ".join(" ".join(text.split()) for text in log.errors[-2:]) or "no reason given"
