@@ -1,0 +1,151 @@
+"""`python -m calibration COMMAND`: choose calibration images, check them, compare calibrators.
+
+Nothing heavy is imported before a command runs, so that every `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mtml_deploy.commands import options
+from mtml_deploy.console import SafeGroup, prepare_streams, progress_bar, write_data, write_note
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_SOURCES = "SOURCE is veri:DIR or cityflow:DIR; its training split is taken, never another one."
+
+_listing = click.argument("listing", metavar="LIST", type=options.FILE)
+
+
+@click.group(cls=SafeGroup, context_settings=_CONTEXT)
+@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
+def main(*, verbose: bool) -> None:
+    """Images that int8 models are calibrated on."""
+    prepare_streams(verbose=verbose)
+
+
+@main.command(epilog=_SOURCES)
+@click.option("--data", required=True, metavar="SOURCE", help="Data set the model is trained on.")
+@click.option("--count", type=click.IntRange(min=1), default=512, show_default=True,
+              help="Images to calibrate on.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@click.option("--heldout-fraction", default=0.2, show_default=True,
+              type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              help="Share of the vehicles, and of COUNT more images, to compare on.")  # fmt: skip
+@click.option("--out", type=options.FILE, required=True, help="List to write, *.txt; the manifest "
+              "is written beside it.")  # fmt: skip
+@options.overwrite
+def choose(
+    *, data: str, count: int, seed: int, heldout_fraction: float, out: Path, overwrite: bool
+) -> None:
+    """Choose images, balanced over cameras and orientations, and show what was chosen.
+
+    The vehicles are divided first: those that are held out are never calibrated on. Training
+    images that the data set is tested on, by vehicle or by their bytes, are refused.
+    """
+    from calibration.candidates import (
+        read_candidates,
+        read_tested,
+        require_decodable,
+        require_untested,
+        training_source,
+    )
+    from calibration.choose import choose as run
+    from calibration.summary import found_lines, set_markdown
+    from mtml_deploy.calibration_list import manifest_path, write_calibration
+    from mtml_deploy.files import require_absent
+
+    options.refuse_huge_images()
+    for path in (out, manifest_path(out)):
+        require_absent(path, overwrite=overwrite)
+    source = training_source(data)
+    with progress_bar("reading training images", unit="images") as show:
+        candidates = read_candidates(source, progress=show)
+    for note in candidates.notes:
+        write_note(f"{source}: {note}")
+    with progress_bar("reading test images", unit="images") as show:
+        require_untested(candidates.images, read_tested(source, progress=show))
+    for line in found_lines(candidates):
+        write_note(line)
+    chosen = run(candidates, count=count, heldout_fraction=heldout_fraction, seed=seed)
+    with progress_bar("decoding", unit="images") as show:
+        require_decodable((*chosen.calibration, *chosen.heldout), progress=show)
+    write_calibration(out, chosen, overwrite=overwrite)
+    write_data(set_markdown(chosen))
+    write_note(f"wrote {out} and {manifest_path(out)}")
+
+
+@main.command(epilog=_SOURCES)
+@_listing
+@click.option("--data", default="", metavar="SOURCE",
+              help="Where the data set is now.  [default: as choose was told]"
+              )  # fmt: skip
+def check(*, listing: Path, data: str) -> None:
+    """Check that LIST holds what was chosen, and nothing that is tested on.
+
+    Lists and manifest must agree, every image must have the bytes it had, and none may be of a
+    vehicle, or have the bytes of an image, among the queries or the gallery.
+    """
+    from calibration.candidates import read_tested, require_untested, training_source
+    from calibration.summary import set_markdown
+    from mtml_deploy.calibration_list import read_calibration, require_unchanged
+
+    chosen = read_calibration(listing)
+    images = (*chosen.calibration, *chosen.heldout)
+    require_unchanged(images, listing=listing)
+    source = training_source(data or chosen.source)
+    with progress_bar("reading test images", unit="images") as show:
+        require_untested(images, read_tested(source, progress=show))
+    write_data(set_markdown(chosen))
+    write_note(f"{listing} is as chosen, and nothing in it is tested on in {source}")
+
+
+@main.command()
+@click.argument("artifact", type=options.FOLDER)
+@click.option("--list", "listing", metavar="LIST", type=options.FILE, required=True,
+              help="What choose wrote.")  # fmt: skip
+@click.option("--json", "json_path", type=options.FILE, help="Write every number as JSON.")
+@click.option("--markdown", type=options.FILE, help="Write the table that is printed.")
+@options.overwrite
+def compare(
+    *,
+    artifact: Path,
+    listing: Path,
+    json_path: Path | None,
+    markdown: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare the calibrators on the fp32 ARTIFACT and name the one to use.
+
+    Each is measured on the calibration images of LIST and compared with fp32 on the images that
+    are held out. Prints Markdown.
+    """
+    from calibration.compare import compare_calibrators
+    from calibration.comparison_report import comparison_json, comparison_markdown
+    from mtml_deploy.artifact import open_artifact
+    from mtml_deploy.calibration_list import read_calibration, require_unchanged
+    from mtml_deploy.files import require_absent, write_text
+
+    options.refuse_huge_images()
+    for path in (json_path, markdown):
+        if path is not None:
+            require_absent(path, overwrite=overwrite)
+    chosen = read_calibration(listing)
+    require_unchanged((*chosen.calibration, *chosen.heldout), listing=listing)
+    found = compare_calibrators(
+        open_artifact(artifact),
+        chosen,
+        say=write_note,
+        progress=lambda title: progress_bar(title, unit="images"),
+    )
+    text = comparison_markdown(found)
+    if json_path is not None:
+        write_text(json_path, comparison_json(found))
+    if markdown is not None:
+        write_text(markdown, text)
+    write_data(text)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m calibration")
