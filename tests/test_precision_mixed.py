@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from mtml_deploy.errors import ParityError
-from mtml_deploy.precision.mixed import Quality, growing_counts, keep_until_passed
+from mtml_deploy.precision.mixed import Quality, beyond, growing_counts, keep_until_passed
 from mtml_deploy.precision.network import Layer
 from mtml_deploy.precision.sensitivity import LayerNoise
 
@@ -43,3 +43,10 @@ def test_no_number_of_layers_is_enough() -> None:
         match=r"with 10 of 11 layers in fp16 .* \(cosine 0\.500000, mAP 0\.2500\); nothing was",
     ):
         keep_until_passed(RANKING, lambda _: Quality({"gray": 0.5, "embedding": 0.9}, 0.25, False))
+
+
+def test_the_rest_of_the_curve() -> None:
+    points = beyond(RANKING, 2, lambda int8: Quality({"gray": 1 - len(int8) / 100}, None, True))
+    assert [point.kept for point in points] == [4, 8, 10]
+    assert points[-1].quality.cosine_min == {"gray": 0.99}
+    assert beyond(RANKING, 10, lambda _: Quality({}, None, True)) == ()

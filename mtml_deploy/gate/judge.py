@@ -218,7 +218,7 @@ def _checks(
     ]
     limit = thresholds.max_row_difference
     checks += [
-        _at_most("|change of mAP|", abs(change.difference), thresholds.max_map_change),
+        _at_most("absolute change of mAP", abs(change.difference), thresholds.max_map_change),
         _at_most("alone or at any row of a batch", consistency.rows, limit),
         _at_most(f"alone or in a batch of {consistency.batch_size}", consistency.batch, limit),
     ]

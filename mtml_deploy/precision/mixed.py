@@ -80,3 +80,25 @@ def keep_until_passed(
         f"(cosine {worst:.6f}{measured}); nothing was written; export it with --fp16, or allow a "
         "larger --max-map-drop"
     )
+
+
+def beyond(
+    ranking: Sequence[LayerNoise],
+    kept: int,
+    judge: Callable[[Sequence[LayerNoise]], Quality],
+) -> tuple[TradeOff, ...]:
+    """The curve after its last point: what more layers in fp16 than needed would give.
+
+    Args:
+        ranking: layers, the most sensitive first.
+        kept: layers in fp16 of the point that passed.
+        judge: measures a model in which the given layers are int8.
+
+    Returns:
+        Points of more layers, ascending.
+    """
+    return tuple(
+        TradeOff(more, judge(ranking[more:]))
+        for more in growing_counts(len(ranking))
+        if more > kept
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mtml_deploy.gate.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.conversion import Conversion
 from mtml_deploy.precision.half import rounded
 from mtml_deploy.precision.lowered import Plan, lowered
-from mtml_deploy.precision.mixed import Quality, keep_until_passed
+from mtml_deploy.precision.mixed import Quality, beyond, keep_until_passed
 from mtml_deploy.precision.network import Layer, Network
 from mtml_deploy.precision.retrieval import Progress, mean_ap
 from mtml_deploy.precision.sensitivity import SENSITIVITY_IMAGES, LayerNoise, rank_layers
@@ -90,7 +91,7 @@ def mixed_plan(
     else:
         say("no --data: layers are kept by cosine alone, mAP is not measured")
 
-    def judge(quantised: Sequence[LayerNoise]) -> Quality:
+    def judge(quantised: Sequence[LayerNoise], *, with_map: bool = True) -> Quality:
         kept = len(ranking) - len(quantised)
         say(f"trying int8 with {kept} of {len(ranking)} layers in fp16")
         chosen = replace(plan, quantised=_in_order(network, quantised))
@@ -99,15 +100,18 @@ def mixed_plan(
         cosines = {part: found.cosine_min for part, found in parts.items()}
         passed = min(cosines.values()) >= min_cosine
         # a model that already fails needs no minutes of embedding
-        if not passed or reference_map is None:
+        if not passed or reference_map is None or not with_map:
             return Quality(cosines, None, passed)
         score = _rounded_map(job, twin, title=f"{kept} layers in fp16")
         return Quality(cosines, score, abs(score - reference_map) <= max_map_drop)
 
     curve = keep_until_passed(ranking, judge)
+    say(f"{curve[-1].kept} layers in fp16 are enough; measuring the rest of the curve by cosine")
+    rest = beyond(ranking, curve[-1].kept, partial(judge, with_map=False))
     report = SensitivityReport(
         ranking=ranking,
         curve=curve,
+        beyond=rest,
         min_cosine=min_cosine,
         max_map_drop=max_map_drop,
         reference_map=reference_map,

@@ -28,6 +28,7 @@ class SensitivityReport:
     Attributes:
         ranking: layers, the most sensitive first.
         curve: layers kept against quality; the last point is the artifact.
+        beyond: the same for more layers than needed, cosines only.
         min_cosine: bound of every cosine.
         max_map_drop: bound of |mAP - mAP in fp32|, a fraction.
         reference_map: mAP in fp32; None where there was no labelled data.
@@ -39,6 +40,7 @@ class SensitivityReport:
 
     ranking: tuple[LayerNoise, ...]
     curve: tuple[TradeOff, ...]
+    beyond: tuple[TradeOff, ...]
     min_cosine: float
     max_map_drop: float
     reference_map: float | None
@@ -57,7 +59,7 @@ def write_report(folder: Path, report: SensitivityReport) -> None:
     """
     write_text(folder / f"{NAME}.json", report_json(report))
     try:
-        _write_plot(folder / f"{NAME}.svg", report.curve)
+        _write_plot(folder / f"{NAME}.svg", (*report.curve, *report.beyond))
         plot = f"\n![Layers kept against quality]({NAME}.svg)\n"
     except MissingExtraError as error:
         plot = f"\nNo plot: {error}.\n"
@@ -88,6 +90,10 @@ def report_json(report: SensitivityReport) -> str:
             for rank, each in enumerate(report.ranking, 1)
         ],
         "curve": [{"kept": point.kept, **asdict(point.quality)} for point in report.curve],
+        "beyond": [
+            {"kept": point.kept, "cosine_min": dict(point.quality.cosine_min)}
+            for point in report.beyond
+        ],
     }
     return json.dumps(record, indent=1) + "\n"
 
@@ -123,7 +129,7 @@ def report_markdown(report: SensitivityReport) -> str:
     ]
     if report.reference_map is not None:
         lines.append(f"| fp32 | 1 | | {100 * report.reference_map:.2f} | | |")
-    for point in report.curve:
+    for point in (*report.curve, *report.beyond):
         quality = point.quality
         part = min(quality.cosine_min, key=lambda name: quality.cosine_min[name])
         score, change = "not measured", ""
@@ -132,7 +138,7 @@ def report_markdown(report: SensitivityReport) -> str:
             change = f"{100 * (quality.mean_ap - report.reference_map):+.2f}"
         lines.append(
             f"| {point.kept} | {quality.cosine_min[part]:.6f} | {part} | {score} | {change} | "
-            f"{'passed' if quality.passed else 'failed'} |"
+            f"{_outcome(point, last)} |"
         )
     lines += ["", "## Branches", "", "| branch | noise of its layers |", "| --- | ---: |"]
     lines += [f"| {name} | {noise:.3e} |" for name, noise in branch_noise(report.ranking).items()]
@@ -155,6 +161,13 @@ def report_markdown(report: SensitivityReport) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _outcome(point: TradeOff, last: TradeOff) -> str:
+    """What a point of the curve means for the artifact."""
+    if point.kept > last.kept:
+        return "not needed"
+    return "passed" if point.quality.passed else "failed"
+
+
 def _write_plot(path: Path, curve: Sequence[TradeOff]) -> None:
     """Draw worst cosine and mAP over the number of layers kept."""
     try:
@@ -170,7 +183,6 @@ def _write_plot(path: Path, curve: Sequence[TradeOff]) -> None:
     )
     axes.set_xlabel("layers kept in fp16")
     axes.set_ylabel("worst cosine to fp32", color="tab:blue")
-    axes.set_xscale("symlog", linthresh=1)
     measured = [point for point in curve if point.quality.mean_ap is not None]
     if measured:
         right = axes.twinx()
