@@ -52,7 +52,7 @@ EMBEDDINGS_SUFFIX: Final = ".npz"
 ENGINES: Final = ("numpy", "faiss", "ort")
 """What can propose the nearest images; `engines.EngineName` as values."""
 
-BACKENDS: Final = ("ort", "tensorrt", "tensorrt-rtx")
+BACKENDS: Final = ("ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx")
 """What can run a model; `runtime.Backend` as values."""
 
 BACKEND: Final = "ort"

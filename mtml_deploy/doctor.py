@@ -18,6 +18,7 @@ from mtml_deploy.engine.target import Target, load_library
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.runtime.ort import offered_providers
+from mtml_deploy.runtime.ort_provider import CUDA, TENSORRT
 
 PACKAGES: Final = (
     "numpy",
@@ -85,6 +86,7 @@ def examine() -> Diagnosis:
         abilities=(
             _ort_cpu(),
             _ort_cuda(gpus),
+            _ort_tensorrt(gpus),
             _engine("tensorrt", gpus),
             _engine("tensorrt-rtx", gpus),
             _build("tensorrt", gpus),
@@ -121,7 +123,7 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
     """ONNX Runtime on a GPU."""
     name = "--backend ort --device cuda:N"
     offered = offered_providers()
-    if offered is None or "CUDAExecutionProvider" not in offered:
+    if offered is None or CUDA not in offered:
         return Ability(
             name,
             False,
@@ -131,6 +133,17 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
     if not gpus.gpus:
         return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
     return Ability(name, True, f"onnxruntime-gpu offers CUDA on {_names(gpus.gpus)}")
+
+
+def _ort_tensorrt(gpus: GpuSearch) -> Ability:
+    """TensorRT inside ONNX Runtime."""
+    name = "--backend ort-tensorrt --device cuda:N"
+    cuda = _ort_cuda(gpus)
+    if not cuda.usable:
+        return Ability(name, False, cuda.reason)
+    if TENSORRT not in (offered_providers() or ()):
+        return Ability(name, False, "this onnxruntime-gpu was built without TensorRT")
+    return Ability(name, True, f"onnxruntime-gpu offers TensorRT on {_names(gpus.gpus)}")
 
 
 def _engine(target: Target, gpus: GpuSearch) -> Ability:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.errors import BackendError
+
 _DRIVER: Final = ("libcuda.so.1", "nvcuda.dll")
 _DRIVER_FACTS: Final = Path("/proc/driver/nvidia/version")
 _MAJOR, _MINOR = 75, 76
@@ -73,6 +75,29 @@ def gpu_of(device: str) -> Gpu | None:
     if match is None:
         return None
     return next((gpu for gpu in find_gpus().gpus if gpu.index == int(match[1])), None)
+
+
+def require_gpu(device: str, *, backend: str) -> Gpu:
+    """The GPU that "cuda:N" names.
+
+    Args:
+        device: what the user asked for.
+        backend: what needs it, for the error.
+
+    Returns:
+        The GPU.
+
+    Raises:
+        BackendError: it is not here, or no GPU was named.
+    """
+    gpu = gpu_of(device)
+    if gpu is None:
+        raise BackendError(
+            f"{backend} runs on a GPU, and device {device!r} names none that is here "
+            f"({find_gpus().reason or 'there are other numbers'}); say for example cuda:0, or ask "
+            "for --backend ort --device cpu"
+        )
+    return gpu
 
 
 def _ask(driver: ctypes.CDLL) -> GpuSearch:

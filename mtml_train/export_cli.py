@@ -53,6 +53,21 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Write the fp32 artifact too, which mtml-deploy parity compares with.",
 )
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(["onnx", "tensorrt", "tensorrt-rtx"]),
+    multiple=True,
+    help="Engines to build into the artifact, may be repeated; onnx builds none.  [default: those "
+    "that this machine can build and run]",
+)
+@click.option(
+    "--sm",
+    type=int,
+    multiple=True,
+    help="Compute capability without the dot (86), may be repeated; tensorrt-rtx only, which then "
+    "needs no GPU here.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the artifact if it exists.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
 def export_main(
@@ -72,6 +87,8 @@ def export_main(
     data: str,
     protocol: str,
     keep_fp32: Path | None,
+    targets: tuple[str, ...],
+    sm: tuple[int, ...],
     overwrite: bool,
     verbose: bool,
 ) -> None:
@@ -79,7 +96,8 @@ def export_main(
 
     RUN is a run folder (its best checkpoint, else its last) or a checkpoint file. The export is
     compared with torch on real images, and its fp16 or int8 form with fp32; if either differs too
-    much, nothing is written and the exit status is 1.
+    much, nothing is written and the exit status is 1. TensorRT engines are built into it where the
+    library and a GPU are here.
     """
     prepare_streams(verbose=verbose)
     conversion = chosen_conversion(
@@ -96,6 +114,12 @@ def export_main(
         raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
     needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")
     require_libraries("exporting", needed)
+    from mtml_train.export_engines import build_engines, plan_engines
+
+    try:
+        engines = plan_engines(targets, sm=sm)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     from mtml_train.checkpoint import load_checkpoint
     from mtml_train.export import ExportOptions, export
 
@@ -124,6 +148,8 @@ def export_main(
         f"{manifest.embedding} of {manifest.dim}, {manifest.precision}, {megabytes:.0f} MB"
     )
     write_data(json.dumps(manifest.parity, indent=2))
+    for sentence in build_engines(artifact, engines, say=write_note):
+        write_note(sentence)
 
 
 def _converted(

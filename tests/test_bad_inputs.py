@@ -137,7 +137,7 @@ def rewritten(path: Path, **changes: object) -> None:
 
 def header(**changes: object) -> np.ndarray:
     model = {"model_sha256": "0" * 64, "precision": "fp32", "embedding": "fused", "dim": 3}
-    base = {"schema": 1, "root": "/", "source": "x", "model": model}
+    base = {"schema": 2, "root": "/", "source": "x", "unit": "image", "model": model}
     return np.array(json.dumps(base | changes))
 
 
@@ -147,7 +147,11 @@ def header(**changes: object) -> np.ndarray:
         {"header": np.array("{")},
         {"header": np.array("[1]")},
         {"header": np.array("[" * 100_000)},
-        {"header": header(schema=2)},
+        {"header": header(schema=1)},
+        {"header": header(unit="video")},
+        {"pixels": np.zeros(4, dtype=np.int32)},
+        {"pixels": np.ones(5, dtype=np.int32)},
+        {"pixels": np.ones(4, dtype=np.int64)},
         {"header": header(model=None)},
         {"header": header(model={"dim": 3})},
         {"header": header(model={"model_sha256": 1, "precision": 2, "embedding": 3, "dim": "3"})},

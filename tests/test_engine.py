@@ -125,6 +125,13 @@ def test_an_engine_for_another_gpu_is_not_found(built):
         find_engine(artifact, rtx, a_gpu("Tesla T4", "7.5"))
 
 
+def test_an_engine_of_another_library_version_is_not_found(built):
+    artifact, _, rtx = built
+    newer = replace(rtx, version="99.1")
+    with pytest.raises(ArtifactError, match=r"built with tensorrt-rtx .*installed is 99\.1.*build"):
+        find_engine(artifact, newer, a_gpu("NVIDIA A10", "8.6"))
+
+
 def test_a_changed_plan_is_refused(built):
     artifact, engine, _ = built
     data = bytearray(engine.path.read_bytes())

@@ -18,7 +18,7 @@ from mtml_train.export_cli import export_main
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
     "torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda",
-    "matplotlib", "safetensors", "tensorboard", "mtml_train",
+    "matplotlib", "safetensors", "tensorboard", "pymilvus", "milvus_lite", "mtml_train",
 )  # fmt: skip
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(mtml_deploy.__path__, "mtml_deploy.")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mtml_deploy.distances import require_features, squared_distances
-from mtml_deploy.proposals import open_engine, tiles
 from mtml_deploy.errors import BackendError, MissingExtraError
+from mtml_deploy.proposals import open_engine, tiles
 from mtml_deploy.rank import rank
 
 LIBRARIES = {"numpy": (), "faiss": ("faiss",), "ort": ("onnxruntime", "onnx")}

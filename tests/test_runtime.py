@@ -130,7 +130,7 @@ def test_session_that_fell_back_is_an_error(
 
     def fallen_back(path, sess_options, providers):
         assert providers[0][0] == "CUDAExecutionProvider"
-        assert providers[0][1] == {"device_id": "1"}
+        assert providers[0][1] == {"device_id": "1", "use_tf32": "0"}
         return real(path, sess_options=sess_options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)

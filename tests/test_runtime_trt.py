@@ -1,81 +1,225 @@
-"""The engine runtime: what a machine without GPU can say, and on one with, the runtime contract."""
+"""The engine runtime without a GPU: its errors, and what it asks of a fake one in which order."""
 
 from __future__ import annotations
 
+import hashlib
+import sys
+
 import numpy as np
 import pytest
-from helpers_artifact import SIZE, expected_embeddings, write_artifact
-from helpers_engine import rtx_library
+from helpers_artifact import SIZE, write_artifact
+from helpers_engine import a_gpu, rtx_library
+from helpers_fake_gpu import FakeMachine, fake_library
 
+from mtml_deploy.artifact import Artifact
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.store import build_engine
-from mtml_deploy.engine.target import TARGETS, load_library
-from mtml_deploy.errors import BackendError, MissingExtraError, MtmlError
-from mtml_deploy.gpu import find_gpus
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.engine.sidecar import make_sidecar, sidecar_json
+from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
+from mtml_deploy.runtime import open_runtime, trt
 
-RELATIVE = 1e-3
-"""TF32 products have 10 bits of mantissa; everything else is float32."""
+PROFILE = BatchProfile(2, 8, 8)
+"""Runs of 2, 3, 4, 6 and 8 images."""
 
 
-def random_images(count: int) -> np.ndarray:
-    rng = np.random.default_rng(count)
-    return rng.integers(0, 256, size=(count, SIZE, SIZE, 3), dtype=np.uint8)
+def images_of(count: int) -> np.ndarray:
+    shape = (count, SIZE, SIZE, 3)
+    return np.random.default_rng(count).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+def expected(images: np.ndarray, dim: int) -> np.ndarray:
+    return np.array([image.reshape(-1)[:dim] for image in images], dtype=np.float32)
+
+
+def put_engine(artifact: Artifact, plan: bytes = b"plan") -> None:
+    """An engine file and its sidecar, as a build with TensorRT 10.3 on an L4 leaves them."""
+    folder = artifact.folder / "engines"
+    folder.mkdir()
+    (folder / "a.engine").write_bytes(plan)
+    side = make_sidecar(
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
+        model_sha256=artifact.manifest.model_sha256,
+        library=fake_library(FakeMachine(), artifact.manifest),
+        gpu=a_gpu(),
+        options=BuildOptions(profile=PROFILE),
+        build_seconds=1.0,
+    )
+    (folder / "a.json").write_text(sidecar_json(side))
+
+
+@pytest.fixture
+def artifact(tmp_path) -> Artifact:
+    return write_artifact(tmp_path / "model")
+
+
+@pytest.fixture
+def machine(monkeypatch, artifact) -> FakeMachine:
+    """A machine with the fake GPU and library."""
+    found = FakeMachine()
+    found.install(monkeypatch)
+    library = fake_library(found, artifact.manifest)
+    monkeypatch.setattr(trt, "load_library", lambda target: library)
+    monkeypatch.setattr(trt, "require_gpu", lambda device, backend: a_gpu())
+    return found
+
+
+def opened(artifact: Artifact):
+    return open_runtime(artifact, backend="tensorrt", device="cuda:0")
+
+
+def nothing_left(machine: FakeMachine) -> bool:
+    held = (machine.memory, machine.pinned, machine.depth, machine.retained, machine.graphs)
+    return not any(held)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:99", "gpu"])
-def test_an_engine_needs_a_gpu_that_is_here(tmp_path, device):
-    rtx_library()
-    artifact = write_artifact(tmp_path / "model")
-    with pytest.raises(BackendError, match=r"cuda:0.*--backend ort"):
-        open_runtime(artifact, backend="tensorrt-rtx", device=device)
+@pytest.mark.parametrize("backend", ["tensorrt-rtx", "ort-tensorrt"])
+def test_an_engine_needs_a_gpu_that_is_here(artifact, backend, device, monkeypatch):
+    if backend == "tensorrt-rtx":
+        rtx_library()
+    else:
+        import onnxruntime
+
+        offered = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    says = (
+        r"expected cpu or cuda:N"
+        if (backend, device) == ("ort-tensorrt", "gpu")
+        else (rf"{backend} runs on a GPU.*cuda:0.*--backend ort")
+    )
+    with pytest.raises(BackendError, match=says):
+        open_runtime(artifact, backend=backend, device=device)
 
 
-@pytest.fixture(params=TARGETS)
-def opened(request, tmp_path):
-    """A runtime on a freshly built engine of each library that works here."""
-    found = find_gpus()
-    if not found.gpus:
-        pytest.skip(found.reason)
-    try:
-        library = load_library(request.param)
-    except MissingExtraError as error:
-        pytest.skip(str(error))
-    artifact = write_artifact(tmp_path / "model", with_orientation=True)
-    options = BuildOptions(profile=BatchProfile(1, 4, 8))
-    try:
-        build_engine(artifact, options, library, gpu=found.gpus[0])
-        runtime = open_runtime(artifact, backend=request.param, device="cuda:0")
-    except MtmlError as error:
-        pytest.skip(f"{request.param} does not work on {found.gpus[0].name}: {error}")
-    with runtime:
-        yield runtime
+def test_rows_come_back_in_order_for_any_batch(artifact, machine):
+    put_engine(artifact)
+    dim = artifact.manifest.dim
+    with opened(artifact) as runtime:
+        for count in (1, 2, 3, 5, 7, 8, 9, 16, 41, 5, 1):
+            images = images_of(count)
+            found = runtime.run(images)
+            np.testing.assert_array_equal(found, expected(images, dim))
+            assert found.flags.c_contiguous and found.dtype == np.float32
+    assert nothing_left(machine)
 
 
-@pytest.mark.gpu
-def test_engines_give_the_embeddings_of_the_graph_for_any_batch(opened):
-    for count in (1, 3, 4, 8, 9, 21):
-        images = random_images(count)
-        for _ in range(3):  # first a plain run, then captured graphs
-            outputs = opened.run_all(images)
-            expected = expected_embeddings(images)
-            scale = np.abs(expected).max()
-            np.testing.assert_allclose(outputs.embeddings, expected, atol=RELATIVE * scale)
-            assert outputs.orientation.shape == (count, 8)
-            np.testing.assert_allclose(outputs.orientation.sum(axis=1), 1, atol=RELATIVE)
+def test_each_batch_size_of_a_slot_has_its_own_context_and_graph(artifact, machine):
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        for _ in range(3):
+            runtime.run(images_of(17))  # 8, 8, 1: both slots, two sizes
+        assert sorted(context.shape[0] for context in machine.contexts) == [2, 8, 8]
+        # once before the capture and once into it; all later ones are launches
+        assert [context.runs for context in machine.contexts] == [2, 2, 2]
+        assert machine.launches == 6
+        scratch = [context.scratch for context in machine.contexts]
+        assert len(set(scratch)) == 2  # shared within a slot, never between slots
+    assert nothing_left(machine)
 
 
-@pytest.mark.gpu
-def test_bad_input_leaves_an_engine_usable_and_closing_is_final(opened):
-    images = random_images(4)
-    before = opened.run(images)
-    with pytest.raises(ValueError, match="uint8"):
-        opened.run(images.astype(np.float32))
-    with pytest.raises(ValueError, match="image"):
-        opened.run(images[:0])
-    np.testing.assert_array_equal(opened.run(images[:, ::-1, ::-1][:, ::-1, ::-1]), before)
-    assert len(opened.engine_sha256) == 64
-    opened.close()
-    opened.close()
+def test_padding_does_not_depend_on_earlier_batches(artifact, machine):
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        runtime.run(images_of(8))
+        runtime.run(images_of(7))
+        assert machine.contexts[0].shape[0] == 8
+        assert machine.contexts[0].images[7].max() == 0 < machine.contexts[0].images[6].max()
+
+
+def test_a_view_is_copied_and_bad_input_changes_nothing(artifact, machine):
+    put_engine(artifact)
+    images = images_of(5)
+    with opened(artifact) as runtime:
+        view = images[::-1, :, ::-1]
+        found = runtime.run(view)
+        np.testing.assert_array_equal(found, expected(view, artifact.manifest.dim))
+        for bad in (images[:0], images.astype(np.float32), images[:, :-1], images[0]):
+            with pytest.raises(ValueError, match="images must"):
+                runtime.run(bad)
+        np.testing.assert_array_equal(runtime.run(view), found)
     with pytest.raises(ValueError, match="closed"):
-        opened.run(images)
+        runtime.run(images)
+
+
+def test_a_cuda_error_closes_the_runtime_and_frees_everything_else(artifact, machine):
+    put_engine(artifact)
+    runtime = opened(artifact)
+    runtime.run(images_of(4))
+    machine.broken = True
+    with pytest.raises(BackendError, match=r"batch of 4.*illegal memory access.*was closed"):
+        runtime.run(images_of(4))
+    assert not machine.memory and not machine.pinned and not machine.depth
+    with pytest.raises(ValueError, match="closed"):
+        runtime.run(images_of(4))
+    runtime.close()
+
+
+def test_an_interrupted_run_does_not_spoil_the_next(artifact, machine, monkeypatch):
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        runtime.run(images_of(8))
+        with monkeypatch.context() as patch:
+            patch.setattr(trt, "_collect", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                runtime.run(images_of(8))
+        images = images_of(7)
+        np.testing.assert_array_equal(runtime.run(images), expected(images, artifact.manifest.dim))
+    assert nothing_left(machine)
+
+
+def test_closing_waits_for_what_an_interrupted_run_left_behind(artifact, machine, monkeypatch):
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        runtime.run(images_of(8))
+        monkeypatch.setattr(trt, "_collect", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            runtime.run(images_of(8))
+        assert any(stream.waiting for stream in machine.streams)
+    assert not any(stream.waiting for stream in machine.streams)
+    assert nothing_left(machine)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_too_little_memory_is_said_and_frees_what_was_taken(artifact, machine):
+    put_engine(artifact)
+    machine.room = 8 * SIZE * SIZE * 3 + 100
+    with pytest.raises(BackendError, match=r"NVIDIA L4 has no room.*out of memory.*--opt-batch"):
+        opened(artifact)
+    assert nothing_left(machine)
+
+
+def test_a_plan_that_the_library_refuses(artifact, machine):
+    put_engine(artifact, b"refused")
+    with pytest.raises(BackendError, match=r"magic tag does not match.*mtml-deploy build"):
+        opened(artifact)
+    assert nothing_left(machine)
+
+
+def test_an_engine_with_other_outputs_than_the_manifest_s_never_runs(
+    artifact, machine, monkeypatch
+):
+    put_engine(artifact)
+    wider = fake_library(machine, artifact.manifest, dim=artifact.manifest.dim + 1)
+    monkeypatch.setattr(trt, "load_library", lambda target: wider)
+    with pytest.raises(ArtifactError, match="not those of its manifest"):
+        opened(artifact)
+    assert nothing_left(machine)
+
+
+def test_a_changed_plan_never_reaches_the_library(artifact, machine):
+    put_engine(artifact)
+    (artifact.folder / "engines" / "a.engine").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match="executable code"):
+        opened(artifact)
+    assert not machine.retained
+
+
+def test_pycuda_is_named_where_it_is_missing(artifact, machine, monkeypatch):
+    put_engine(artifact)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(MissingExtraError, match=r"pycuda.*mtml-reid\[tensorrt\]"):
+        opened(artifact)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy import engines, runtime
+from mtml_deploy import proposals, runtime
 from mtml_deploy.cli import main
 from mtml_deploy.defaults import BACKENDS, ENGINES
 from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
@@ -83,5 +83,5 @@ def test_nothing_is_no_budget(run):
 
 
 def test_choices_are_those_of_the_library():
-    assert set(ENGINES) == set(engines.EngineName.__args__)
+    assert set(ENGINES) == set(proposals.EngineName.__args__)
     assert set(BACKENDS) == set(runtime.Backend.__args__)

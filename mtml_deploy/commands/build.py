@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.option("--min-batch", type=click.IntRange(min=1), default=1, show_default=True,
               help="Fewest images per run.")  # fmt: skip
 @click.option("--opt-batch", type=click.IntRange(min=1), default=16, show_default=True,
-              help="Images per run that the engine is tuned for.")  # fmt: skip
+              help="Images per run that it is tuned for; longer batches are cut.")  # fmt: skip
 @click.option("--max-batch", type=click.IntRange(min=1), default=64, show_default=True,
-              help="Most images per run; longer batches are split.")  # fmt: skip
+              help="Most images per run, for other programs that run the engine.")  # fmt: skip
 @click.option(
     "--sm",
     type=int,

@@ -132,9 +132,7 @@ def _add_images(
         open_runtime(artifact, backend=chosen.backend, device=chosen.device) as runtime,
         progress_bar("adding", unit="images") as progress,
     ):
-        options.warn_ungated(
-            artifact, runtime, backend=chosen.backend, device=chosen.device
-        )
+        options.warn_ungated(artifact, runtime, backend=chosen.backend, device=chosen.device)
         return add_images(
             gallery,
             runtime,

@@ -15,8 +15,8 @@ from mtml_deploy.defaults import BACKEND, BACKENDS, BATCH_SIZE, DEVICE
 if TYPE_CHECKING:
     from mtml_deploy.artifact import Artifact
     from mtml_deploy.embeddings import ModelIdentity
-    from mtml_deploy.runtime import Runtime
     from mtml_deploy.images import BadImage
+    from mtml_deploy.runtime import Runtime
 
 SOURCES: Final = (
     "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "

@@ -22,9 +22,9 @@ from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
     from mtml_deploy.embeddings import Embeddings
-    from mtml_deploy.proposals import EngineName
     from mtml_deploy.evaluate import RetrievalMetrics
     from mtml_deploy.expansion import ExpansionOptions
+    from mtml_deploy.proposals import EngineName
     from mtml_deploy.protocols import Protocol
     from mtml_deploy.rank import Ranking
     from mtml_deploy.rank_lists import RankedModel

@@ -47,7 +47,7 @@ def build_plan(
         ArtifactError: the parser refuses the model.
         BackendError: the options do not fit the library or the machine, or the build fails.
     """
-    _require_fitting(options, library, gpu, timing_cache is not None)
+    require_fitting(options, library, gpu, timing_cache=timing_cache is not None)
     trt: Any = library.module  # the two libraries have no common type
     log: Any = library.logger()
     builder = trt.Builder(log)
@@ -96,10 +96,20 @@ def build_plan(
     return bytes(plan), None if cache is None else bytes(cache.serialize())
 
 
-def _require_fitting(
-    options: BuildOptions, library: Library, gpu: Gpu | None, timing_cache: bool
+def require_fitting(
+    options: BuildOptions, library: Library, gpu: Gpu | None, *, timing_cache: bool = False
 ) -> None:
-    """Refuse options that this library or machine would ignore."""
+    """Refuse options that this library or machine would ignore or cannot build for.
+
+    Args:
+        options: how to build.
+        library: what to build with.
+        gpu: the GPU of this machine; None where there is none.
+        timing_cache: whether measured kernels are to be kept.
+
+    Raises:
+        BackendError: names the option.
+    """
     if library.is_rtx:
         for given, flag, instead in (
             (options.hardware_compatible, "--hardware-compatible", "name every GPU with --sm"),
@@ -112,6 +122,7 @@ def _require_fitting(
                 "no GPU was found to build for; name compute capabilities, for example --sm 86 "
                 "--sm 89"
             )
+        _capabilities(library, options)
         return
     if options.sm:
         raise BackendError(

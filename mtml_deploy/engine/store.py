@@ -20,10 +20,13 @@ from mtml_deploy.engine.target import Library
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import atomic_file, require_absent, write_text
 from mtml_deploy.gpu import Gpu
-from mtml_deploy.precision.graph_check import require_buildable
+from mtml_deploy.precision.graph_check import fp32_products, require_buildable
 
 FOLDER: Final = "engines"
 ENGINE_SUFFIX: Final = ".engine"
+
+_TURING: Final = "7.5"
+_TURING_SM: Final = 75
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def build_engine(
     path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
     require_absent(path, overwrite=overwrite)
     require_buildable(artifact.model_path)
+    if library.is_rtx:
+        _require_no_fp32_products(artifact, options, gpu)
     known = None
     if timing_cache is not None:
         known = timing_cache.read_bytes() if timing_cache.is_file() else b""
@@ -169,6 +174,20 @@ def list_engines(artifact: Artifact) -> tuple[Engine, ...]:
         if file_sha256(path) == sidecar.plan_sha256:
             found.append(Engine(path, sidecar))
     return tuple(found)
+
+
+def _require_no_fp32_products(artifact: Artifact, options: BuildOptions, gpu: Gpu | None) -> None:
+    """Refuse what TensorRT-RTX cannot compile for Turing, in words the builder does not have."""
+    here = (gpu.compute_capability,) if gpu is not None and not options.sm else ()
+    if _TURING_SM not in options.sm and _TURING not in here:
+        return
+    if found := fp32_products(artifact.model_path):
+        raise ArtifactError(
+            f"TensorRT-RTX has no fp32 matrix product for compute capability {_TURING}, and "
+            f"{artifact.model_path} needs {len(found)} ({', '.join(found[:3])}); convert it first: "
+            f"mtml-deploy convert {artifact.folder} --fp16 --out FOLDER, or leave --sm "
+            f"{_TURING_SM} out"
+        )
 
 
 def _name(options: BuildOptions, library: Library, gpu: Gpu | None) -> str:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mtml_deploy.bounds import query_terms, spread_about
 from mtml_deploy.decision import decision_bytes
 from mtml_deploy.distances import worker_threads
-from mtml_deploy.proposals import Proposal
 from mtml_deploy.memory import block_rows
+from mtml_deploy.proposals import Proposal
 
 _BLOCK_VALUES: Final = 1 << 24
 """float32 products held at once without a budget (64 MiB)."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from mtml_deploy.bounds import EXTRA
 from mtml_deploy.distances import squared_norms
+from mtml_deploy.memory import block_rows
 from mtml_deploy.proposals import Proposal
 from mtml_deploy.proposals.blas import fixed_bytes
-from mtml_deploy.memory import block_rows
 
 _BLOCK_QUERIES: Final = 1024
 """Queries searched for at once: each block reads the whole gallery."""
