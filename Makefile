@@ -1,9 +1,9 @@
-# make demo | make test | make lint | make bench: each works alone on a fresh checkout.
+# make demo | test | test-gpu | lint | bench: each works alone on a fresh checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-gpu lint bench clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -11,6 +11,10 @@ demo: $(READY)
 # one thread per test process: two processes of two threads each fight for two cores
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# one process: tests that share a GPU must not wait for memory of each other
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m benchmarks embed|train|all`: measure, write JSON and Markdown, print the Markdown.
+"""`python -m benchmarks COMMAND`: measure, write JSON and Markdown, print the Markdown.
 
 Nothing heavy is imported before a command runs, so that every `--help` answers at once.
 """
@@ -7,41 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import Final, get_args
 
 import click
 
+from benchmarks import branch_commands, report_commands, speed_commands
+from benchmarks.command_options import COUNT as _COUNT
+from benchmarks.command_options import POSITIVE as _POSITIVE
+from benchmarks.command_options import artifact as _artifact
+from benchmarks.command_options import finish as _finish
+from benchmarks.command_options import out as _out
+from benchmarks.command_options import prepare as _prepare
+from benchmarks.command_options import run as _run
+from benchmarks.command_options import threads as _threads
+from benchmarks.ranking_sizes import CASES, SIZES, Case, plan_ranking, record_kind
 from mtml_deploy.commands import options
-from mtml_deploy.console import SafeGroup, prepare_streams, write_data, write_note
+from mtml_deploy.console import SafeGroup, prepare_streams, write_note
 from mtml_train.config import RECIPES, VARIANTS, Amp, TrainConfig, build_config
-from mtml_train.extras import require_libraries
-
-if TYPE_CHECKING:
-    from benchmarks.report import Record
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
-_POSITIVE: Final = click.IntRange(min=1)
-_COUNT: Final = click.IntRange(min=0)
-_LIBRARIES: Final = (
-    "torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxruntime",
-)  # fmt: skip
-
-_out = click.option("--out", type=options.FOLDER, required=True, help="Folder of the reports.")
-_threads = click.option(
-    "--threads", type=_COUNT, default=0, show_default=True,
-    help="Threads of models and matrix products; 0 is one per physical core.",
-)  # fmt: skip
-_artifact = click.option(
-    "--artifact", type=options.FOLDER, required=True, help="The exported model."
-)
 _images = click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")
-_run = click.option(
-    "--run", type=options.FOLDER, help="Run or checkpoint of ARTIFACT: also measures plain torch."
-)
 _limit = click.option(
     "--limit", type=_COUNT, default=256, show_default=True, help="Use so many images; 0 is all."
 )
 _data = click.option("--data", multiple=True, required=True, help="Training source, veri:DIR.")
+
+_PEERS: Final = """\b
+Peers that cannot be installed lie beside the project; absent ones are not measured:
+  git clone https://github.com/KaiyangZhou/deep-person-reid $PEERS/torchreid
+  git clone https://github.com/JDAI-CV/fast-reid $PEERS/fastreid
+  python -m pip install --target $PEERS/site cython setuptools
+  cd $PEERS/torchreid/torchreid/metrics/rank_cylib
+  PYTHONPATH=$PEERS/site python setup.py build_ext --inplace
+  cd $PEERS/fastreid/fastreid/evaluation/rank_cylib
+  PYTHONPATH=$PEERS/site python setup.py build_ext --inplace
+Here python is the one that measures, and $PEERS an absolute path.
+"""
 
 
 @click.group(cls=SafeGroup, context_settings=_CONTEXT)
@@ -136,13 +137,63 @@ def train(
     )
 
 
+@main.command(epilog=_PEERS)
+@_out
+@click.option(
+    "--case", "cases", type=click.Choice(CASES), multiple=True,
+    help="May be repeated. Without it all, but re-ranking only at the size veri.",
+)  # fmt: skip
+@click.option(
+    "--size", type=click.Choice(list(SIZES)), default="veri", show_default=True,
+    help="Made-up embeddings: as many as VeRi-776 has, 100,000 or a million gallery rows.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="A tiny size and one round: shows that it runs.")
+@click.option("--peer-torchreid", type=options.FOLDER, help="Its checkout, compiled.")
+@click.option("--peer-fastreid", type=options.FOLDER, help="Its checkout, compiled.")
+@click.option("--rounds", type=_POSITIVE, default=3, show_default=True)
+@click.option("--seed", type=_COUNT, default=0, show_default=True, help="Of the embeddings.")
+@_threads
+@options.overwrite
+def ranking(
+    *,
+    out: Path,
+    cases: tuple[Case, ...],
+    size: str,
+    quick: bool,
+    peer_torchreid: Path | None,
+    peer_fastreid: Path | None,
+    rounds: int,
+    seed: int,
+    threads: int,
+    overwrite: bool,
+) -> None:
+    """Search, evaluation, re-ranking and the gallery, beside peers: time and memory.
+
+    Re-ranking of 100,000 images (--size 100k) takes minutes, so it runs only where --case names it.
+    """
+    planned = plan_ranking(cases, size, quick=quick)
+    _prepare(out, tuple(record_kind(*plan) for plan in planned), overwrite=overwrite)
+    from benchmarks.ranking import RankingBench, measure_ranking
+    from benchmarks.ranking_peers import find_peers
+
+    peers = find_peers(peer_torchreid, peer_fastreid)
+    bench = RankingBench(rounds=1 if quick else rounds, threads=threads, seed=seed)
+    for case, chosen, dim in planned:
+        record = measure_ranking(case, chosen, dim, out, peers=peers, bench=bench, say=write_note)
+        _finish(out, record, overwrite=overwrite)
+
+
 @main.command("all", epilog=options.SOURCES)
 @_artifact
-@_images
-@_data
+@click.option("--images", metavar="SOURCE", help="Also measures embedding of these images.")
+@click.option("--data", multiple=True, help="Also measures training on this source, veri:DIR.")
+@click.option("--reference", type=options.FOLDER,
+              help="Also runs the parity gate against this fp32 artifact, on --data.")  # fmt: skip
 @_out
 @_run
 @_limit
+@options.backend
+@options.device
 @_threads
 @options.overwrite
 @click.pass_context
@@ -151,29 +202,45 @@ def everything(
     /,
     *,
     artifact: Path,
-    images: str,
+    images: str | None,
     data: tuple[str, ...],
+    reference: Path | None,
     out: Path,
     run: Path | None,
     limit: int,
+    backend: str,
+    device: str,
     threads: int,
     overwrite: bool,
 ) -> None:
-    """Every benchmark, with the defaults of its own command."""
-    _prepare(out, ("embed", "train"), overwrite=overwrite)
+    """Latency, throughput and what the options name, each with its own defaults; then the report.
+
+    Ranking is measured on its own: python -m benchmarks ranking.
+    """
+    if reference is not None and len(data) != 1:
+        raise click.UsageError("--reference needs one --data, whose query and gallery are compared")
+    kinds = ("latency", "throughput", *(["embed"] if images else []), *(["train"] if data else []))
+    _prepare(out, kinds, overwrite=overwrite)
     shared = {"out": out, "threads": threads, "overwrite": overwrite}
-    ctx.invoke(embed, artifact=artifact, images=images, run=run, limit=limit, **shared)
-    ctx.invoke(train, data=data, **shared)
+    if reference is not None:
+        ctx.invoke(
+            speed_commands.parity, artifact=artifact, reference=reference, data=data[0], out=out,
+            backend=backend, device=device, overwrite=overwrite,
+        )  # fmt: skip
+    for command in (speed_commands.latency, speed_commands.throughput):
+        ctx.invoke(command, artifact=artifact, images=images, run=run, device=device, **shared)
+    if images:
+        ctx.invoke(embed, artifact=artifact, images=images, run=run, limit=limit, **shared)
+    if data:
+        ctx.invoke(train, data=data, **shared)
+    ctx.invoke(report_commands.report, folder=out)
 
 
-def _prepare(out: Path, kinds: tuple[str, ...], *, overwrite: bool) -> None:
-    """Stop now rather than after minutes of measuring."""
-    require_libraries("measuring", _LIBRARIES)
-    from benchmarks.report import require_writable
-
-    for kind in kinds:
-        require_writable(out, kind, overwrite=overwrite)
-    out.mkdir(parents=True, exist_ok=True)
+for _command in (
+    speed_commands.latency, speed_commands.throughput, branch_commands.branches,
+    branch_commands.layouts, speed_commands.parity, report_commands.compare, report_commands.report,
+):  # fmt: skip
+    main.add_command(_command)
 
 
 def _measure_training(
@@ -197,15 +264,6 @@ def _measure_training(
         say=write_note,
     )
     _finish(out, record, overwrite=overwrite)
-
-
-def _finish(out: Path, record: Record, *, overwrite: bool) -> None:
-    """Write the record and show it."""
-    from benchmarks.report import record_markdown, record_paths, write_record
-
-    write_record(out, record, overwrite=overwrite)
-    write_data(record_markdown(record))
-    write_note(f"wrote {' and '.join(map(str, record_paths(out, record.kind)))}")
 
 
 if __name__ == "__main__":

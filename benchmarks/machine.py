@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from benchmarks.gpu_state import GpuState, gpu_states
+
 _LIBRARIES: Final = (
     "mtml-reid",
     "numpy",
@@ -21,6 +23,12 @@ _LIBRARIES: Final = (
     "torch",
     "torchvision",
     "onnx",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "pycuda",
+    "faiss-cpu",
+    "lancedb",
 )
 _INSTRUCTIONS: Final = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve",
@@ -65,6 +73,7 @@ class Environment:
         git_changed: whether tracked files differ from the commit; None outside of a checkout.
         machine: the computer.
         versions: of Python and the libraries that are installed.
+        gpus: the GPUs of the computer.
     """
 
     date: str
@@ -72,6 +81,7 @@ class Environment:
     git_changed: bool | None
     machine: Machine
     versions: Mapping[str, str]
+    gpus: tuple[GpuState, ...] = ()
 
 
 def describe_environment() -> Environment:
@@ -84,6 +94,7 @@ def describe_environment() -> Environment:
         git_changed=None if status is None else bool(status),
         machine=_machine(),
         versions={"python": platform.python_version(), **_versions()},
+        gpus=gpu_states(),
     )
 
 

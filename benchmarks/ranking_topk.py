@@ -18,7 +18,7 @@ from benchmarks.ranking_data import BLOCK_QUERIES, equal_share, float32_distance
 from benchmarks.ranking_process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.ranking_sizes import BAR_SIZE, TOP_K, Size
 from benchmarks.rounds import Series, ratio
-from mtml_deploy.engines import EngineName
+from mtml_deploy.proposals import EngineName
 from mtml_deploy.rank import rank
 
 BAR: Final = 0.85

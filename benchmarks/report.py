@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from benchmarks.gpu_state import GpuState
 from benchmarks.machine import Environment
 from benchmarks.rounds import Ratio, Series, in_words
 from mtml_deploy.files import require_absent, write_text
@@ -34,6 +37,7 @@ class Record:
         series: what was measured.
         ratios: what follows.
         notes: sentences that a reader must know.
+        percentiles: the page shows p50, p95 and p99 in place of median, lowest and highest.
     """
 
     kind: str
@@ -44,6 +48,7 @@ class Record:
     series: tuple[Series, ...]
     ratios: tuple[Ratio, ...]
     notes: tuple[str, ...]
+    percentiles: bool = False
 
 
 def record_paths(folder: Path, kind: str) -> tuple[Path, Path]:
@@ -95,6 +100,7 @@ def record_json(record: Record) -> str:
     values = {
         "schema": SCHEMA,
         "kind": record.kind,
+        "title": record.title,
         **asdict(record.environment),
         "model": dict(record.model),
         "settings": dict(record.settings),
@@ -104,12 +110,14 @@ def record_json(record: Record) -> str:
                 "median": series.median,
                 "min": min(series.values),
                 "max": max(series.values),
+                **dict(zip(("p50", "p95", "p99"), percentiles(series.values), strict=True)),
                 "runs": len(series.values),
             }
             for series in record.series
         ],
         "ratios": [{**asdict(ratio), "reached": ratio.reached} for ratio in record.ratios],
         "notes": record.notes,
+        "percentiles": record.percentiles,
     }
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
@@ -124,10 +132,15 @@ def record_markdown(record: Record) -> str:
         Markdown.
     """
     environment, machine = record.environment, record.environment.machine
-    lines = [f"# {record.title}", "", _row("measured", "median", "lowest", "highest", "rounds")]
+    columns = ("p50", "p95", "p99", "runs")
+    if not record.percentiles:
+        columns = ("median", "lowest", "highest", "rounds")
+    lines = [f"# {record.title}", "", _row("measured", *columns)]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for series in record.series:
         speeds = (series.median, min(series.values), max(series.values))
+        if record.percentiles:
+            speeds = percentiles(series.values)
         cells = [in_words(speed, series) for speed in speeds]
         lines.append(_row(series.title, *cells, str(len(series.values))))
     lines += ["", _row("ratio of medians", "value", "target"), "| --- | ---: | --- |"]
@@ -148,6 +161,7 @@ def record_markdown(record: Record) -> str:
         f"Machine: {machine.cpu}{instructions}, {machine.usable_cpus} of {machine.logical_cpus} "
         f"CPUs, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}; load {machine.load:.1f} "
         "before the start.",
+        *(_gpu(gpu) for gpu in environment.gpus),
         "",
         f"- Versions: {_listed(environment.versions)}",
         f"- Model: {_listed(record.model)}",
@@ -156,8 +170,24 @@ def record_markdown(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
+def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """p50, p95 and p99 of values, interpolated linearly between neighbours."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+    return p50, p95, p99
+
+
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
+
+
+def _gpu(gpu: GpuState) -> str:
+    """One line on a GPU."""
+    state = ", ".join(f"{name} {value:g}" for name, value in gpu.state.items())
+    return (
+        f"GPU: {gpu.name}, compute capability {gpu.compute_capability}, "
+        f"{gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver or 'unknown'}, CUDA {gpu.cuda}; "
+        f"{state or 'clocks unknown'}."
+    )
 
 
 def _row(*cells: str) -> str:

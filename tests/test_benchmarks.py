@@ -15,6 +15,8 @@ from helpers_artifact import DIM, SIZE, tiny_manifest, write_artifact, write_ima
 from onnx import TensorProto, helper
 
 import benchmarks.embed
+import benchmarks.latency
+import benchmarks.throughput
 import benchmarks.train
 import mtml_train.extras
 from benchmarks.__main__ import main
@@ -473,7 +475,7 @@ def test_train_command_passes_its_settings_on(tmp_path: Path, monkeypatch):
     assert (tmp_path / "train.md").is_file()
 
 
-def test_all_measures_both(place: Path, tmp_path: Path, monkeypatch):
+def test_all_measures_what_its_options_name(place: Path, tmp_path: Path, monkeypatch):
     limits = []
 
     def measure(*args, bench, **options):
@@ -482,17 +484,24 @@ def test_all_measures_both(place: Path, tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(benchmarks.embed, "measure_embed", measure)
     monkeypatch.setattr(benchmarks.train, "measure_train", lambda *a, **k: record("train"))
+    monkeypatch.setattr(benchmarks.latency, "measure_latency", lambda *a, **k: record("latency"))
+    monkeypatch.setattr(
+        benchmarks.throughput, "measure_throughput", lambda *a, **k: record("throughput")
+    )
     words = ("all", "--artifact", place / "art", "--images", f"csv:{place / 'set.csv'}",
              "--data", "veri:A", "--out", tmp_path, "--limit", 3)  # fmt: skip
     result = run(*words)
     assert result.exit_code == 0, result.output
     assert limits == [(3, EmbedBench.rounds)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "embed.json", "embed.md", "train.json", "train.md",
+        "bigger-is-better.json", "embed.json", "embed.md", "latency.json", "latency.md",
+        "report.html", "smaller-is-better.json", "summary.md", "throughput.json", "throughput.md",
+        "train.json", "train.md",
     ]  # fmt: skip
-    (tmp_path / "embed.json").unlink()
-    (tmp_path / "embed.md").unlink()
-    again = run(*words)  # an old record of the second stops before the first
+    for kind in ("embed", "latency", "throughput"):
+        (tmp_path / f"{kind}.json").unlink()
+        (tmp_path / f"{kind}.md").unlink()
+    again = run(*words)  # an old record of the last stops before the first
     assert again.exit_code == 1
     assert limits == [(3, EmbedBench.rounds)]
 

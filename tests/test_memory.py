@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtml_deploy.proposals.blas import fixed_bytes
 from mtml_deploy.errors import MemoryBudgetError
 from mtml_deploy.match_ranks import match_ranks
 from mtml_deploy.memory import GIB, block_rows
+from mtml_deploy.proposals.blas import fixed_bytes
 from mtml_deploy.rank import rank
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,17 @@
+"""What the speed benchmarks can measure: batch sizes and runners. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Arithmetic = Literal["fp32", "fp16", "int8"]
+"""What products are computed in."""
+
+BATCHES: Final = (1, 8, 32, 64, 128)
+"""Batch sizes unless told otherwise."""
+
+RUNNERS: Final = (
+    "ort", "openvino", "tensorrt", "tensorrt-rtx",
+    "torch", "torch-compile", "torch-fp16", "torch-fp16-graph",
+)  # fmt: skip
+"""Keys of all that can run a model; on a device that one does not know it is listed as absent."""

@@ -1,0 +1,337 @@
+"""Comparing and reporting: statistics against hand-worked values, verdicts, pages."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from benchmarks.__main__ import main
+from benchmarks.action_json import action_json
+from benchmarks.compare import (
+    CompareThresholds,
+    compare_records,
+    compare_series,
+    load_thresholds,
+    require_same_machine,
+)
+from benchmarks.compare_report import compare_markdown
+from benchmarks.gpu_state import GpuState, parse_state
+from benchmarks.html_page import plot_groups, records_html
+from benchmarks.machine import Environment, Machine
+from benchmarks.mann_whitney import least_p, rank_sum
+from benchmarks.record_file import load_record, load_records
+from benchmarks.report import Record, percentiles, record_json, record_markdown, write_record
+from benchmarks.rounds import Ratio, Series
+from benchmarks.summary_page import SUMMARY_LIMIT_BYTES, summary_markdown
+from benchmarks.svg_plot import bars_svg
+from mtml_deploy.errors import DataError
+
+NEAR = 1e-12
+"""Of hand-worked fractions in float64."""
+
+ROUNDED = 5e-5
+"""Of a table of the normal distribution with four digits."""
+
+
+def series(key: str, *values: float, unit="s") -> Series:
+    return Series(key, f"Title of {key}", "What was timed.", unit, values)
+
+
+def record(*found: Series, kind: str = "latency", **changes) -> Record:
+    machine = Machine("A CPU", ("avx2",), 8, 4, 2**34, "Linux", 0.5)
+    gpu = GpuState("NVIDIA X", "9.0", 2**36, "580.1", "13.0", {"sm_clock_mhz": 1980.0})
+    made = Record(
+        kind=kind,
+        title=kind.title(),
+        environment=Environment("2026-01-02T03:04:05+00:00", "f" * 40, False, machine,
+                                {"numpy": "2"}, (gpu,)),
+        model={"sha256": "a" * 64, "branches": ("identity", "gray")},
+        settings={"device": "cuda:0"},
+        series=found,
+        ratios=(),
+        notes=("A note with <angles> & ampersands.",),
+        percentiles=True,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+# --- the test of Mann and Whitney -----------------------------------------------------------------
+
+
+def test_exact_p_of_orders_counted_by_hand():
+    # 20 orders of 3 and 3; U = 0 and U = 9 are one order each
+    assert rank_sum([1, 2, 3], [4, 5, 6]).p == pytest.approx(2 / 20, abs=NEAR)
+    # 70 orders of 4 and 4
+    found = rank_sum([5, 6, 7, 8], [1, 2, 3, 4])
+    assert (found.u, found.superiority) == (16, 1)
+    assert found.p == pytest.approx(2 / 70, abs=NEAR)
+    # U = 1: of the orders one has U = 0 and one U = 1, so (1 + 1) / 20 on each side
+    found = rank_sum([1, 2, 4], [3, 5, 6])
+    assert found.u == 1
+    assert found.p == pytest.approx(4 / 20, abs=NEAR)
+    assert found.superiority == pytest.approx(2 / 9 - 1, abs=NEAR)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 5), (4, 3), (1, 4)])
+def test_exact_p_is_the_share_of_all_orders(n: int, m: int):
+    places = range(n + m)
+    orders = list(itertools.combinations(places, n))
+    us = [sum(x > y for x in xs for y in set(places) - set(xs)) for xs in orders]
+    for xs, u in zip(orders, us, strict=True):
+        ys = sorted(set(places) - set(xs))
+        lower = sum(other <= min(u, n * m - u) for other in us)
+        expected = min(1.0, 2 * lower / len(orders))
+        assert rank_sum(xs, ys).p == pytest.approx(expected, abs=NEAR)
+
+
+def test_ties_use_the_normal_distribution_with_corrections():
+    # x = 1 2 2, y = 2 3 4: no x above a y, two ties -> U = 1; middle 4.5; three equal values, so
+    # variance 9 / 12 x (7 - 24 / 30) = 4.65; z = (3.5 - 0.5) / 2.1564 = 1.3912 -> p = 0.1642
+    found = rank_sum([1, 2, 2], [2, 3, 4])
+    assert found.u == 1
+    assert found.p == pytest.approx(0.1642, abs=ROUNDED)
+    assert rank_sum([5.0] * 4, [5.0] * 6).p == 1  # no difference at all
+    assert rank_sum([5.0] * 4, [5.0] * 6).superiority == 0
+
+
+def test_large_samples_without_ties_use_the_normal_distribution():
+    # 0..29 and 15..44 + 0.5: x > y for i > j + 15.5: pairs sum over i=16..29 of (i - 15) = 105
+    x, y = range(30), [value + 15.5 for value in range(30)]
+    found = rank_sum(x, y)
+    assert found.u == 105
+    # middle 450, variance 900 x 61 / 12 = 4575, z = 344.5 / 67.64 = 5.093
+    assert found.p == pytest.approx(3.52e-7, rel=0.01)
+
+
+def test_the_least_p_says_when_runs_are_too_few():
+    assert least_p(3, 3) == pytest.approx(0.1, abs=NEAR)
+    assert least_p(4, 4) == pytest.approx(2 / 70, abs=NEAR)
+    assert least_p(1, 1) == 1
+    with pytest.raises(ValueError, match="both samples"):
+        rank_sum([], [1.0])
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def verdict(base: Series, new: Series, change: float = 0.05) -> str:
+    return compare_series("latency:x", base, new, CompareThresholds(change=change)).verdict
+
+
+def shifted(factor: float, count: int = 10, unit="s") -> Series:
+    return series("x", *(factor * (1 + 0.001 * n) for n in range(count)), unit=unit)
+
+
+def test_a_regression_needs_size_and_significance():
+    base = shifted(1.0)
+    assert verdict(base, shifted(1.2)) == "worse"
+    assert verdict(base, shifted(0.8)) == "better"
+    assert verdict(base, shifted(1.03)) == "same"  # significant but small
+    noisy = series("x", *([0.5, 2.5] * 4), 1.2, 1.2)  # median 1.2, all over the place
+    assert verdict(base, noisy) == "same"
+    assert verdict(shifted(1.0, 3), shifted(1.2, 3)) == "cannot tell"  # p is 0.1 at best
+    assert verdict(base, shifted(1.2), change=0.3) == "same"
+
+
+def test_speeds_are_worse_when_smaller():
+    fast, slow = shifted(120.0, unit="images/s"), shifted(100.0, unit="images/s")
+    found = compare_series("t:x", fast, slow, CompareThresholds())
+    assert found.verdict == "worse"
+    assert found.change == pytest.approx(0.2, abs=NEAR)  # 120 / 100: as much longer per image
+    assert compare_series("t:x", slow, fast, CompareThresholds()).verdict == "better"
+    with pytest.raises(DataError, match="measure both"):
+        compare_series("t:x", fast, shifted(1.0), CompareThresholds())
+
+
+def test_series_are_matched_by_kind_and_key():
+    base = [record(series("a", 1.0), series("gone", 1.0)), record(series("a", 5.0), kind="other")]
+    new = [record(series("a", 1.0), series("fresh", 1.0)), record(series("a", 5.0), kind="other")]
+    found = compare_records(base, new, CompareThresholds())
+    assert [item.name for item in found.comparisons] == ["latency:a", "other:a"]
+    assert (found.missing, found.added) == (("latency:gone",), ("latency:fresh",))
+    page = compare_markdown(found, CompareThresholds())
+    assert page.startswith("## ✅ Benchmarks: no regression in 2 series")
+    assert "Only in BASE: `latency:gone`." in page
+    with pytest.raises(DataError, match="no series in common"):
+        compare_records(base, [record(series("b", 1.0), kind="third")], CompareThresholds())
+
+
+def test_another_machine_is_refused():
+    here = record(series("a", 1.0))
+    machine = replace(here.environment.machine, cpu="B CPU")
+    there = replace(here, environment=replace(here.environment, machine=machine))
+    require_same_machine([here], [here])
+    with pytest.raises(DataError, match=r"A CPU, NVIDIA X.*B CPU, NVIDIA X.*--across-machines"):
+        require_same_machine([here], [there])
+
+
+def test_thresholds_of_a_project(tmp_path: Path):
+    path = tmp_path / "bounds.toml"
+    path.write_text('change = 0.1\n[series]\n"latency:*" = 0.2\n"*/decode" = 0.5\n')
+    bounds = load_thresholds(path)
+    assert (bounds.change, bounds.p) == (0.1, 0.05)
+    assert bounds.of("throughput:b1/ort") == 0.1
+    assert bounds.of("latency:b1/ort") == 0.2
+    assert bounds.of("latency:b1/decode") == 0.5  # the last that fits
+    for text, problem in (
+        ("chnage = 0.1", "unknown key 'chnage'"),
+        ("change = 5", "change is 5, expected a fraction"),
+        ("series = 3", "expected a table"),
+        ("change = ", "cannot be read as TOML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=problem):
+            load_thresholds(path)
+    assert load_thresholds(None) == CompareThresholds()
+    own = load_thresholds(Path(__file__).parents[1] / "benchmarks" / "thresholds.toml")
+    assert own.of("latency:b8/decode") > own.of("latency:b8/ort") == 0.05
+
+
+# --- records and pages ----------------------------------------------------------------------------
+
+
+def test_a_record_is_read_back_as_written(tmp_path: Path):
+    made = record(series("a", 1.0, 3.0), ratios=(Ratio("a/b", "A / B", 0.5, 0.9),))
+    write_record(tmp_path, made, overwrite=False)
+    (tmp_path / "doctor.json").write_text('{"schema": 7, "kind": "doctor"}')
+    (tmp_path / "list.json").write_text("[]")
+    (found,) = load_records(tmp_path)
+    assert record_json(found) == record_json(made)
+    assert load_records(tmp_path / "latency.json")[0].ratios == made.ratios
+    path = tmp_path / "latency.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(DataError, match="schema 99"):
+        load_record(path)
+    path.write_text(path.read_text().replace('"schema": 99', '"schema": 1').replace('"s"', '"ft"'))
+    with pytest.raises(DataError, match="'ft'"):
+        load_record(path)
+    path.unlink()
+    with pytest.raises(DataError, match="holds no record"):
+        load_records(tmp_path)
+
+
+def test_percentiles_between_neighbours():
+    # 101 values 0..100: the percentiles are the values themselves
+    assert percentiles(range(101)) == pytest.approx((50, 95, 99), abs=NEAR)
+    # two values: 95 % of the way from 1 to 3
+    assert percentiles([1.0, 3.0]) == pytest.approx((2.0, 2.9, 2.98), abs=NEAR)
+    made = record(series("a", *(n / 1000 for n in range(1, 102))))
+    page = record_markdown(made)
+    assert "| measured | p50 | p95 | p99 | runs |" in page
+    assert "| Title of a | 51.0 ms | 96.0 ms | 100.0 ms | 101 |" in page
+    assert "GPU: NVIDIA X, compute capability 9.0, 64 GiB, driver 580.1, CUDA 13.0; sm" in page
+    item = json.loads(record_json(made))["series"][0]
+    assert (item["p50"], item["p95"], item["p99"]) == pytest.approx((0.051, 0.096, 0.1), abs=NEAR)
+
+
+def test_what_nvidia_smi_says_and_does_not():
+    found = parse_state("1980, 1980, 2619, 700.00, 34")
+    assert (found["sm_clock_mhz"], found["power_limit_w"]) == (1980.0, 700.0)
+    assert parse_state("210, [N/A], 405, [Not Supported], 30") == {
+        "sm_clock_mhz": 210.0, "memory_clock_mhz": 405.0, "temperature_c": 30.0,
+    }  # fmt: skip
+    assert parse_state("") == {}
+
+
+def test_each_direction_gets_its_own_list():
+    made = record(series("a", 0.001, 0.003), series("b", 2e9, unit="FLOP/s"),
+                  series("m", 2.0**21, unit="B"))  # fmt: skip
+    smaller = json.loads(action_json([made], smaller_is_better=True))
+    assert [(item["name"], item["unit"]) for item in smaller] == [
+        ("latency: Title of a", "ms"), ("latency: Title of m", "MiB"),
+    ]  # fmt: skip
+    assert smaller[0]["value"] == pytest.approx(2.0, abs=NEAR)
+    assert smaller[0]["range"] == "± 1"
+    assert smaller[1]["value"] == pytest.approx(2.0, abs=NEAR)
+    (bigger,) = json.loads(action_json([made], smaller_is_better=False))
+    assert (bigger["unit"], bigger["value"]) == ("GFLOP/s", 2.0)
+
+
+def test_the_summary_tells_verdicts_first_and_folds_the_rest():
+    ratios = (Ratio("x", "Good", 0.5, 0.4), Ratio("y", "Bad", 0.3, 0.4), Ratio("z", "Plain", 1.0))
+    page = summary_markdown([record(series("a", 1.0), ratios=ratios)], before="## Verdict\n")
+    assert page.startswith("## Verdict\n\n## ❌ Targets: 1 of 2 reached")
+    assert page.index("missed: Bad: 30.0 %") < page.index("reached: Good") < page.index("<details>")
+    assert page.count("<details>") == page.count("</details>") == 1
+    huge = record(series("a", 1.0), notes=("x" * SUMMARY_LIMIT_BYTES,))
+    page = summary_markdown([huge, record(series("a", 1.0), kind="small")])
+    assert len(page.encode()) < SUMMARY_LIMIT_BYTES
+    assert "too long for this page, see latency.md" in page
+    assert "<summary>Small</summary>" in page
+
+
+def test_the_page_stands_alone_and_has_a_plot_per_unit_and_batch():
+    made = record(series("b1/ort", 1.0), series("b8/ort", 2.0), series("b8/torch", 4.0),
+                  series("speed", 3.0, unit="images/s"))  # fmt: skip
+    groups = {title: [item.key for item in group] for title, group in plot_groups(made.series)}
+    assert groups == {
+        "Time, shorter is better, batch 1": ["b1/ort"],
+        "Time, shorter is better, batch 8": ["b8/ort", "b8/torch"],
+        "Images per second, longer is better": ["speed"],
+    }
+    page = records_html([made])
+    assert page.count("<svg") == 3
+    # the only address is the name of the SVG format, which nothing fetches
+    assert page.replace('xmlns="http://www.w3.org/2000/svg"', "").count("http") == 0
+    assert "&lt;angles&gt; &amp; ampersands" in page
+    assert "<angles>" not in page
+
+
+@pytest.mark.parametrize("factor", [2.0, 500.0])
+def test_bars_are_as_long_as_their_medians(factor: float):
+    root = ET.fromstring(bars_svg([series("a", 1.0), series("b", factor)], title="<T>"))
+    space = "{http://www.w3.org/2000/svg}"
+    short, long = (float(bar.get("width")) for bar in root.iter(f"{space}rect"))
+    assert root.get("aria-label") == "<T>"
+    text = " ".join(root.itertext())
+    if factor == 2:
+        assert long == pytest.approx(2 * short, abs=0.2)  # a decimal of a pixel is written
+        assert "axis from 0" in text
+    else:
+        assert "logarithmic axis" in text
+        assert short > 0
+    with pytest.raises(ValueError, match="one unit"):
+        bars_svg([series("a", 1.0), series("b", 1.0, unit="B")], title="")
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_compare_fails_on_a_regression_and_report_shows_it(tmp_path: Path):
+    base, new = tmp_path / "base", tmp_path / "new"
+    write_record(base, record(shifted(1.0)), overwrite=False)
+    write_record(new, record(shifted(1.5)), overwrite=False)
+    words = ("compare", base, new, "--out", new)
+    result = run(*words)
+    assert result.exit_code == 1
+    assert "1 of 1 series got worse, most latency:x: 50.0 %" in result.stderr
+    assert result.stdout.startswith("## ❌ Benchmarks: 1 regression in 1 series")
+    assert "| +50.0 % | 5 % |" in result.stdout
+    assert (new / "compare.md").read_text().strip() == result.stdout.strip()
+    assert "exists already" in run(*words).stderr
+    back = run("compare", new, base)
+    assert (back.exit_code, "better" in back.stdout) == (0, True)
+    (new / "parity.md").write_text("# Parity: PASSED\n")
+    assert run("report", new).exit_code == 0
+    names = {path.name for path in new.iterdir()}
+    assert names >= {"report.html", "summary.md", "smaller-is-better.json"}
+    summary = (new / "summary.md").read_text()
+    assert summary.index("PASSED") < summary.index("1 regression") < summary.index("<details>")
+    assert run("report", new).exit_code == 0  # its own files are no records
+
+
+def test_compare_tells_what_it_cannot_read(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    result = run("compare", tmp_path / "empty", tmp_path / "empty")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "holds no record of a benchmark" in result.stderr
