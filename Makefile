@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[cpu,train,report,dev]'
+		--editable '.[cpu,train,report,rtx,dev]'
 	@touch $@
 
 clean:
