@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 CMC_LENGTH: Final = 50
 """Ranks of the CMC curve that are kept; fewer if the gallery is smaller."""
 
+_NEVER: Final = np.iinfo(np.int64).max
+"""Rank of a match that is not seen."""
+
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
@@ -214,20 +217,19 @@ def retrieval_metrics(
         The metrics; those without a counted query are NaN.
     """
     length = min(CMC_LENGTH, gallery_size)
-    # a query without a match keeps these zeros; they enter the means only where it counts
-    step, trapezoid, penalty = (np.zeros(len(ranks)) for _ in range(3))
-    first_match = np.full(len(ranks), np.iinfo(np.int64).max)
-    valid = np.array([len(found) > 0 for found in ranks], dtype=bool)
-    for row, found in enumerate(ranks):
-        total = len(found)
-        if total == 0:
-            continue
-        seen = found if protocol.list_length is None else found[found <= protocol.list_length]
-        step[row], trapezoid[row] = average_precision(seen, total=total)
-        if len(seen):
-            first_match[row] = seen[0]
-        if len(seen) == total:
-            penalty[row] = total / found[-1]
+    totals = np.array([len(found) for found in ranks], dtype=np.int64)
+    valid = totals > 0
+    seen = list(ranks)
+    if protocol.list_length is not None:
+        seen = [found[found <= protocol.list_length] for found in ranks]
+    # a query without a match has zeros here; they enter the means only where it counts
+    step, trapezoid = average_precisions(seen, totals)
+    first_match = np.array([found[0] if len(found) else _NEVER for found in seen])
+    last_match = np.array(
+        [found[-1] if 0 < len(found) == total else _NEVER
+         for found, total in zip(seen, totals, strict=True)]
+    )  # fmt: skip
+    penalty = np.where(last_match == _NEVER, 0.0, totals / last_match)
 
     counted = valid if protocol.unmatched == "skipped" else np.ones(len(ranks), dtype=bool)
     hits = first_match[counted, None] <= np.arange(1, length + 1)  # [counted, K]
@@ -247,27 +249,35 @@ def retrieval_metrics(
     )
 
 
-def average_precision(ranks: NDArray[np.int64], *, total: int) -> tuple[float, float]:
-    """Average precision of one ranked list, by the step and by the trapezoid rule.
+def average_precisions(
+    ranks: Sequence[NDArray[np.int64]], totals: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average precision of ranked lists, by the step and by the trapezoid rule.
 
     Args:
-        ranks: int64 [n], ranks (from 1) of the matches that are seen, ascending.
-        total: matches that exist, n or more; those not seen add nothing.
+        ranks: for each of Q lists int64 [n], ranks (from 1) of the matches seen, ascending.
+        totals: int64 [Q], matches that exist, n or more; those not seen add nothing.
 
     Returns:
-        Step and trapezoid average precision, 0..1.
+        Step and trapezoid average precision, float64 [Q], 0..1; 0 for a list without a match.
 
     Example:
-        All four matches at ranks 1, 2, 4 and 7: step (1 + 1 + 3/4 + 4/7) / 4.
+        All four matches at ranks 1, 2, 4 and 7: step (1 + 1 + 3/4 + 4/7) / 4; one match at rank 2.
 
-        >>> step, trapezoid = average_precision(np.array([1, 2, 4, 7]), total=4)
-        >>> f"{step:.4f} {trapezoid:.4f}"
-        '0.8304 0.8110'
-        >>> average_precision(np.array([2]), total=1)
-        (0.5, 0.25)
+        >>> lists = [np.array([1, 2, 4, 7]), np.array([2])]
+        >>> step, trapezoid = average_precisions(lists, np.array([4, 1]))
+        >>> step.round(4).tolist(), trapezoid.round(4).tolist()
+        ([0.8304, 0.5], [0.811, 0.25])
     """
-    number = np.arange(1, len(ranks) + 1)
-    precision = number / ranks
+    lengths = np.array([len(found) for found in ranks], dtype=np.int64)
+    lists = np.repeat(np.arange(len(ranks)), lengths)
+    # all lists one after the other: a loop over queries would take longer than sorting them
+    flat = np.concatenate([np.empty(0, dtype=np.int64), *ranks])
+    number = np.arange(1, len(flat) + 1) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    precision = number / flat
     # precision one rank earlier, the left end of the trapezoid; 1 before the first rank
-    before = np.where(ranks > 1, (number - 1) / np.maximum(ranks - 1, 1), 1.0)
-    return float(precision.sum() / total), float((before + precision).sum() / 2 / total)
+    before = np.where(flat > 1, (number - 1) / np.maximum(flat - 1, 1), 1.0)
+    step = np.bincount(lists, weights=precision, minlength=len(ranks))
+    left = np.bincount(lists, weights=before, minlength=len(ranks))
+    existing = np.maximum(totals, 1)
+    return step / existing, (left + step) / 2 / existing

@@ -100,15 +100,15 @@ def same_vehicle_rows(query: Embeddings, gallery: Embeddings) -> RowsOf:
         A function from a query row to int64 [n] gallery rows, ascending; empty for a query of
         unknown vehicle.
     """
+    # a stable sort: rows of one vehicle stay ascending
     order = np.argsort(gallery.vehicle_ids, kind="stable").astype(np.int64)
     ids = gallery.vehicle_ids[order]
+    starts = np.searchsorted(ids, query.vehicle_ids)
+    ends = np.searchsorted(ids, query.vehicle_ids, side="right")
+    ends[query.vehicle_ids == UNKNOWN] = starts[query.vehicle_ids == UNKNOWN]
 
     def rows(query_row: int) -> NDArray[np.int64]:
-        vehicle = query.vehicle_ids[query_row]
-        if vehicle == UNKNOWN:
-            return np.empty(0, dtype=np.int64)
-        # stable sort: rows of one vehicle stay ascending
-        return order[np.searchsorted(ids, vehicle) : np.searchsorted(ids, vehicle, side="right")]
+        return order[starts[query_row] : ends[query_row]]
 
     return rows
 

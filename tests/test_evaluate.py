@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mtml_deploy.distances import squared_distances
 from mtml_deploy.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate import average_precision, evaluate, retrieval_metrics
+from mtml_deploy.evaluate import average_precisions, evaluate, retrieval_metrics
 from mtml_deploy.ground_truth import GroundTruth
 from mtml_deploy.protocols import PROTOCOLS, find_protocol
 from mtml_deploy.rerank import RerankOptions, rerank
@@ -269,8 +269,11 @@ def test_the_first_hundred_are_seen_but_all_matches_divide():
     ],
 )
 def test_both_average_precisions_by_hand(ranks, total, step, trapezoid):
-    found = average_precision(np.array(ranks, dtype=np.int64), total=total)
-    assert found == pytest.approx((step, trapezoid), abs=SUM_TOLERANCE)
+    # between two other lists, which must not mix with it
+    lists = [np.array([1, 2]), np.array(ranks, dtype=np.int64), np.array([3])]
+    steps, trapezoids = average_precisions(lists, np.array([2, total, 5]))
+    assert steps == pytest.approx([1, step, 1 / 15], abs=SUM_TOLERANCE)
+    assert trapezoids == pytest.approx([1, trapezoid, 1 / 30], abs=SUM_TOLERANCE)
 
 
 def test_metrics_from_ranks_of_any_order():
