@@ -24,6 +24,7 @@ from mtml_deploy.report import (
     FPR_TEXTS,
     RERANK_RULE,
     SCHEMA,
+    one_protocol,
     percent,
     reranking_record,
     reranking_text,
@@ -149,10 +150,7 @@ def drawn_markdown(evaluations: Sequence[DrawnEvaluation]) -> str:
     Raises:
         ValueError: no evaluation, or more than one protocol.
     """
-    names = {evaluation.metrics.protocol for evaluation in evaluations}
-    if len(names) != 1:
-        raise ValueError(f"one protocol per table, found {sorted(names) or 'no evaluation'}")
-    protocol = find_protocol(names.pop())
+    protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
     header = ["model", "measure", "mean", "std", "min", "max"]
     lines = [f"# Evaluation, protocol {protocol.name}", "", table_row(header)]
     lines.append(table_row(["---"] * 2 + ["---:"] * 4))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from mtml_deploy.ground_truth import GroundTruth
-from mtml_deploy.protocols import find_protocol
 from mtml_deploy.report import (
     CMC_RANKS,
     EXPANSION_RULE,
@@ -20,6 +19,7 @@ from mtml_deploy.report import (
     TRUTH_RULE,
     Evaluation,
     expansion_text,
+    one_protocol,
     percent,
     reranking_text,
     unmatched_sentence,
@@ -38,10 +38,7 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
     Raises:
         ValueError: no evaluation, or more than one protocol.
     """
-    names = {evaluation.metrics.protocol for evaluation in evaluations}
-    if len(names) != 1:
-        raise ValueError(f"one protocol per table, found {sorted(names) or 'no evaluation'}")
-    protocol = find_protocol(names.pop())
+    protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
     header = ["model", "mAP (step)", "mAP (trapezoid)", "mINP"]
     header += [f"CMC@{rank}" for rank in CMC_RANKS]
     lines = [f"# Evaluation, protocol {protocol.name}", "", table_row(header)]

@@ -29,6 +29,10 @@ MIN_SPREAD: Final = 1e-3
 """Relative distance of the closest two different images. A dead or constant branch gives 0."""
 
 
+_BLOCK_VALUES: Final = 1 << 22
+"""float64 values compared at once (32 MiB): a whole gallery of 8192 values would take gigabytes."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well two sets of embeddings of the same N images agree.
@@ -63,19 +67,32 @@ def agreement(reference: NDArray[np.float32], candidate: NDArray[np.float32]) ->
     """
     if reference.shape != candidate.shape or not len(reference):
         raise ValueError(f"cannot compare {reference.shape} with {candidate.shape}")
+    parts = []
+    step = max(1, _BLOCK_VALUES // max(1, reference.shape[1]))
+    for start in range(0, len(reference), step):
+        rows = slice(start, start + step)
+        parts.append(_row_agreement(reference[rows], candidate[rows]))
+    cosine, largest, relative = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Agreement(
+        cosine_min=float(cosine.min()),
+        cosine_p1=float(np.percentile(cosine, 1)),
+        cosine_mean=float(cosine.mean()),
+        max_abs=float(largest.max()),
+        max_relative=float(relative.max()),
+    )
+
+
+def _row_agreement(
+    reference: NDArray[np.float32], candidate: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Cosine, largest difference of a value and relative distance of each row, float64 [n]."""
     left, right = reference.astype(np.float64), candidate.astype(np.float64)
     norms = np.linalg.norm(left, axis=1), np.linalg.norm(right, axis=1)
     product = norms[0] * norms[1]
     both_zero = (norms[0] == 0) & (norms[1] == 0)
     dot = np.einsum("nd,nd->n", left, right)
     cosine = np.where(both_zero, 1.0, dot / np.where(product == 0, 1.0, product))
-    return Agreement(
-        cosine_min=float(cosine.min()),
-        cosine_p1=float(np.percentile(cosine, 1)),
-        cosine_mean=float(cosine.mean()),
-        max_abs=float(np.abs(left - right).max()),
-        max_relative=float(relative_distances(left, right).max()),
-    )
+    return cosine, np.abs(left - right).max(axis=1), relative_distances(left, right)
 
 
 def branch_slices(branches: tuple[str, ...], dim: int) -> Mapping[str, slice]:

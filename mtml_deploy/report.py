@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
@@ -16,7 +17,7 @@ from mtml_deploy.embeddings import Embeddings, ModelIdentity, Unit, comparison_m
 from mtml_deploy.evaluate import RetrievalMetrics
 from mtml_deploy.expansion import ExpansionOptions
 from mtml_deploy.ground_truth import GroundTruth
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.protocols import Protocol, find_protocol
 from mtml_deploy.rerank import RerankOptions
 from mtml_deploy.verification import ONE_IN, Verification
 
@@ -104,6 +105,24 @@ class Evaluation:
     def mode(self) -> str:
         """What was compared with what, for example "image-to-track"."""
         return comparison_mode(self.query_unit, self.gallery_unit)
+
+
+def one_protocol(names: Iterable[str]) -> Protocol:
+    """The protocol that all rows of a table share.
+
+    Args:
+        names: protocol of each row.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        ValueError: no row, or more than one protocol.
+    """
+    found = set(names)
+    if len(found) != 1:
+        raise ValueError(f"one protocol per table, found {sorted(found) or 'no evaluation'}")
+    return find_protocol(found.pop())
 
 
 def describe_evaluation(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mtml_deploy import parity
 from mtml_deploy.errors import ParityError
 from mtml_deploy.parity import (
     MAX_RELATIVE_FP32,
@@ -141,3 +142,12 @@ def test_what_is_not_a_number_is_outside_every_bound() -> None:
     for bounds in ({"at_least": 0.0}, {"at_most": 0.0}, {}):
         with pytest.raises(ParityError):
             require("x", float("nan"), **bounds)
+
+
+def test_rows_compared_in_blocks_give_the_same_agreement(monkeypatch):
+    rng = np.random.default_rng(0)
+    left = rng.normal(size=(23, 7)).astype(np.float32)
+    right = left + rng.normal(size=(23, 7)).astype(np.float32) * np.float32(0.1)
+    whole = agreement(left, right)
+    monkeypatch.setattr(parity, "_BLOCK_VALUES", 21)  # three rows at once, and two at the end
+    assert agreement(left, right) == whole
