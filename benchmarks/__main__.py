@@ -11,18 +11,26 @@ from typing import Final, get_args
 
 import click
 
-from benchmarks import branch_commands, report_commands, speed_commands
-from benchmarks.command_options import COUNT as _COUNT
-from benchmarks.command_options import POSITIVE as _POSITIVE
-from benchmarks.command_options import artifact as _artifact
-from benchmarks.command_options import finish as _finish
-from benchmarks.command_options import out as _out
-from benchmarks.command_options import prepare as _prepare
-from benchmarks.command_options import run as _run
-from benchmarks.command_options import threads as _threads
-from benchmarks.ranking_sizes import CASES, SIZES, Case, plan_ranking, record_kind
-from mtml_deploy.commands import options
-from mtml_deploy.console import SafeGroup, prepare_streams, write_note
+from benchmarks.cli import (
+    branches as branch_commands,
+)
+from benchmarks.cli import (
+    reports as report_commands,
+)
+from benchmarks.cli import (
+    speed as speed_commands,
+)
+from benchmarks.cli.options import COUNT as _COUNT
+from benchmarks.cli.options import POSITIVE as _POSITIVE
+from benchmarks.cli.options import artifact as _artifact
+from benchmarks.cli.options import finish as _finish
+from benchmarks.cli.options import out as _out
+from benchmarks.cli.options import prepare as _prepare
+from benchmarks.cli.options import run as _run
+from benchmarks.cli.options import threads as _threads
+from benchmarks.ranking.sizes import CASES, SIZES, Case, plan_ranking, record_kind
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import SafeGroup, prepare_streams, write_note
 from mtml_train.config import RECIPES, VARIANTS, Amp, TrainConfig, build_config
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
@@ -80,9 +88,9 @@ def embed(
 ) -> None:
     """Embedding: end to end from image files, model, decoding, torch, the machine's limit."""
     _prepare(out, ("embed",), overwrite=overwrite)
-    from benchmarks.embed import EmbedBench, measure_embed
-    from mtml_deploy.artifact import open_artifact
-    from mtml_deploy.datasets import load_source
+    from benchmarks.speed.embed import EmbedBench, measure_embed
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
     from mtml_train.checkpoint import load_checkpoint
 
     options.refuse_huge_images()
@@ -173,8 +181,8 @@ def ranking(
     """
     planned = plan_ranking(cases, size, quick=quick)
     _prepare(out, tuple(record_kind(*plan) for plan in planned), overwrite=overwrite)
-    from benchmarks.ranking import RankingBench, measure_ranking
-    from benchmarks.ranking_peers import find_peers
+    from benchmarks.ranking.peers import find_peers
+    from benchmarks.ranking.run import RankingBench, measure_ranking
 
     peers = find_peers(peer_torchreid, peer_fastreid)
     bench = RankingBench(rounds=1 if quick else rounds, threads=threads, seed=seed)
@@ -254,7 +262,7 @@ def _measure_training(
     overwrite: bool,
 ) -> None:
     """Measure and report training with a recipe and settings that win over it."""
-    from benchmarks.train import TrainBench, measure_train
+    from benchmarks.speed.train import TrainBench, measure_train
 
     record = measure_train(
         build_config(recipe, None, settings),

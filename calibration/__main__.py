@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from mtml_deploy.commands import options
-from mtml_deploy.console import SafeGroup, prepare_streams, progress_bar, write_data, write_note
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import SafeGroup, prepare_streams, progress_bar, write_data, write_note
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _SOURCES = "SOURCE is veri:DIR or cityflow:DIR; its training split is taken, never another one."
@@ -53,8 +53,8 @@ def choose(
     )
     from calibration.choose import choose as run
     from calibration.summary import found_lines, set_markdown
-    from mtml_deploy.calibration_list import manifest_path, write_calibration
     from mtml_deploy.files import require_absent
+    from mtml_deploy.precision.calibration_list import manifest_path, write_calibration
 
     options.refuse_huge_images()
     for path in (out, manifest_path(out)):
@@ -89,7 +89,7 @@ def check(*, listing: Path, data: str) -> None:
     """
     from calibration.candidates import read_tested, require_untested, training_source
     from calibration.summary import set_markdown
-    from mtml_deploy.calibration_list import read_calibration, require_unchanged
+    from mtml_deploy.precision.calibration_list import read_calibration, require_unchanged
 
     chosen = read_calibration(listing)
     images = (*chosen.calibration, *chosen.heldout)
@@ -123,9 +123,9 @@ def compare(
     """
     from calibration.compare import compare_calibrators
     from calibration.comparison_report import comparison_json, comparison_markdown
-    from mtml_deploy.artifact import open_artifact
-    from mtml_deploy.calibration_list import read_calibration, require_unchanged
+    from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.precision.calibration_list import read_calibration, require_unchanged
 
     options.refuse_huge_images()
     for path in (json_path, markdown):

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from calibration.candidates import Candidates
-from mtml_deploy.calibration_list import CalibrationImage, CalibrationSet, vehicles
 from mtml_deploy.errors import DataError
+from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
 
 
 def choose(

@@ -15,24 +15,24 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.calibration_list import CalibrationImage, CalibrationSet
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.data.batches import load_images
+from mtml_deploy.engine.graph_check import problems_of, refuse_problems
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.gate.thresholds import DEFAULT_THRESHOLDS
-from mtml_deploy.images import load_images
-from mtml_deploy.parity import Agreement
-from mtml_deploy.precision.activations import (
+from mtml_deploy.parity.agreement import Agreement
+from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
+from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet
+from mtml_deploy.precision.convert import RANGE_IMAGES
+from mtml_deploy.precision.fp16 import rounded
+from mtml_deploy.precision.lowering import Plan, lowered
+from mtml_deploy.precision.network import read_network
+from mtml_deploy.precision.options import CALIBRATORS, Calibrator
+from mtml_deploy.precision.ranges import (
     largest_magnitudes,
     measure_histograms,
     overflowing,
     quantisation_steps,
 )
-from mtml_deploy.precision.conversion import CALIBRATORS, Calibrator
-from mtml_deploy.precision.convert import RANGE_IMAGES
-from mtml_deploy.precision.graph_check import problems_of, refuse_problems
-from mtml_deploy.precision.half import rounded
-from mtml_deploy.precision.lowered import Plan, lowered
-from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.verify import compare, model_outputs
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Final
 
 from calibration.compare import MIN_COSINE, Comparison, recommended
-from mtml_deploy.calibration_list import vehicles
-from mtml_deploy.markdown_report import escaped, table_row
+from mtml_deploy.precision.calibration_list import vehicles
+from mtml_deploy.report.metrics_markdown import escaped, table_row
 
 SCHEMA: Final = 1
 """Version of the layout of `comparison_json`."""

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from calibration.candidates import Candidates
-from mtml_deploy.calibration_list import CalibrationImage, CalibrationSet, vehicles
-from mtml_deploy.markdown_report import table_row
-from mtml_deploy.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
+from mtml_deploy.report.metrics_markdown import table_row
 
 
 def found_lines(candidates: Candidates) -> list[str]:

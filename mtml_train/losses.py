@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtml_deploy.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_train.model import MTMLOutput
 
 

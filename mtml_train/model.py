@@ -16,8 +16,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.errors import CheckpointError, DataError
-from mtml_deploy.records import ORIENTATIONS
 from mtml_train.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mtml_deploy.errors import BackendError
 from mtml_train.config import TrainConfig
-from mtml_train.data import TrainBatch
+from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
 from mtml_train.losses import mtml_loss
 from mtml_train.model import MTML

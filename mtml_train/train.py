@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from mtml_deploy.datasets import load_source
+from mtml_deploy.data.batches import iterate_batches
+from mtml_deploy.data.records import ImageSet
+from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
-from mtml_deploy.images import iterate_batches
-from mtml_deploy.records import ImageSet
 from mtml_train.checkpoint import (
     BEST,
     LAST,
@@ -30,11 +30,11 @@ from mtml_train.checkpoint import (
     write_run_files,
 )
 from mtml_train.config import TrainConfig
-from mtml_train.data import training_batches
+from mtml_train.data.loader import training_batches
+from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.distributed import Process, join_processes
 from mtml_train.model import MTML, load_backbone_weights
 from mtml_train.step import TrainStep, learning_rate
-from mtml_train.train_set import TrainSet, join_training_sets
 from mtml_train.validate import Validation, require_protocol, split_validation, validate
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtml_deploy.datasets import load_source
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.data.batches import iterate_batches
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
-from mtml_deploy.evaluate import RetrievalMetrics, evaluate
-from mtml_deploy.images import iterate_batches
-from mtml_deploy.protocols import find_protocol, require_labels
-from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluate.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
 

@@ -65,7 +65,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> Path:
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
     """`tiny_run` exported with all four branches and the orientation."""
     from mtml_train.checkpoint import load_checkpoint
-    from mtml_train.export import ExportOptions, export
+    from mtml_train.export.export import ExportOptions, export
 
     options = ExportOptions(with_orientation=True, licence="made for tests")
     return shared(

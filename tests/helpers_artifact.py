@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from mtml_deploy.artifact import (
+from mtml_deploy.artifact.artifact import (
     METADATA_KEY,
     Artifact,
     Manifest,

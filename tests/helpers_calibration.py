@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from mtml_deploy.calibration_list import CalibrationImage, CalibrationSet
-from mtml_deploy.records import ImageRecord
+from mtml_deploy.data.records import ImageRecord
+from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet
 
 
 def image(name: str, vehicle: int, camera: int = -1, orientation: int = -1) -> CalibrationImage:

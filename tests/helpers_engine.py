@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from mtml_deploy.engine.target import Library, load_library
+from mtml_deploy.engine.gpu import Gpu
+from mtml_deploy.engine.library import Library, load_library
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.gpu import Gpu
 
 
 def rtx_library() -> Library:

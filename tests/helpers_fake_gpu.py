@@ -15,8 +15,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from mtml_deploy.engine.target import Library
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Manifest
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Manifest
+from mtml_deploy.engine.library import Library
 
 Work = Callable[[], None]
 

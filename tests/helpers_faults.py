@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from mtml_deploy.artifact import (
+from mtml_deploy.artifact.artifact import (
     METADATA_KEY,
     Artifact,
     embedded_record,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mtml_deploy.embeddings import ModelIdentity
-from mtml_deploy.gallery import NewRows, RowRecord
-from mtml_deploy.gallery.store import FolderGallery, create_gallery
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.open import NewRows, RowRecord
 
 DIM = 3
 

@@ -11,8 +11,8 @@ from helpers_artifact import SIZE, tiny_manifest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from mtml_deploy.artifact import Artifact, file_sha256, open_artifact, save_manifest
-from mtml_deploy.manifest import METADATA_KEY, embedded_record
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, save_manifest
+from mtml_deploy.artifact.manifest import METADATA_KEY, embedded_record
 
 WIDTH = 16
 """Features of a branch."""

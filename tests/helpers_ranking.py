@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 
-from benchmarks.ranking_process import Work
+from benchmarks.measure.process import Work
 
 BIG_BYTES = 200 * 2**20
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from mtml_deploy.embeddings import ModelIdentity
-from mtml_deploy.evaluate import RetrievalMetrics
-from mtml_deploy.report import Evaluation
-from mtml_deploy.verification import Verification
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluate.verification import Verification
+from mtml_deploy.report.metrics_json import Evaluation
 
 METRICS = RetrievalMetrics(
     protocol="veri776",

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from mtml_deploy.records import ImageRecord, ImageSet
+from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_train.config import TrainConfig
 
 SIZE = 32

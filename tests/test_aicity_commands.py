@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from helpers_artifact import write_artifact, write_images
 from helpers_datasets import write_list, write_xml
 
-from mtml_deploy.cli import main
-from mtml_deploy.embeddings import load_embeddings
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
 
 VEHICLES, CAMERAS, EACH = 8, 3, 12
 

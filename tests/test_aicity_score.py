@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from helpers_datasets import write_xml
 
-from mtml_deploy.aicity.answer import best_rows, require_answerable
-from mtml_deploy.aicity.score import VehicleIds, read_vehicle_ids, score
-from mtml_deploy.aicity.score_report import Score, score_json, score_markdown
-from mtml_deploy.aicity.submission import read_submission, submission_text
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.pooling import pool_tracklets
 from mtml_deploy.errors import DataError, EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rerank import RerankOptions, rerank
-from mtml_deploy.tracklets import pool_tracklets
+from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
+from mtml_deploy.evaluate.aicity.score import VehicleIds, read_vehicle_ids, score
+from mtml_deploy.evaluate.aicity.track2_file import read_submission, submission_text
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.report.aicity_score import Score, score_json, score_markdown
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 EQUAL = 1e-15
 """The same sums of the same fractions, in the same order."""

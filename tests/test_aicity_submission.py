@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtml_deploy.aicity.submission import (
+from mtml_deploy.errors import DataError
+from mtml_deploy.evaluate.aicity.track2_file import (
     find_faults,
     read_submission,
     require_official_names,
     submission_text,
 )
-from mtml_deploy.errors import DataError
 
 GALLERY = 120
 

@@ -9,7 +9,7 @@ from helpers_artifact import tiny_manifest, write_artifact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.artifact import embedded_record, file_sha256, open_artifact, save_manifest
+from mtml_deploy.artifact.artifact import embedded_record, file_sha256, open_artifact, save_manifest
 from mtml_deploy.errors import ArtifactError
 
 

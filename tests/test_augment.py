@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers_training import random_images
 
-from mtml_deploy.records import ORIENTATIONS, UNKNOWN
-from mtml_train.augment import erase, flip, jitter_colour, pad_and_crop
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_train.data.augment import erase, flip, jitter_colour, pad_and_crop
 
 LUMA_ROUNDING = 0.5 + 1e-3
 """Levels: each channel is rounded by at most 0.5, and the luma weights add up to 1; float32."""

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mtml_deploy.datasets import load_source
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
+from mtml_deploy.data.batches import load_image
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
 from mtml_deploy.errors import EmbeddingsError, MtmlError
-from mtml_deploy.images import load_image
 
 # each example overwrites one file; the folder may be shared between them
 FUZZ = settings(

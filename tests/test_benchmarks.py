@@ -14,23 +14,23 @@ from click.testing import CliRunner, Result
 from helpers_artifact import DIM, SIZE, tiny_manifest, write_artifact, write_images
 from onnx import TensorProto, helper
 
-import benchmarks.embed
-import benchmarks.latency
-import benchmarks.throughput
-import benchmarks.train
-import mtml_train.extras
+import benchmarks.speed.embed
+import benchmarks.speed.latency
+import benchmarks.speed.throughput
+import benchmarks.speed.train
+import mtml_train.cli.requirements
 from benchmarks.__main__ import main
-from benchmarks.embed import EmbedBench, measure_embed, summarise
-from benchmarks.flops import flop_per_image, multiply_adds
-from benchmarks.limits import machine_limit, matrix_products, torch_threads
-from benchmarks.machine import Environment, Machine, describe_environment
-from benchmarks.report import Record, record_json, record_markdown, write_record
-from benchmarks.rounds import Contender, Ratio, Series, alternate, rate_of, ratio
-from benchmarks.torch_peer import torch_peer
-from benchmarks.train import TrainBench, measure_train
-from benchmarks.train_speeds import loop_config
-from mtml_deploy.artifact import file_sha256, open_artifact
-from mtml_deploy.datasets import load_source
+from benchmarks.measure.limits import machine_limit, matrix_products, torch_threads
+from benchmarks.measure.machine import Environment, Machine, describe_environment
+from benchmarks.measure.rounds import Contender, Ratio, Series, alternate, rate_of, ratio
+from benchmarks.report.record import Record, record_json, record_markdown, write_record
+from benchmarks.runners.torch_peer import torch_peer
+from benchmarks.speed.embed import EmbedBench, measure_embed, summarise
+from benchmarks.speed.flops import flop_per_image, multiply_adds
+from benchmarks.speed.train import TrainBench, measure_train
+from benchmarks.speed.train_speeds import loop_config
+from mtml_deploy.artifact.artifact import file_sha256, open_artifact
+from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import ArtifactError, CheckpointError, OutputExistsError
 from mtml_train.checkpoint import load_checkpoint
 from mtml_train.config import TrainConfig
@@ -354,10 +354,12 @@ def test_every_contender_sees_every_image_once(place: Path, tmp_path: Path, monk
             seen["run"].append(len(images))
             return self.runtime.run(images)
 
-    real = benchmarks.embed.open_runtime
-    monkeypatch.setattr(benchmarks.embed, "open_runtime", lambda *a, **k: Counting(real(*a, **k)))
+    real = benchmarks.speed.embed.open_runtime
     monkeypatch.setattr(
-        "mtml_train.extractor.FusedExtractor.forward",
+        benchmarks.speed.embed, "open_runtime", lambda *a, **k: Counting(real(*a, **k))
+    )
+    monkeypatch.setattr(
+        "mtml_train.export.extractor.FusedExtractor.forward",
         lambda self, images: seen["torch"].append(len(images)),
     )
     measure_embed(
@@ -437,7 +439,7 @@ def run(*words: object) -> Result:
 
 def test_embed_command_writes_and_prints_the_record(place: Path, tmp_path: Path, monkeypatch):
     bench = partial(EmbedBench, matrix_size=16, settle_s=0)
-    monkeypatch.setattr(benchmarks.embed, "EmbedBench", bench)
+    monkeypatch.setattr(benchmarks.speed.embed, "EmbedBench", bench)
     words = ("embed", "--artifact", place / "art", "--images", f"csv:{place / 'set.csv'}",
              "--run", place / "run", "--out", tmp_path / "out", "--rounds", 1, "--limit", 3,
              "--threads", 1, "--batch-size", 2, "--decode-threads", 1)  # fmt: skip
@@ -448,7 +450,7 @@ def test_embed_command_writes_and_prints_the_record(place: Path, tmp_path: Path,
     assert values["settings"]["batch_size"] == 2
     assert result.stdout.strip() == (tmp_path / "out" / "embed.md").read_text().strip()
     assert "round 1 of 1: end to end" in result.stderr
-    monkeypatch.setattr(benchmarks.embed, "measure_embed", None)  # must not be reached
+    monkeypatch.setattr(benchmarks.speed.embed, "measure_embed", None)  # must not be reached
     again = run(*words)
     assert again.exit_code == 1
     assert "exists already" in again.stderr
@@ -462,7 +464,7 @@ def test_train_command_passes_its_settings_on(tmp_path: Path, monkeypatch):
         asked.update(config=config, recipe=recipe, bench=bench)
         return record("train")
 
-    monkeypatch.setattr(benchmarks.train, "measure_train", measure)
+    monkeypatch.setattr(benchmarks.speed.train, "measure_train", measure)
     words = ("--data", "veri:A", "--data", "veri:B", "--out", tmp_path, "--recipe", "strong",
              "--batch-size", 8, "--workers", 1, "--steps", 7, "--threads", 2)  # fmt: skip
     result = run("train", *words)
@@ -482,11 +484,13 @@ def test_all_measures_what_its_options_name(place: Path, tmp_path: Path, monkeyp
         limits.append((bench.limit, bench.rounds))
         return record("embed")
 
-    monkeypatch.setattr(benchmarks.embed, "measure_embed", measure)
-    monkeypatch.setattr(benchmarks.train, "measure_train", lambda *a, **k: record("train"))
-    monkeypatch.setattr(benchmarks.latency, "measure_latency", lambda *a, **k: record("latency"))
+    monkeypatch.setattr(benchmarks.speed.embed, "measure_embed", measure)
+    monkeypatch.setattr(benchmarks.speed.train, "measure_train", lambda *a, **k: record("train"))
     monkeypatch.setattr(
-        benchmarks.throughput, "measure_throughput", lambda *a, **k: record("throughput")
+        benchmarks.speed.latency, "measure_latency", lambda *a, **k: record("latency")
+    )
+    monkeypatch.setattr(
+        benchmarks.speed.throughput, "measure_throughput", lambda *a, **k: record("throughput")
     )
     words = ("all", "--artifact", place / "art", "--images", f"csv:{place / 'set.csv'}",
              "--data", "veri:A", "--out", tmp_path, "--limit", 3)  # fmt: skip
@@ -518,9 +522,11 @@ def test_what_the_user_can_fix_is_one_line(place: Path, tmp_path: Path, monkeypa
     train_words = ("train", "--data", f"csv:{place / 'set.csv'}", "--out", tmp_path / "out")
     assert "do not fill one batch" in refused(*train_words, "--batch-size", 64, "--workers", 0)
     assert "image_size" in refused(*train_words, "--image-size", 8)
-    real = mtml_train.extras.importlib.util.find_spec
+    real = mtml_train.cli.requirements.importlib.util.find_spec
     monkeypatch.setattr(
-        mtml_train.extras.importlib.util, "find_spec", lambda n: None if n == "onnx" else real(n)
+        mtml_train.cli.requirements.importlib.util,
+        "find_spec",
+        lambda n: None if n == "onnx" else real(n),
     )
     line = refused("embed", "--artifact", place / "art", *images)
     assert line.startswith("error: measuring needs onnx, ")

@@ -12,24 +12,24 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.__main__ import main
-from benchmarks.action_json import action_json
-from benchmarks.compare import (
+from benchmarks.measure.gpu_state import GpuState, parse_state
+from benchmarks.measure.machine import Environment, Machine
+from benchmarks.measure.rounds import Ratio, Series
+from benchmarks.report.action_json import action_json
+from benchmarks.report.compare import (
     CompareThresholds,
     compare_records,
     compare_series,
     load_thresholds,
     require_same_machine,
 )
-from benchmarks.compare_report import compare_markdown
-from benchmarks.gpu_state import GpuState, parse_state
-from benchmarks.html_page import plot_groups, records_html
-from benchmarks.machine import Environment, Machine
-from benchmarks.mann_whitney import least_p, rank_sum
-from benchmarks.record_file import load_record, load_records
-from benchmarks.report import Record, percentiles, record_json, record_markdown, write_record
-from benchmarks.rounds import Ratio, Series
-from benchmarks.summary_page import SUMMARY_LIMIT_BYTES, summary_markdown
-from benchmarks.svg_plot import bars_svg
+from benchmarks.report.compare_report import compare_markdown
+from benchmarks.report.page import plot_groups, records_html
+from benchmarks.report.rank_sum import least_p, rank_sum
+from benchmarks.report.read import load_record, load_records
+from benchmarks.report.record import Record, percentiles, record_json, record_markdown, write_record
+from benchmarks.report.summary import SUMMARY_LIMIT_BYTES, summary_markdown
+from benchmarks.report.svg_plot import bars_svg
 from mtml_deploy.errors import DataError
 
 NEAR = 1e-12

@@ -15,20 +15,20 @@ from click.testing import CliRunner, Result
 from helpers_artifact import DIM, SIZE, tiny_manifest, write_artifact, write_images
 from onnx import TensorProto, helper, numpy_helper
 
-import benchmarks.runners
+import benchmarks.runners.open
 from benchmarks.__main__ import main
-from benchmarks.branch_layouts import BranchLayout, grouped_net
-from benchmarks.branches import columns_of
-from benchmarks.flops import multiply_adds
-from benchmarks.latency import LatencyBench, measure_latency
-from benchmarks.layout_model import random_extractor
-from benchmarks.layouts import compared, counted_flop
-from benchmarks.rounds import Series
-from benchmarks.runners import Offer, Runner, Subject, lowest_cosine, open_runners
-from benchmarks.sampling import RunPlan, Timed, sample_in_turn
-from benchmarks.throughput import ThroughputBench, measure_throughput, shares_of_limit
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.datasets import load_source
+from benchmarks.branches.cost import columns_of
+from benchmarks.branches.layout_model import random_extractor
+from benchmarks.branches.layouts import compared, counted_flop
+from benchmarks.measure.rounds import Series
+from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
+from benchmarks.runners.layout_modules import BranchLayout, grouped_net
+from benchmarks.runners.open import Offer, Runner, Subject, lowest_cosine, open_runners
+from benchmarks.speed.flops import multiply_adds
+from benchmarks.speed.latency import LatencyBench, measure_latency
+from benchmarks.speed.throughput import ThroughputBench, measure_throughput, shares_of_limit
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import ArtifactError, BackendError, CheckpointError
 
 SAME_IN_FLOAT32 = 1e-4
@@ -164,7 +164,7 @@ def offer(monkeypatch, *runners: Runner) -> None:
         return manager
 
     made = tuple(Offer(one.key, one.title, opened(one)) for one in runners)
-    monkeypatch.setattr(benchmarks.runners, "offers", lambda subject: made)
+    monkeypatch.setattr(benchmarks.runners.open, "offers", lambda subject: made)
 
 
 def open_all(place: Path, *chosen: str):
@@ -199,7 +199,9 @@ def test_what_was_asked_for_must_work(place: Path, monkeypatch):
     def fails():
         raise BackendError("no driver")
 
-    monkeypatch.setattr(benchmarks.runners, "offers", lambda subject: (Offer("a", "A", fails),))
+    monkeypatch.setattr(
+        benchmarks.runners.open, "offers", lambda subject: (Offer("a", "A", fails),)
+    )
     with pytest.raises(BackendError, match=r"nothing here can run the model: A: .*no driver"):
         open_all(place)
 
@@ -411,10 +413,10 @@ def test_latency_command_writes_percentiles(place: Path, tmp_path: Path):
 def test_branches_command_puts_time_beside_map(
     tiny_artifact: Path, tiny_run: Path, tiny_set: Path, tmp_path: Path
 ):
-    from mtml_deploy.evaluate import evaluate
-    from mtml_deploy.protocols import find_protocol
+    from mtml_deploy.evaluate.metrics import evaluate
+    from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_train.checkpoint import load_checkpoint
-    from mtml_train.export import ExportOptions, export
+    from mtml_train.export.export import ExportOptions, export
 
     part = export(load_checkpoint(tiny_run), tmp_path / "gray", ExportOptions(branches=("gray",)))
     result = run("branches", "--artifact", tiny_artifact, "--out", tmp_path / "out",
@@ -439,8 +441,8 @@ def test_branches_command_puts_time_beside_map(
 
 
 def embedded(words: tuple[str, ...], out: Path):
-    from mtml_deploy.cli import main as deploy
-    from mtml_deploy.embeddings import load_embeddings
+    from mtml_deploy.cli.main import main as deploy
+    from mtml_deploy.embed.embeddings import load_embeddings
 
     result = CliRunner().invoke(deploy, [*words, "--out", str(out)])
     assert result.exit_code == 0, result.output
@@ -464,10 +466,13 @@ def test_layouts_command_needs_no_run(tmp_path: Path):
 
 
 def test_all_is_latency_throughput_and_their_report(place: Path, tmp_path: Path, monkeypatch):
-    import benchmarks.latency
-    import benchmarks.throughput
+    import benchmarks.speed.latency
+    import benchmarks.speed.throughput
 
-    for module, name in ((benchmarks.latency, "latency"), (benchmarks.throughput, "throughput")):
+    for module, name in (
+        (benchmarks.speed.latency, "latency"),
+        (benchmarks.speed.throughput, "throughput"),
+    ):
         real = getattr(module, f"measure_{name}")
         monkeypatch.setattr(module, f"measure_{name}", quick(real, name))
     result = run("all", "--artifact", place / "art", "--out", tmp_path, "--threads", 1)

@@ -13,26 +13,26 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import benchmarks.ranking_topk
+import benchmarks.ranking.topk
 from benchmarks.__main__ import main
-from benchmarks.clustered import ClusterRecipe, Labels, write_clustered
-from benchmarks.gallery_search import gallery_entrants, summarise_gallery
-from benchmarks.ranking_data import equal_share, float32_distances, load_features, load_set
-from benchmarks.ranking_evaluate import evaluate_entrants, summarise_evaluate
-from benchmarks.ranking_metrics import compare, judged_by_argsort
-from benchmarks.ranking_peers import Peer, absent_peers, find_peers
-from benchmarks.ranking_peers_code import load_evaluation
-from benchmarks.ranking_process import Entrant, FreshProcess, Outcome, Work, measure_entrants
-from benchmarks.ranking_rerank import rerank_entrants, summarise_rerank
-from benchmarks.ranking_sizes import QUICK, RERANK_SIZES, SIZES, plan_ranking, record_kind
-from benchmarks.ranking_stores import store_entrants
-from benchmarks.ranking_topk import summarise_topk, topk_entrants
-from benchmarks.rounds import Contender, Series, in_words
+from benchmarks.measure.process import Entrant, FreshProcess, Outcome, Work, measure_entrants
+from benchmarks.measure.rounds import Contender, Series, in_words
+from benchmarks.ranking.clustered import ClusterRecipe, Labels, write_clustered
+from benchmarks.ranking.data import equal_share, float32_distances, load_features, load_set
+from benchmarks.ranking.evaluate import evaluate_entrants, summarise_evaluate
+from benchmarks.ranking.gallery import gallery_entrants, summarise_gallery
+from benchmarks.ranking.metrics import compare, judged_by_argsort
+from benchmarks.ranking.peers import Peer, absent_peers, find_peers
+from benchmarks.ranking.peers_code import load_evaluation
+from benchmarks.ranking.rerank import rerank_entrants, summarise_rerank
+from benchmarks.ranking.sizes import QUICK, RERANK_SIZES, SIZES, plan_ranking, record_kind
+from benchmarks.ranking.stores import store_entrants
+from benchmarks.ranking.topk import summarise_topk, topk_entrants
 from mtml_deploy.errors import BackendError, DataError
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rank import rank
-from mtml_deploy.rerank import RerankOptions, estimate_bytes
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.search.rank import rank
+from mtml_deploy.search.rerank import RerankOptions, estimate_bytes
 
 ROOT = Path(__file__).parents[1]
 FLOAT32_TOLERANCE = 1e-5  # squared distances of a few dozen, from a float32 product
@@ -211,8 +211,8 @@ def test_units_are_for_people():
 
 def test_what_our_searches_import_is_not_counted_as_memory():
     code = (
-        "import sys, benchmarks.ranking_topk, benchmarks.ranking_evaluate\n"
-        "import benchmarks.ranking_rerank, benchmarks.gallery_search, benchmarks.ranking_child\n"
+        "import sys, benchmarks.ranking.topk, benchmarks.ranking.evaluate\n"
+        "import benchmarks.ranking.rerank, benchmarks.ranking.gallery, benchmarks.measure.child\n"
         "heavy = {'torch', 'faiss', 'lancedb', 'pyarrow', 'onnx', 'onnxruntime'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
@@ -232,7 +232,7 @@ def test_all_searches_find_the_same_rows(data: Path, monkeypatch):
     for key, rows in found.items():
         assert equal_share(rows, expected) == 1, key
     assert len(found) + 3 * len(absent) == 6  # FAISS is three of them
-    monkeypatch.setattr(benchmarks.ranking_topk, "find_spec", lambda name: None)
+    monkeypatch.setattr(benchmarks.ranking.topk, "find_spec", lambda name: None)
     entrants, absent = topk_entrants(data)
     assert [entrant.key for entrant in entrants] == ["topk", "topk_argsort", "topk_torch"]
     assert absent == ("FAISS: not installed, not measured.",)

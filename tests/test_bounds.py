@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mtml_deploy.bounds import lower_bounds, spread_about
-from mtml_deploy.distances import squared_distances
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.error_bounds import lower_bounds, spread_about
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0, 1000.0])

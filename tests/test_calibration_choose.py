@@ -20,15 +20,15 @@ from calibration.__main__ import main
 from calibration.candidates import Candidates, read_candidates, training_source
 from calibration.choose import balanced, choose
 from calibration.summary import set_markdown
-from mtml_deploy.calibration_list import (
+from mtml_deploy.data.source import load_source
+from mtml_deploy.errors import DataError
+from mtml_deploy.precision.calibration_list import (
     CalibrationImage,
     CalibrationSet,
     read_calibration,
     require_unchanged,
     vehicles,
 )
-from mtml_deploy.datasets import load_source
-from mtml_deploy.errors import DataError
 
 ROOT = Path(__file__).parents[1]
 

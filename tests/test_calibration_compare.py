@@ -19,12 +19,12 @@ from helpers_precision import BRANCHES, mini_artifact, write_pictures
 from calibration.__main__ import main
 from calibration.compare import Comparison, Tried, compare_calibrators, recommended
 from calibration.comparison_report import comparison_json, comparison_markdown
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.calibration_list import read_calibration, write_calibration
+from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.parity import Agreement
-from mtml_deploy.precision.conversion import CALIBRATORS, Conversion
+from mtml_deploy.parity.agreement import Agreement
+from mtml_deploy.precision.calibration_list import read_calibration, write_calibration
 from mtml_deploy.precision.convert import convert
+from mtml_deploy.precision.options import CALIBRATORS, Conversion
 
 SAME_GRAPH = 1e-9
 """The same graph on the same images, perhaps in batches of another size; two calibrators differ by

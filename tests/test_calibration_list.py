@@ -11,17 +11,17 @@ import pytest
 from helpers_calibration import chosen, on_disk
 from helpers_precision import mini_artifact, write_pictures
 
-from mtml_deploy.calibration_list import (
+from mtml_deploy.data.source import load_source
+from mtml_deploy.errors import DataError, OutputExistsError
+from mtml_deploy.precision.calibration_list import (
     CalibrationSet,
     manifest_path,
     read_calibration,
     require_unchanged,
     write_calibration,
 )
-from mtml_deploy.datasets import load_source
-from mtml_deploy.errors import DataError, OutputExistsError
-from mtml_deploy.precision.conversion import Conversion
 from mtml_deploy.precision.convert import convert
+from mtml_deploy.precision.options import Conversion
 
 
 @pytest.fixture

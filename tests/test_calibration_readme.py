@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers_precision import mini_artifact
 
-from mtml_deploy.artifact import open_artifact
+from mtml_deploy.artifact.artifact import open_artifact
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "calibration" / "README.md").read_text(encoding="utf-8")

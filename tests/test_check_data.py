@@ -18,8 +18,8 @@ from helpers_datasets import (
 from PIL import Image
 
 from mtml_deploy.errors import DataError
-from mtml_train.check_data import PUBLISHED, check_data, render
-from mtml_train.data_check import Counts, DataCheck, SplitCheck
+from mtml_train.data_check.check import PUBLISHED, check_data, render
+from mtml_train.data_check.report import Counts, DataCheck, SplitCheck
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers_report import METRICS
 
-from mtml_deploy.cmc_plot import write_cmc_plot
-from mtml_deploy.draws import DrawnMetrics
 from mtml_deploy.errors import MissingExtraError, MtmlError
+from mtml_deploy.evaluate.random_galleries import DrawnMetrics
+from mtml_deploy.report.cmc_plot import write_cmc_plot
 
 
 @pytest.mark.parametrize(("suffix", "head"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])

@@ -9,18 +9,18 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_artifact import SIZE, tiny_manifest, write_artifact, write_images
 
-from mtml_deploy import compress as module
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.cli import main
-from mtml_deploy.compress import CompressOptions, compress, learn
-from mtml_deploy.compress_metrics import require_unseen
-from mtml_deploy.embed import model_identity
-from mtml_deploy.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.cli.main import main
+from mtml_deploy.compression import compress as module
+from mtml_deploy.compression.compress import CompressOptions, compress, learn
+from mtml_deploy.compression.measure import require_unseen
+from mtml_deploy.compression.projection import learn_projection
+from mtml_deploy.embed.embed import model_identity
+from mtml_deploy.embed.embeddings import load_embeddings, save_embeddings
 from mtml_deploy.errors import EmbeddingsError, ParityError
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.parity_images import parity_images
-from mtml_deploy.projection import learn_projection
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.parity.images import parity_images
 
 CLOSE = 1e-5
 """Float32 rounding of the graph; embeddings have length 1."""

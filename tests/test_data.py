@@ -8,15 +8,12 @@ import pytest
 import torch
 from helpers_training import SIZE, coloured_set, small_config
 
+from mtml_deploy.data.records import ImageSet
 from mtml_deploy.errors import DataError, ImageError
-from mtml_deploy.records import ImageSet
 from mtml_train.config import TrainConfig
-from mtml_train.data import (
-    TrainBatch,
-    training_batches,
-)
-from mtml_train.plan import plan_epoch
-from mtml_train.train_set import TrainSet, join_training_sets
+from mtml_train.data.loader import TrainBatch, training_batches
+from mtml_train.data.sampler import plan_epoch
+from mtml_train.data.train_set import TrainSet, join_training_sets
 
 PLAIN = {"flip": 0.0}  # no augmentation
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import write_images, write_list, write_xml
 
-from mtml_deploy.datasets.cityflow import load_cityflow
+from mtml_deploy.data.cityflow import load_cityflow
 from mtml_deploy.errors import DataError
 
 NAMES = ("000001.jpg", "000002.jpg", "000003.jpg")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mtml_deploy.datasets.folder import load_folder, load_list, load_single
+from mtml_deploy.data.folder import load_folder, load_list, load_single
+from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
-from mtml_deploy.records import ImageRecord
 
 
 def test_folder_is_sorted_recursive_and_by_suffix(tmp_path: Path) -> None:

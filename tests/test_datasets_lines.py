@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtml_deploy.datasets.lines import parse_id, read_names, read_text, shortened
+from mtml_deploy.data.text_files import parse_id, read_names, read_text, shortened
 from mtml_deploy.errors import DataError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import REAL, keypoint_line, write_list
 
-from mtml_deploy.datasets.orientation import read_orientations
+from mtml_deploy.data.labels.orientation import read_orientations
 from mtml_deploy.errors import DataError
 
 A, B = "0001_c001_00000010_0.jpg", "0001_c002_00000020_0.jpg"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import VERI_QUERY, VERI_TEST, VERI_TRAIN, write_list, write_veri
 
-from mtml_deploy.datasets import Source, load_source, parse_source
+from mtml_deploy.data.source import Source, load_source, parse_source
 from mtml_deploy.errors import DataError
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mtml_deploy.datasets.table import load_table, table_text
+from mtml_deploy.data.csv_table import load_table, table_text
+from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
-from mtml_deploy.records import ImageRecord
 
 
 def write(tmp_path: Path, text: str | bytes) -> Path:

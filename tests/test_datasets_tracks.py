@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import write_list
 
-from mtml_deploy.datasets.tracks import homeless_notes, read_tracks, stranger_notes
+from mtml_deploy.data.labels.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.errors import DataError
 
 

@@ -15,8 +15,8 @@ from helpers_datasets import (
     write_xml,
 )
 
-from mtml_deploy.datasets.veri import ids_of_name, load_veri
-from mtml_deploy.datasets.xml_labels import ItemLabel
+from mtml_deploy.data.labels.xml_items import ItemLabel
+from mtml_deploy.data.veri import ids_of_name, load_veri
 from mtml_deploy.errors import DataError
 
 

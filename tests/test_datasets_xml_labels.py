@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import write_xml
 
-from mtml_deploy.datasets.xml_labels import ItemLabel, read_xml_labels
+from mtml_deploy.data.labels.xml_items import ItemLabel, read_xml_labels
 from mtml_deploy.errors import DataError
 
 ITEM = {"imageName": "0001_c001_00000010_0.jpg", "vehicleID": "0001", "cameraID": "c012"}

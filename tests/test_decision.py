@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy import decision
-from mtml_deploy.decision import decide
-from mtml_deploy.distances import squared_distances
+from mtml_deploy.search import rescore as decision
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.rescore import decide
 
 
 def decide_by_loop(query, gallery, rows, count):

@@ -12,17 +12,21 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
 
-from mtml_deploy.cli import main
-from mtml_deploy.console import exit_on_error, printable
-from mtml_deploy.embed import partial_path
-from mtml_deploy.embeddings import load_embeddings
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import PROTOCOLS, find_protocol
-from mtml_deploy.rank import rank
+from mtml_deploy.cli.console import exit_on_error, printable
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embed import partial_path
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol
+from mtml_deploy.search.rank import rank
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "gims08"
-COMMAND = [sys.executable, "-c", "from mtml_deploy.cli import main; main(prog_name='mtml-deploy')"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from mtml_deploy.cli.main import main; main(prog_name='mtml-deploy')",
+]
 
 
 def run(*words: object) -> Result:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtml_deploy.distances import (
+from mtml_deploy.search.distances import (
     NORM_LIMIT,
     require_features,
     squared_distances,
@@ -29,7 +29,7 @@ def test_bits_do_not_depend_on_the_rows_asked_for(dim):
 
 
 def test_chunks_cover_every_row(monkeypatch):
-    monkeypatch.setattr("mtml_deploy.distances._CHUNK_VALUES", 5)
+    monkeypatch.setattr("mtml_deploy.search.distances._CHUNK_VALUES", 5)
     gallery = np.arange(14, dtype=np.float32).reshape(7, 2)
     origin = np.zeros(2, dtype=np.float32)
     # rows (0, 1), (2, 3) ... (12, 13)

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from helpers_engine import a_gpu
 
-from mtml_deploy import doctor
-from mtml_deploy.cli import main
-from mtml_deploy.doctor import examine
-from mtml_deploy.gpu import GpuSearch, find_gpus, gpu_of
+from mtml_deploy.cli import doctor
+from mtml_deploy.cli.doctor import examine
+from mtml_deploy.cli.main import main
+from mtml_deploy.engine.gpu import GpuSearch, find_gpus, gpu_of
 
 
 def ability(name: str):

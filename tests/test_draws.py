@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.distances import squared_distances
-from mtml_deploy.draws import (
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.errors import EmbeddingsError, ProtocolError
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluate.random_galleries import (
     DrawnMetrics,
     ImagePool,
     draw_gallery,
     evaluate_draws,
     pool_images,
 )
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rerank import RerankOptions, rerank
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 RULE = find_protocol("vehicleid")
 SUM_TOLERANCE = 1e-12  # the same fractions added in another order, in float64

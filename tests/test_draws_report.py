@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mtml_deploy.draws import DrawnMetrics, ImagePool
-from mtml_deploy.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.evaluate import RetrievalMetrics
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rerank import RerankOptions
-from mtml_deploy.verification import Verification
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluate.random_galleries import DrawnMetrics, ImagePool
+from mtml_deploy.evaluate.verification import Verification
+from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+from mtml_deploy.search.rerank import RerankOptions
 
 LABELS = np.array([1, 1, 2], dtype=np.int32)
 IMAGES = Embeddings(

@@ -17,12 +17,12 @@ from helpers_artifact import (
 )
 from PIL import Image
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.embed import EmbedSummary, embed, model_identity
-from mtml_deploy.embeddings import load_embeddings
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.data.records import ImageRecord, ImageSet
+from mtml_deploy.embed.embed import EmbedSummary, embed, model_identity
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.resume import PartialRows, RowsHeader
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, ImageError, OutputExistsError
-from mtml_deploy.partial_rows import PartialRows, RowsHeader
-from mtml_deploy.records import ImageRecord, ImageSet
 from mtml_deploy.runtime import Runtime, open_runtime
 
 FLOAT32_RELATIVE = 1e-5
@@ -330,8 +330,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_embed import load_set
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.embed import embed
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.embed.embed import embed
 from mtml_deploy.runtime import open_runtime
 
 folder = Path(sys.argv[2])

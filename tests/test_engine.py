@@ -20,11 +20,11 @@ from helpers_artifact import write_artifact
 from helpers_engine import a_gpu, library, rtx_library
 from onnx import helper
 
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.cli import main
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.cli.main import main
+from mtml_deploy.engine.folder import build_engine, find_engine, list_engines, read_plan
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.engine.sidecar import load_sidecar, make_sidecar
-from mtml_deploy.engine.store import build_engine, find_engine, list_engines, read_plan
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError, OutputExistsError
 
 SMALL = BuildOptions(profile=BatchProfile(1, 2, 4), sm=(86,))
@@ -209,7 +209,7 @@ def test_an_old_or_broken_library_is_named(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
-    from mtml_deploy.engine.target import load_library
+    from mtml_deploy.engine.library import load_library
 
     (folder / "tensorrt.py").write_text("__version__ = '8.6.1'")
     with pytest.raises(BackendError, match=r"8.6.1.*10.3"):
@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 
     words = ["build", str(artifact.folder), "--target", "tensorrt-rtx", "--sm", "86"]
     done = subprocess.run(
-        [sys.executable, "-c", "from mtml_deploy.cli import main; main()", *words],
+        [sys.executable, "-c", "from mtml_deploy.cli.main import main; main()", *words],
         capture_output=True,
         text=True,
         preexec_fn=limit,
@@ -269,7 +269,7 @@ def test_a_killed_build_leaves_nothing_that_loads(tmp_path):
     artifact = write_artifact(tmp_path / "model")
     words = ["build", str(artifact.folder), "--target", "tensorrt-rtx", "--sm", "86"]
     child = subprocess.Popen(
-        [sys.executable, "-c", "from mtml_deploy.cli import main; main()", *words],
+        [sys.executable, "-c", "from mtml_deploy.cli.main import main; main()", *words],
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[1],

@@ -13,16 +13,16 @@ import pytest
 from helpers_artifact import tiny_manifest, write_artifact
 from helpers_engine import a_gpu, rtx_library
 
-from mtml_deploy.artifact import open_artifact
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT
 from mtml_deploy.engine.build import build_plan
+from mtml_deploy.engine.folder import build_engine
+from mtml_deploy.engine.gpu import Gpu
+from mtml_deploy.engine.graph_check import fp32_products, require_buildable
+from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.store import build_engine
-from mtml_deploy.engine.target import Library
 from mtml_deploy.errors import ArtifactError, BackendError
-from mtml_deploy.gpu import Gpu
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT
-from mtml_deploy.precision.graph_check import fp32_products, require_buildable
-from mtml_deploy.precision.lowered import Plan, lowered, to_fp16
+from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
 from mtml_deploy.precision.network import read_network
 from mtml_train.config import VARIANTS
 

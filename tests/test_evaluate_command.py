@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy.cli import main
-from mtml_deploy.draws import evaluate_draws, pool_images
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rerank import RerankOptions, rerank
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 
 def images(vehicles, seed, *, source, cameras=True):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.expansion import ExpansionOptions, expand, expand_by
+from mtml_deploy.search.query_expansion import ExpansionOptions, expand, expand_by
 
 CLOSE = 1e-6
 """Float32 rounding of the result; everything before it is float64."""

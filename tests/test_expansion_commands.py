@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
-from mtml_deploy.cli import main
-from mtml_deploy.embeddings import Embeddings, save_embeddings
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.expansion import ExpansionOptions, expand
-from mtml_deploy.joined import joined
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rank import rank
-from mtml_deploy.rerank import RerankOptions, rerank
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import Embeddings, save_embeddings
+from mtml_deploy.embed.joined import joined
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.search.query_expansion import ExpansionOptions, expand
+from mtml_deploy.search.rank import rank
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 DIM = 6
 OPTIONS = ("--expand", 3, "--alpha", 2)

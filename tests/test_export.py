@@ -14,15 +14,15 @@ from helpers_training import SIZE
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from mtml_deploy.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.artifact.manifest import METADATA_KEY
 from mtml_deploy.errors import DataError, OutputExistsError, ParityError
-from mtml_deploy.manifest import METADATA_KEY
-from mtml_deploy.parity import MAX_RELATIVE_FP32, MIN_COSINE_FP32, agreement
-from mtml_deploy.parity_images import PARITY_IMAGES, parity_images
+from mtml_deploy.parity.agreement import MAX_RELATIVE_FP32, MIN_COSINE_FP32, agreement
+from mtml_deploy.parity.images import PARITY_IMAGES, parity_images
 from mtml_deploy.runtime import open_runtime
-from mtml_train import export as module
 from mtml_train.checkpoint import BEST, Checkpoint, load_checkpoint, load_model
-from mtml_train.export import ExportOptions, export
+from mtml_train.export import export as module
+from mtml_train.export.export import ExportOptions, export
 from mtml_train.model import MTML, MTMLOutput
 
 FEATURES = 512  # of ResNet-18

@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from helpers_artifact import write_artifact
 from helpers_engine import a_gpu, rtx_library
 
+from mtml_deploy.engine.folder import list_engines
+from mtml_deploy.engine.gpu import GpuSearch
+from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BuildOptions
-from mtml_deploy.engine.store import list_engines
-from mtml_deploy.engine.target import Library
 from mtml_deploy.errors import BackendError, MissingExtraError
-from mtml_deploy.gpu import GpuSearch
-from mtml_train import export_engines
-from mtml_train.export_cli import export_main
-from mtml_train.export_engines import EngineJob, EnginePlan, build_engines, plan_engines
+from mtml_train.cli.export import export_main
+from mtml_train.export import engines as export_engines
+from mtml_train.export.engines import EngineJob, EnginePlan, build_engines, plan_engines
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mtml_deploy.artifact import open_artifact
-from mtml_train.export_cli import export_main
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_train.cli.export import export_main
 
 
 def run(*words: object) -> Result:
@@ -43,7 +43,7 @@ def test_int8_and_the_fp32_model_it_was_made_from(
     ]  # fmt: skip
     # no note of the exporter names a file of the machine it ran on
     for folder in (out, kept):
-        assert b"/mtml_train/export.py" not in (folder / "model.onnx").read_bytes()
+        assert b"/mtml_train/export/export.py" not in (folder / "model.onnx").read_bytes()
 
 
 def test_a_refused_conversion_leaves_nothing(untrained_run: Path, tmp_path: Path) -> None:

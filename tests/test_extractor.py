@@ -10,7 +10,7 @@ from torch import nn
 from mtml_deploy.errors import DataError
 from mtml_train.checkpoint import build_model
 from mtml_train.config import VARIANTS
-from mtml_train.extractor import FusedExtractor, fold_batch_norm
+from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
 from mtml_train.model import MTML
 
 FEATURES = 512  # of ResNet-18

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
-from mtml_deploy.gallery import (
+from mtml_deploy.gallery.export import export_embeddings
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.vectors import segment_path
+from mtml_deploy.gallery.folder.verify import verify
+from mtml_deploy.gallery.open import (
     Filter,
     GalleryError,
     NewRows,
@@ -19,12 +24,7 @@ from mtml_deploy.gallery import (
     Selection,
     open_gallery,
 )
-from mtml_deploy.gallery.compact import compact
-from mtml_deploy.gallery.export import export_embeddings
-from mtml_deploy.gallery.segments import segment_path
-from mtml_deploy.gallery.store import FolderGallery, create_gallery
-from mtml_deploy.gallery.verify import verify
-from mtml_deploy.rank import rank
+from mtml_deploy.search.rank import rank
 
 steps = st.lists(
     st.one_of(
@@ -41,9 +41,9 @@ steps = st.lists(
 def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
     folder = tmp_path_factory.mktemp("any") / "g"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 60)  # 5 or 10 rows a file
+        patch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 60)  # 5 or 10 rows a file
         # so few rows need bounds as well
-        for module in ("bounds", "gallery.search", "gallery.coded_search"):
+        for module in ("search.error_bounds", "gallery.folder.search", "gallery.folder.int8_search"):
             patch.setattr(f"mtml_deploy.{module}.EXTRA", 0)
         rows: dict[int, np.ndarray] = {}
         row_of: dict[str, int] = {}
@@ -95,9 +95,9 @@ def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 def test_search_is_exact_on_what_is_stored(tmp_path, monkeypatch, dtype, scale):
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 130 * 40 * 4)
-    monkeypatch.setattr("mtml_deploy.gallery.search._DECODE_VALUES", 50 * 40)
-    monkeypatch.setattr("mtml_deploy.gallery.search._BLOCK_VALUES", 130 * 3)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 130 * 40 * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.search._DECODE_VALUES", 50 * 40)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.search._BLOCK_VALUES", 130 * 3)
     rng = np.random.default_rng(5)
     vectors = ((rng.normal(size=(400, 40)) + 3) * scale).astype(np.float32)
     query = ((rng.normal(size=(8, 40)) + 3) * scale).astype(np.float32)
@@ -287,7 +287,7 @@ def test_one_writer_any_number_of_readers(tmp_path):
 
 def test_a_reader_sees_whole_batches_only(tmp_path, monkeypatch):
     # batches of 7 across files of 16 rows; each batch has its own vehicle
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 16 * DIM * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 16 * DIM * 4)
     folder = tmp_path / "g"
     gallery = new_gallery(folder)
     gallery.close()
@@ -389,17 +389,17 @@ def test_a_lock_file_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path):
 @pytest.mark.parametrize(
     ("place", "use"),
     [
-        ("view.map_rows", lambda g: g.search(np.eye(3, dtype="f4"), model=identity(), top_k=9)),
-        ("verify.segment_state", verify),
+        ("folder.view.map_rows", lambda g: g.search(np.eye(3, dtype="f4"), model=identity(), top_k=9)),
+        ("folder.verify.segment_state", verify),
         ("export.read_stored", export_embeddings),
     ],
 )
 def test_files_that_a_compaction_replaces_meanwhile(tmp_path, monkeypatch, place, use):
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 4 * DIM * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g") as writer, FolderGallery(tmp_path / "g") as reader:
         writer.add(batch(np.arange(8 * DIM).reshape(8, DIM)))
         writer.remove(Selection(rows=(2,)))
-        module, name = place.split(".")
+        module, _, name = place.rpartition(".")
         target = importlib.import_module(f"mtml_deploy.gallery.{module}")
         real = getattr(target, name)
         calls = []
@@ -413,9 +413,9 @@ def test_files_that_a_compaction_replaces_meanwhile(tmp_path, monkeypatch, place
         monkeypatch.setattr(target, name, late)
         found = use(reader)
         assert len(calls) > 1
-    if place == "verify.segment_state":
+    if place == "folder.verify.segment_state":
         assert found == ()
-    elif place == "view.map_rows":
+    elif place == "folder.view.map_rows":
         assert [sorted(rows) for rows in found.rows.tolist()] == [[1, 3, 4, 5, 6, 7, 8]] * 3
     else:
         assert found.features[:, 0].tolist() == [DIM * i for i in (0, 2, 3, 4, 5, 6, 7)]
@@ -440,7 +440,7 @@ def test_order_that_float32_products_cannot_see(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_what_is_kept_for_the_bounds(tmp_path, monkeypatch, dtype):
     float32_rounding = 2.0**-23  # of the kept number, and of the norm computed here
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 30 * 40 * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 30 * 40 * 4)
     rng = np.random.default_rng(3)
     vectors = (rng.normal(size=(70, 40)) + 5).astype(np.float32)
     with new_gallery(tmp_path / "g", dtype=dtype, dim=40) as gallery:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
-from benchmarks.clustered import ClusterRecipe, Clusters
+from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.errors import EmbeddingsError, MissingExtraError
-from mtml_deploy.gallery import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
 from mtml_deploy.gallery.approximate.build import build_index, default_lists
-from mtml_deploy.gallery.approximate.card import index_path, load_card, rows_path
-from mtml_deploy.gallery.approximate.index import open_index
+from mtml_deploy.gallery.approximate.manifest import index_path, load_card, rows_path
+from mtml_deploy.gallery.approximate.open import open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.approximate.tune import _ladder, _recall, tune_index
-from mtml_deploy.gallery.compact import compact
-from mtml_deploy.gallery.store import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.open import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
 
 pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
 
@@ -44,7 +44,7 @@ def built(tmp_path_factory):
     """1,600 rows in several files, indexed; tests copy it."""
     folder = tmp_path_factory.mktemp("built") / "g"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 500 * DIM * 4)
+        patch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 500 * DIM * 4)
         with new_gallery(folder, dim=DIM) as gallery:
             gallery.add(rows_of(0, 1600))
             build_index(gallery)

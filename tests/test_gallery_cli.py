@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
 
-from mtml_deploy.cli import main
-from mtml_deploy.embeddings import load_embeddings
-from mtml_deploy.gallery import open_gallery
-from mtml_deploy.gallery.segments import HEAD_BYTES, segment_path
-from mtml_deploy.rank import rank
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
+from mtml_deploy.gallery.open import open_gallery
+from mtml_deploy.search.rank import rank
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
-from mtml_deploy.gallery import GalleryError, Selection
-from mtml_deploy.gallery.codes import code_products, coded_type, decode, encode
-from mtml_deploy.gallery.compact import compact
 from mtml_deploy.gallery.export import export_embeddings
-from mtml_deploy.gallery.segments import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.store import FolderGallery
-from mtml_deploy.gallery.verify import verify
-from mtml_deploy.rank import rank
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.int8 import code_products, coded_type, decode, encode
+from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
+from mtml_deploy.gallery.folder.verify import verify
+from mtml_deploy.gallery.open import GalleryError, Selection
+from mtml_deploy.search.rank import rank
 
 DIM = 16
 
@@ -43,7 +43,7 @@ def test_the_error_is_never_below_the_distance(scale):
 
 
 def test_products_are_those_of_the_decoded_vectors(monkeypatch):
-    monkeypatch.setattr("mtml_deploy.gallery.codes._DECODE_VALUES", 3 * DIM)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.int8._DECODE_VALUES", 3 * DIM)
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(10, DIM)).astype(np.float32)
     query = rng.normal(size=(4, DIM)).astype(np.float32)
@@ -67,7 +67,7 @@ def clustered(count: int, *, dim: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("offset", [0.0, 50.0])
 def test_the_order_is_that_of_the_float32_vectors(tmp_path, monkeypatch, offset):
     dim = 64
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 400 * dim * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 400 * dim * 4)
     vectors = clustered(1000, dim=dim, seed=2) + np.float32(offset)
     vectors[500:520] = vectors[0]  # more exact ties than candidates beyond those wanted
     query = np.concatenate([clustered(5, dim=dim, seed=3) + np.float32(offset), vectors[:1]])
@@ -91,7 +91,7 @@ def test_few_true_vectors_are_read(tmp_path, monkeypatch):
     dim = 256
     vectors = clustered(4000, dim=dim, seed=4)
     read = []
-    import mtml_deploy.gallery.coded_search as coded_search
+    import mtml_deploy.gallery.folder.int8_search as coded_search
 
     real = coded_search.exact_distances
     monkeypatch.setattr(
@@ -139,7 +139,7 @@ def test_both_files_are_on_disk_before_the_commit(tmp_path, monkeypatch):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Rows 1-4 in one segment, 5-8 in another; row 2 was removed."""
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 4 * DIM * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g", dtype="int8", dim=DIM) as gallery:
         gallery.add(batch(np.arange(8 * DIM) + 1, dim=DIM))
         gallery.remove(Selection(rows=(2,)))

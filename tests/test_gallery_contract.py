@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, search_by_loop
 
-from mtml_deploy.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import load_embeddings, save_embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
-from mtml_deploy.gallery import (
+from mtml_deploy.gallery.open import (
     Filter,
     GalleryError,
     NewRows,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtml_deploy.gallery.half import decode_half, keeps_subnormals
+from mtml_deploy.gallery.folder.fp16 import decode_half, keeps_subnormals
 
 
 def test_every_finite_value_bit_for_bit():

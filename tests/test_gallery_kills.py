@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, identity
 
-from mtml_deploy.gallery.store import FolderGallery, create_gallery
-from mtml_deploy.gallery.verify import verify
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.verify import verify
 
 KILLS = {"float32": 50, "int8": 12}
 """An int8 gallery differs in one more file that is written before the same commit."""
@@ -25,11 +25,11 @@ import os
 import sys
 from pathlib import Path
 import numpy as np
-import mtml_deploy.gallery.segment_writer as segment_writer
-import mtml_deploy.gallery.store as store
-from mtml_deploy.embeddings import ModelIdentity
-from mtml_deploy.gallery import NewRows, RowRecord, Selection
-from mtml_deploy.gallery.compact import compact
+import mtml_deploy.gallery.folder.writer as segment_writer
+import mtml_deploy.gallery.folder.gallery as store
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.open import NewRows, RowRecord, Selection
+from mtml_deploy.gallery.folder.compact import compact
 
 segment_writer.SEGMENT_BYTES = 12 * 12  # a new file every few batches
 model = ModelIdentity("a" * 64, "fp32", "fused", 3)

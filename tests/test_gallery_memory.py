@@ -8,7 +8,7 @@ import pytest
 from helpers_gallery import batch, identity, new_gallery
 
 from mtml_deploy.errors import MemoryBudgetError
-from mtml_deploy.gallery.store import FolderGallery
+from mtml_deploy.gallery.folder.gallery import FolderGallery
 
 DIM = 8
 ROWS = 40_000

@@ -16,10 +16,16 @@ from click.testing import CliRunner, Result
 from helpers_artifact import write_artifact, write_images
 from helpers_gallery import batch, identity, search_by_loop
 
-from mtml_deploy.cli import main
-from mtml_deploy.embeddings import load_embeddings
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import load_embeddings
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.gallery import (
+from mtml_deploy.gallery.milvus import gallery as store
+from mtml_deploy.gallery.milvus import rows as reading
+from mtml_deploy.gallery.milvus import search
+from mtml_deploy.gallery.milvus.address import TOKEN_VARIABLE, parse_address
+from mtml_deploy.gallery.milvus.client import Collection
+from mtml_deploy.gallery.milvus.entities import filter_expression
+from mtml_deploy.gallery.open import (
     Filter,
     GalleryError,
     NewRows,
@@ -28,11 +34,6 @@ from mtml_deploy.gallery import (
     create_gallery,
     open_gallery,
 )
-from mtml_deploy.gallery.milvus import rows as reading
-from mtml_deploy.gallery.milvus import search, store
-from mtml_deploy.gallery.milvus.address import TOKEN_VARIABLE, parse_address
-from mtml_deploy.gallery.milvus.client import Collection
-from mtml_deploy.gallery.milvus.entities import filter_expression
 
 DIM = 16
 MODEL = identity(dim=DIM)

@@ -8,13 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_gallery import batch, identity
 
-from benchmarks.clustered import ClusterRecipe, Clusters
-from mtml_deploy.cli import main
-from mtml_deploy.commands.finding import chosen_finder
-from mtml_deploy.embeddings import Embeddings, save_embeddings
-from mtml_deploy.gallery import Filter, GalleryError
-from mtml_deploy.gallery.store import FolderGallery, create_gallery
-from mtml_deploy.rerank import rerank
+from benchmarks.ranking.clustered import ClusterRecipe, Clusters
+from mtml_deploy.cli.gallery_search_options import chosen_finder
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import Embeddings, save_embeddings
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.open import Filter, GalleryError
+from mtml_deploy.search.rerank import rerank
 
 DIM = 16
 QUERIES = 4

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, new_gallery
 
-from benchmarks.clustered import ClusterRecipe, Clusters
-from benchmarks.local_rerank import local_agreement
-from mtml_deploy.gallery import Filter, Hits
-from mtml_deploy.gallery.shortlist import rerank_shortlists
-from mtml_deploy.rank import rank
-from mtml_deploy.rerank import RerankOptions, rerank
+from benchmarks.ranking.clustered import ClusterRecipe, Clusters
+from benchmarks.ranking.local_rerank import local_agreement
+from mtml_deploy.gallery.local_rerank import rerank_shortlists
+from mtml_deploy.gallery.open import Filter, Hits
+from mtml_deploy.search.rank import rank
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 DIM = 24
 OPTIONS = RerankOptions(k1=6, k2=3)

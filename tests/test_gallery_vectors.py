@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, batch, new_gallery
 
-from mtml_deploy.gallery import GalleryError, Selection
-from mtml_deploy.gallery.compact import compact
-from mtml_deploy.gallery.segments import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.store import FolderGallery
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
+from mtml_deploy.gallery.open import GalleryError, Selection
 
 
 @pytest.fixture
 def gallery(tmp_path, monkeypatch):
     """Rows 1-8, row n is [n, n, n]; four a file."""
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 4 * DIM * 4)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g") as opened:
         opened.add(batch(np.repeat(np.arange(1, 9), DIM)))
         yield opened
@@ -53,7 +53,7 @@ def test_a_changed_byte_is_found(gallery):
 
 
 def test_a_compaction_meanwhile(gallery, monkeypatch):
-    import mtml_deploy.gallery.stored_rows as stored_rows
+    import mtml_deploy.gallery.folder.reader as stored_rows
 
     gallery.remove(Selection(rows=(2,)))
     real = stored_rows.read_stored
@@ -62,7 +62,7 @@ def test_a_compaction_meanwhile(gallery, monkeypatch):
     def late(*arguments):
         if not calls:  # after the places were read, before their files are opened
             calls.append(1)
-            monkeypatch.setattr("mtml_deploy.gallery.compact.read_stored", real)
+            monkeypatch.setattr("mtml_deploy.gallery.folder.compact.read_stored", real)
             compact(gallery)
         return real(*arguments)
 

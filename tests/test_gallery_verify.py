@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, batch, identity, new_gallery
 
-from mtml_deploy.gallery import GalleryError, Selection
-from mtml_deploy.gallery.compact import compact
-from mtml_deploy.gallery.segments import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.store import FolderGallery
-from mtml_deploy.gallery.verify import verify
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
+from mtml_deploy.gallery.folder.verify import verify
+from mtml_deploy.gallery.open import GalleryError, Selection
 
 ROW_BYTES = DIM * 4
 
@@ -18,7 +18,7 @@ ROW_BYTES = DIM * 4
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Rows 1-4 in one file, 5-8 in another; row 2 was removed."""
-    monkeypatch.setattr("mtml_deploy.gallery.segment_writer.SEGMENT_BYTES", 4 * ROW_BYTES)
+    monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * ROW_BYTES)
     with new_gallery(tmp_path / "g") as gallery:
         gallery.add(batch(np.arange(8 * DIM).reshape(8, DIM)))
         gallery.remove(Selection(rows=(2,)))

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 from helpers_artifact import tiny_manifest, write_artifact
 
-from mtml_deploy.artifact import open_artifact
-from mtml_deploy.cli import main
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
-from mtml_deploy.gate.bootstrap import paired_change
-from mtml_deploy.gate.judge import parts_of
-from mtml_deploy.gate.rank_agreement import kendall_tau
-from mtml_deploy.gate.run import require_same_model
-from mtml_deploy.gate.thresholds import DEFAULT_THRESHOLDS, load_thresholds
-from mtml_deploy.gate.verdict import gate_warning, verdict_path
+from mtml_deploy.parity.bootstrap import paired_change
+from mtml_deploy.parity.gate import require_same_model
+from mtml_deploy.parity.judge import parts_of
+from mtml_deploy.parity.rank_agreement import kendall_tau
+from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS, load_thresholds
+from mtml_deploy.parity.verdict import gate_warning, verdict_path
 
 
 def run_parity(candidate: Path, reference: Path, data: Path, *more: str):

@@ -12,18 +12,18 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.branch_layouts import BranchLayout
-from benchmarks.ceiling import ceilings
-from benchmarks.gpu_state import gpu_states
-from benchmarks.layout_model import random_extractor
-from benchmarks.runners import Subject, lowest_cosine, offers
-from benchmarks.runners_torch import GpuModule, record_graph
-from mtml_deploy.artifact import Artifact, open_artifact
+from benchmarks.branches.layout_model import random_extractor
+from benchmarks.measure.ceiling import ceilings
+from benchmarks.measure.gpu_state import gpu_states
+from benchmarks.runners.layout_modules import BranchLayout
+from benchmarks.runners.open import Subject, lowest_cosine, offers
+from benchmarks.runners.torch_model import GpuModule, record_graph
+from mtml_deploy.artifact.artifact import Artifact, open_artifact
+from mtml_deploy.engine.folder import build_engine
+from mtml_deploy.engine.gpu import find_gpus, gpu_of
+from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.store import build_engine
-from mtml_deploy.engine.target import Target, load_library
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gpu import find_gpus, gpu_of
 from mtml_deploy.runtime import Backend, open_runtime
 
 DEVICE = "cuda:0"

@@ -14,11 +14,11 @@ import pytest
 from helpers_precision import mini_model, pictures
 from onnx import TensorProto, helper, numpy_helper
 
+from mtml_deploy.engine.graph_check import check_graph, problems_of, require_buildable
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.precision.activations import measure_histograms, quantisation_steps
-from mtml_deploy.precision.graph_check import check_graph, problems_of, require_buildable
-from mtml_deploy.precision.lowered import Plan, lowered, to_fp16
+from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
 from mtml_deploy.precision.network import read_network
+from mtml_deploy.precision.ranges import measure_histograms, quantisation_steps
 
 BUILD = """
 import sys

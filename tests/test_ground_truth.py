@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtml_deploy.datasets import load_source
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
-from mtml_deploy.ground_truth import read_ground_truth
-from mtml_deploy.protocols import find_protocol, same_vehicle_rows
+from mtml_deploy.evaluate.ground_truth import read_ground_truth
+from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from mtml_deploy import images as images_module
+from mtml_deploy.data import batches as images_module
+from mtml_deploy.data.batches import PIXEL_CAP, iterate_batches, load_image, load_images
 from mtml_deploy.errors import ImageError
-from mtml_deploy.images import PIXEL_CAP, iterate_batches, load_image, load_images
 
 # JPEG is lossy: a flat colour comes back within rounding of its YCbCr conversion
 FLAT_JPEG_LEVELS = 3

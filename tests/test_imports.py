@@ -11,9 +11,9 @@ import click
 import pytest
 
 import mtml_deploy
-from mtml_deploy.cli import main
-from mtml_train.cli import train_main
-from mtml_train.export_cli import export_main
+from mtml_deploy.cli.main import main
+from mtml_train.cli.export import export_main
+from mtml_train.cli.train import train_main
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
@@ -75,9 +75,9 @@ def help_words(command: click.Command) -> Iterator[list[str]]:
 
 
 PROGRAMS = {
-    "mtml-deploy": ("mtml_deploy.cli", "main", main),
-    "mtml-train": ("mtml_train.cli", "train_main", train_main),
-    "mtml-export": ("mtml_train.export_cli", "export_main", export_main),
+    "mtml-deploy": ("mtml_deploy.cli.main", "main", main),
+    "mtml-train": ("mtml_train.cli.train", "train_main", train_main),
+    "mtml-export": ("mtml_train.cli.export", "export_main", export_main),
 }
 
 
@@ -115,7 +115,7 @@ def test_missing_inference_library_is_one_line(tmp_path: Path) -> None:
     words += ["--out", str(tmp_path / "out.npz")]
     text, _ = child(
         "from click.testing import CliRunner\n"
-        "from mtml_deploy.cli import main\n"
+        "from mtml_deploy.cli.main import main\n"
         f"result = CliRunner().invoke(main, {words!r})\n"
         "print(result.exit_code, result.stderr)"
     )

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.joined import as_one, joined
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.joined import as_one, joined
 
 MODEL = ModelIdentity("a" * 64, "fp32", "fused", 2)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from helpers_report import EVALUATION, METRICS
 
-from mtml_deploy.ground_truth import GroundTruth, TruthFile
-from mtml_deploy.markdown_report import metrics_markdown
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.report.metrics_markdown import metrics_markdown
 
 
 def test_markdown_table_in_percent():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtml_deploy.match_ranks import match_ranks
+from mtml_deploy.evaluate.match_ranks import match_ranks
 
 
 def column(values):
@@ -61,9 +61,9 @@ def test_blocks_and_tiles_change_nothing(monkeypatch, queries, values):
     expected, tied = match_ranks(
         query, gallery, matches=matches.__getitem__, excluded=left_out.__getitem__
     )
-    monkeypatch.setattr("mtml_deploy.match_ranks._BLOCK_QUERIES", queries)
-    monkeypatch.setattr("mtml_deploy.match_ranks._BLOCK_VALUES", values)
-    monkeypatch.setattr("mtml_deploy.match_ranks._TILE_VALUES", 24)
+    monkeypatch.setattr("mtml_deploy.evaluate.match_ranks._BLOCK_QUERIES", queries)
+    monkeypatch.setattr("mtml_deploy.evaluate.match_ranks._BLOCK_VALUES", values)
+    monkeypatch.setattr("mtml_deploy.evaluate.match_ranks._TILE_VALUES", 24)
     again, tied_again = match_ranks(
         query, gallery, matches=matches.__getitem__, excluded=left_out.__getitem__
     )

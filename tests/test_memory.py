@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mtml_deploy.errors import MemoryBudgetError
-from mtml_deploy.match_ranks import match_ranks
-from mtml_deploy.memory import GIB, block_rows
-from mtml_deploy.proposals.blas import fixed_bytes
-from mtml_deploy.rank import rank
+from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.search.candidates.blas import fixed_bytes
+from mtml_deploy.search.memory import GIB, block_rows
+from mtml_deploy.search.rank import rank
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,8 +65,8 @@ def test_a_small_budget_is_refused_and_the_least_one_works():
 CHILD = """
 import json, resource, sys, tracemalloc
 import numpy as np
-from mtml_deploy.match_ranks import match_ranks
-from mtml_deploy.rank import rank
+from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.search.rank import rank
 
 what, budget, size, equal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "equal"
 rng = np.random.default_rng(0)

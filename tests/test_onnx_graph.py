@@ -9,11 +9,11 @@ import onnx
 import pytest
 from helpers_artifact import DIM, SIZE, expected_embeddings, tiny_manifest, write_model
 
-from mtml_deploy.artifact import MODEL_FILE, embedded_record, file_sha256, save_manifest
-from mtml_deploy.artifact import open_artifact as open_folder
+from mtml_deploy.artifact.artifact import MODEL_FILE, embedded_record, file_sha256, save_manifest
+from mtml_deploy.artifact.artifact import open_artifact as open_folder
+from mtml_deploy.artifact.onnx_file import append_projection
+from mtml_deploy.compression.projection import Projection
 from mtml_deploy.errors import ArtifactError, MissingExtraError
-from mtml_deploy.onnx_graph import append_projection
-from mtml_deploy.projection import Projection
 from mtml_deploy.runtime import open_runtime
 
 CLOSE = 2e-5

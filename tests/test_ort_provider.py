@@ -10,7 +10,7 @@ import pytest
 from helpers_artifact import tiny_manifest, write_artifact
 from helpers_engine import a_gpu
 
-from mtml_deploy.artifact import Artifact
+from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime import open_runtime, ort, ort_provider
 from mtml_deploy.runtime.ort import OrtRuntime

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mtml_deploy import parity
 from mtml_deploy.errors import ParityError
-from mtml_deploy.parity import (
+from mtml_deploy.parity import agreement as parity
+from mtml_deploy.parity.agreement import (
     MAX_RELATIVE_FP32,
     MAX_ROW_DIFFERENCE,
     MIN_COSINE_FP32,

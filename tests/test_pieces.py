@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtml_deploy.engine.options import BatchProfile
-from mtml_deploy.runtime.pieces import Piece, buckets, cut
+from mtml_deploy.runtime.batching import Piece, buckets, cut
 
 PROFILES = [
     BatchProfile(1, 1, 1),

@@ -10,15 +10,15 @@ import pytest
 from helpers_precision import mini_model, pictures, scale_weight
 
 from mtml_deploy.errors import ParityError
-from mtml_deploy.precision.activations import (
+from mtml_deploy.precision.int8 import step_of
+from mtml_deploy.precision.network import Network, read_network
+from mtml_deploy.precision.ranges import (
     HEADROOM,
     largest_magnitudes,
     measure_histograms,
     overflowing,
     quantisation_steps,
 )
-from mtml_deploy.precision.network import Network, read_network
-from mtml_deploy.precision.quantize import step_of
 
 
 def network_of(model: onnx.ModelProto, folder: Path) -> Network:

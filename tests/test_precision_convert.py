@@ -19,17 +19,21 @@ from helpers_precision import (
     write_pictures,
 )
 
-from mtml_deploy.artifact import Artifact, file_sha256, open_artifact
-from mtml_deploy.calibration_list import CalibrationImage, CalibrationSet, write_calibration
-from mtml_deploy.cli import main
-from mtml_deploy.commands import conversion as options
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.cli import precision_options as options
+from mtml_deploy.cli.main import main
+from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import ArtifactError, DataError, OutputExistsError, ParityError
-from mtml_deploy.parity import agreement
+from mtml_deploy.parity.agreement import agreement
 from mtml_deploy.precision import convert as module
-from mtml_deploy.precision import search
-from mtml_deploy.precision.conversion import Conversion
+from mtml_deploy.precision import mixed as search
+from mtml_deploy.precision.calibration_list import (
+    CalibrationImage,
+    CalibrationSet,
+    write_calibration,
+)
 from mtml_deploy.precision.convert import convert
-from mtml_deploy.records import ImageRecord
+from mtml_deploy.precision.options import Conversion
 from mtml_deploy.runtime import open_runtime
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ import pytest
 from helpers_precision import Builder, mini_model, pictures
 from onnx import TensorProto, numpy_helper
 
-from mtml_deploy.precision.half import rounded, to_half
-from mtml_deploy.precision.lowered import readable_names, to_fp16
+from mtml_deploy.precision.fp16 import rounded, to_half
+from mtml_deploy.precision.lowering import readable_names, to_fp16
 from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.session import GraphSession
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from mtml_deploy.precision.half import rounded
-from mtml_deploy.precision.lowered import Plan, lowered
+from mtml_deploy.precision.fp16 import rounded
+from mtml_deploy.precision.int8 import insert_quantisers, quantised_weight, step_of
+from mtml_deploy.precision.lowering import Plan, lowered
 from mtml_deploy.precision.network import read_network
-from mtml_deploy.precision.quantize import insert_quantisers, quantised_weight, step_of
 from mtml_deploy.precision.session import GraphSession
 from mtml_deploy.runtime import open_runtime
 

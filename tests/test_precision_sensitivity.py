@@ -7,9 +7,9 @@ import onnx
 import pytest
 from helpers_precision import mini_model, pictures
 
-from mtml_deploy.precision.activations import measure_histograms, quantisation_steps
+from mtml_deploy.precision.int8 import insert_quantisers
 from mtml_deploy.precision.network import Network, read_network
-from mtml_deploy.precision.quantize import insert_quantisers
+from mtml_deploy.precision.ranges import measure_histograms, quantisation_steps
 from mtml_deploy.precision.sensitivity import LayerNoise, rank_layers
 from mtml_deploy.precision.session import GraphSession
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtml_deploy.compression.projection import WHITENING_FLOOR, learn_projection
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.projection import WHITENING_FLOOR, learn_projection
 
 CLOSE = 1e-9
 """Float64 sums of a few values in another order."""
@@ -109,7 +109,7 @@ def test_normalised_rows_have_length_one_and_the_mean_stays_zero():
 def test_blocks_do_not_change_the_result(monkeypatch):
     train = features(50, 4)
     whole = learn_projection(train, dim=3, whiten=True, normalise=True)
-    monkeypatch.setattr("mtml_deploy.projection._BLOCK_VALUES", 12)
+    monkeypatch.setattr("mtml_deploy.compression.projection._BLOCK_VALUES", 12)
     parts = learn_projection(train, dim=3, whiten=True, normalise=True)
     assert parts.matrix == pytest.approx(whole.matrix, abs=CLOSE)
     assert parts.apply(train) == pytest.approx(whole.apply(train), abs=CLOSE)

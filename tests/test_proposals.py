@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from mtml_deploy.distances import require_features, squared_distances
 from mtml_deploy.errors import BackendError, MissingExtraError
-from mtml_deploy.proposals import open_engine, tiles
-from mtml_deploy.rank import rank
+from mtml_deploy.search.candidates import tiles
+from mtml_deploy.search.candidates.open import open_engine
+from mtml_deploy.search.distances import require_features, squared_distances
+from mtml_deploy.search.rank import rank
 
 LIBRARIES = {"numpy": (), "faiss": ("faiss",), "ort": ("onnxruntime", "onnx")}
 
@@ -131,14 +132,14 @@ def test_no_row_that_is_not_listed_is_below_the_floor(engine, case):
 def test_floors_prove_ordinary_lists(engine, caplog):
     rng = np.random.default_rng(7)
     query, gallery = relu(rng, 50, 256), relu(rng, 2000, 256)
-    with caplog.at_level(logging.INFO, logger="mtml_deploy.rank"):
+    with caplog.at_level(logging.INFO, logger="mtml_deploy.search.rank"):
         rank(query, gallery, top_k=20, engine=engine)
     assert not caplog.records
 
 
 def test_queries_without_proof_are_counted(engine, caplog):
     query, gallery = duplicates(np.random.default_rng(8))
-    with caplog.at_level(logging.INFO, logger="mtml_deploy.rank"):
+    with caplog.at_level(logging.INFO, logger="mtml_deploy.search.rank"):
         found = rank(query, gallery, top_k=10, engine=engine)
     # 30 copies of the nearest row: the 10th place ties with rows beyond the 26 candidates
     expected = 0 if engine == "numpy" else 1
@@ -207,7 +208,7 @@ def test_the_worst_rounding_of_a_library_changes_nothing(monkeypatch):
             rows = np.argsort(near, axis=1)[:, :count]
             return np.take_along_axis(near, rows, axis=1), rows
 
-    monkeypatch.setattr("mtml_deploy.proposals.faiss_tiles.FaissTiles", Worst)
+    monkeypatch.setattr("mtml_deploy.search.candidates.faiss_tiles.FaissTiles", Worst)
     found = rank(query, gallery, top_k=100, engine="faiss")
     assert (found.rows.tolist(), found.distances.tolist()) == expected
 

@@ -5,9 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ProtocolError
-from mtml_deploy.protocols import PROTOCOLS, find_protocol, require_labels, same_vehicle_rows
+from mtml_deploy.evaluate.protocols import (
+    PROTOCOLS,
+    find_protocol,
+    require_labels,
+    same_vehicle_rows,
+)
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
 

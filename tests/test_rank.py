@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.distances import squared_distances
-from mtml_deploy.rank import rank
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.rank import rank
 
 
 def rank_by_loop(query, gallery, top_k, excluded):
@@ -82,7 +82,7 @@ def test_the_same_for_any_block_of_queries(monkeypatch):
     query = np.maximum(rng.normal(3, 1, size=(33, 256)), 0).astype(np.float32)
     together = rank(query, gallery, top_k=20)
     for block in (1, 7, 16):
-        monkeypatch.setattr("mtml_deploy.proposals.blas._BLOCK_QUERIES", block)
+        monkeypatch.setattr("mtml_deploy.search.candidates.blas._BLOCK_QUERIES", block)
         again = rank(query, gallery, top_k=20)
         assert np.array_equal(again.rows, together.rows)
         assert np.array_equal(again.distances, together.distances)

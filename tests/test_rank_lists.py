@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate import RetrievalMetrics
-from mtml_deploy.rank import Ranking
-from mtml_deploy.rank_lists import (
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.report.rank_lists import (
     RankedModel,
     choose_queries,
     rank_json,
@@ -17,6 +16,7 @@ from mtml_deploy.rank_lists import (
     rank_text,
     require_same_images,
 )
+from mtml_deploy.search.rank import Ranking
 
 
 def labelled(vehicles, names, cameras=None):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rank import rank
-from mtml_deploy.rank_lists import RankedModel
-from mtml_deploy.rank_page import rank_page
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.report.rank_lists import RankedModel
+from mtml_deploy.report.rank_page.page import rank_page
+from mtml_deploy.search.rank import rank
 
 EVIL = '<script>alert("1")</script>&amp;.jpg'
 VOID = {"meta", "img", "br"}

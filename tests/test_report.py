@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from helpers_report import EVALUATION, METRICS
 
-from mtml_deploy.ground_truth import GroundTruth, TruthFile
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.report import FPR_TEXTS, metrics_json, percent
+from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.report.metrics_json import FPR_TEXTS, metrics_json, percent
 
 
 def test_json_says_what_was_measured_how_and_on_what():

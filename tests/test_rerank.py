@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.distances import squared_distances
-from mtml_deploy.kreciprocal.candidate_pool import CandidatePool
-from mtml_deploy.kreciprocal.neighbours import find_neighbours
-from mtml_deploy.rerank import RerankOptions, estimate_bytes, rerank
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.kreciprocal.candidate_pool import CandidatePool
+from mtml_deploy.search.kreciprocal.neighbours import find_neighbours
+from mtml_deploy.search.rerank import RerankOptions, estimate_bytes, rerank
 
 DISTANCE_TOLERANCE = 1e-12  # the same float64 terms added in another order
 RANKING_TOLERANCE = 1e-6  # a ranking holds float32
@@ -110,10 +110,10 @@ def test_equals_the_dense_definition(case):
 
 @pytest.mark.parametrize("block", [64, 2048])
 def test_equals_the_dense_definition_at_the_papers_parameters(monkeypatch, block):
-    monkeypatch.setattr("mtml_deploy.kreciprocal.neighbours.BLOCK", block)
-    monkeypatch.setattr("mtml_deploy.kreciprocal.reciprocal.BLOCK_ROWS", block)
-    monkeypatch.setattr("mtml_deploy.kreciprocal.overlap.Overlap._BATCH", block)
-    monkeypatch.setattr("mtml_deploy.reranked.BLOCK_VALUES", 16 * block)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.neighbours.BLOCK", block)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.encoding.BLOCK_ROWS", block)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.jaccard.Overlap._BATCH", block)
+    monkeypatch.setattr("mtml_deploy.search.reranked_order.BLOCK_VALUES", 16 * block)
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(25, 64))
     points = np.maximum(centres[rng.integers(0, 25, 380)] + rng.normal(size=(380, 64)) * 0.5, 0)
@@ -181,7 +181,7 @@ def test_equal_images_are_ordered_by_row():
 @pytest.mark.parametrize("block", [8, 2048])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_neighbours_equal_a_plain_sort(monkeypatch, block, offset):
-    monkeypatch.setattr("mtml_deploy.kreciprocal.neighbours.BLOCK", block)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.neighbours.BLOCK", block)
     rng = np.random.default_rng(1)
     features = (rng.normal(size=(150, 40)) + offset).astype(np.float32)
     features[40:60] = features[10:30]
@@ -195,8 +195,8 @@ def test_neighbours_equal_a_plain_sort(monkeypatch, block, offset):
 
 def test_masses_of_near_equal_images_do_not_pile_up(monkeypatch):
     # differences far below what float32 products of these norms can see: every pair stays possible
-    monkeypatch.setattr("mtml_deploy.kreciprocal.candidate_pool.MIN_CAPACITY", 500)
-    monkeypatch.setattr("mtml_deploy.kreciprocal.neighbours.BLOCK", 16)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.candidate_pool.MIN_CAPACITY", 500)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.neighbours.BLOCK", 16)
     held = []
     cut = CandidatePool._cut
 
@@ -217,7 +217,7 @@ def test_masses_of_near_equal_images_do_not_pile_up(monkeypatch):
 
 
 def test_progress_ends_with_all_blocks(monkeypatch):
-    monkeypatch.setattr("mtml_deploy.kreciprocal.neighbours.BLOCK", 50)
+    monkeypatch.setattr("mtml_deploy.search.kreciprocal.neighbours.BLOCK", 50)
     features = np.random.default_rng(3).normal(size=(150, 4)).astype(np.float32)
     seen = []
     find_neighbours(features, count=3, progress=lambda done, total: seen.append((done, total)))

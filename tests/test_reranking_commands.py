@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy.cli import main
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
-from mtml_deploy.evaluate import evaluate, retrieval_metrics
-from mtml_deploy.protocols import find_protocol
-from mtml_deploy.rerank import RerankOptions, rerank
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.evaluate.metrics import evaluate, retrieval_metrics
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.search.rerank import RerankOptions, rerank
 
 OPTIONS = ("--rerank", "--k1", 5, "--k2", 3, "--lambda", 0.2)
 PARAMETERS = RerankOptions(k1=5, k2=3, weight=0.2)

@@ -14,7 +14,7 @@ from helpers_artifact import (
 )
 from onnx import TensorProto
 
-from mtml_deploy.artifact import Artifact, embedded_record
+from mtml_deploy.artifact.artifact import Artifact, embedded_record
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 from mtml_deploy.runtime import open_runtime
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers_artifact import SIZE, expected_embeddings, tiny_manifest, write_artifact
 
-from mtml_deploy.artifact import Artifact
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.engine.folder import build_engine
+from mtml_deploy.engine.gpu import Gpu, find_gpus
+from mtml_deploy.engine.library import load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.store import build_engine
-from mtml_deploy.engine.target import load_library
 from mtml_deploy.errors import BackendError, MissingExtraError, MtmlError
-from mtml_deploy.gpu import Gpu, find_gpus
 from mtml_deploy.runtime import Runtime, open_runtime
 from mtml_deploy.runtime.ort import OrtRuntime
 

@@ -11,7 +11,7 @@ from helpers_artifact import SIZE, write_artifact
 from helpers_engine import a_gpu, rtx_library
 from helpers_fake_gpu import FakeMachine, fake_library
 
-from mtml_deploy.artifact import Artifact
+from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.engine.sidecar import make_sidecar, sidecar_json
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError

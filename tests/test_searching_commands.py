@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy import proposals, runtime
-from mtml_deploy.cli import main
+from mtml_deploy import runtime
+from mtml_deploy.cli.main import main
 from mtml_deploy.defaults import BACKENDS, ENGINES
-from mtml_deploy.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.search.candidates import open as proposals
 
 LIBRARIES = {"numpy": "numpy", "faiss": "faiss", "ort": "onnxruntime"}
 

@@ -9,7 +9,7 @@ from helpers_training import SIZE, assert_equal_tensors, random_images, small_co
 from mtml_deploy.errors import BackendError
 from mtml_train.checkpoint import build_model
 from mtml_train.config import VARIANTS, TrainConfig
-from mtml_train.data import TrainBatch
+from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
 from mtml_train.losses import mtml_loss
 from mtml_train.step import TrainStep, learning_rate

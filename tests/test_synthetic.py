@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtml_deploy.data.records import FLIPPED_ORIENTATION, ORIENTATIONS
 from mtml_deploy.errors import OutputExistsError
-from mtml_deploy.records import FLIPPED_ORIENTATION, ORIENTATIONS
 from mtml_train.synthetic import SyntheticSpec, render_image, write_synthetic
 from mtml_train.synthetic.camera import Camera, Ground, draw_camera
+from mtml_train.synthetic.car_models import PLANS, draw_model, twin_group
 from mtml_train.synthetic.marks import Identity
 from mtml_train.synthetic.mesh import SOLID, MeshBuilder, Part
-from mtml_train.synthetic.model import PLANS, draw_model, twin_group
 from mtml_train.synthetic.painter import paint
 from mtml_train.synthetic.render import draw_crop, render_shot
-from mtml_train.synthetic.shots import plan_shots
+from mtml_train.synthetic.shot_plan import plan_shots
 from mtml_train.synthetic.vehicle import KEYPOINT_PAIRS, Vehicle, assemble, build_vehicle
 from mtml_train.synthetic.view import JITTER_DEG, ORIENTATION_AZIMUTH_DEG, View
 

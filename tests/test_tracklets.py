@@ -11,17 +11,17 @@ from helpers_artifact import write_artifact
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtml_deploy.cli import main
-from mtml_deploy.embed import model_identity
-from mtml_deploy.embeddings import (
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.embed import model_identity
+from mtml_deploy.embed.embeddings import (
     Embeddings,
     ModelIdentity,
     comparison_mode,
     load_embeddings,
     save_embeddings,
 )
+from mtml_deploy.embed.pooling import pool_tracklets
 from mtml_deploy.errors import DataError, EmbeddingsError
-from mtml_deploy.tracklets import pool_tracklets
 
 DIM = 3
 

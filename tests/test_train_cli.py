@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_training import flags, small_config
 
-from mtml_train import cli
 from mtml_train.checkpoint import LAST, Checkpoint, save_checkpoint
-from mtml_train.cli import train_main
+from mtml_train.cli import train as cli
+from mtml_train.cli.export import export_main
+from mtml_train.cli.progress import by_branch, in_percent
+from mtml_train.cli.train import train_main
 from mtml_train.config import RECIPES, TrainConfig, build_config
-from mtml_train.display import by_branch, in_percent
-from mtml_train.export_cli import export_main
 
 
 def run(*words: object, command: click.Command = train_main) -> Result:

@@ -8,8 +8,8 @@ import torch
 from helpers_training import coloured_set, small_config
 from torch import Tensor, nn
 
+from mtml_deploy.data.records import ImageSet
 from mtml_deploy.errors import DataError, ImageError, ProtocolError
-from mtml_deploy.records import ImageSet
 from mtml_train.model import MTMLOutput
 from mtml_train.validate import require_protocol, split_validation, validate
 

@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
+from mtml_deploy.engine.gpu import Gpu
+from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BuildOptions
-from mtml_deploy.engine.target import Library
 from mtml_deploy.errors import ArtifactError, BackendError
-from mtml_deploy.gpu import Gpu
-from mtml_deploy.manifest import INPUT_NAME, Manifest
 
 _SHOWN: Final = 3
 """Messages of the library that one error text repeats."""

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
+from mtml_deploy.engine.gpu import Gpu
+from mtml_deploy.engine.library import Library, Target
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.target import Library, Target
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.gpu import Gpu
 
 SCHEMA: Final = 1
 

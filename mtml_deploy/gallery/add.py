@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import file_sha256
+from mtml_deploy.artifact.artifact import file_sha256
+from mtml_deploy.data.batches import BadImage, iterate_batches
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
-from mtml_deploy.embed import model_identity
-from mtml_deploy.embeddings import Embeddings
+from mtml_deploy.embed.embed import model_identity
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.gallery import Gallery
-from mtml_deploy.gallery.records import NewRows, RowRecord
-from mtml_deploy.images import BadImage, iterate_batches
-from mtml_deploy.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.gallery.open import Gallery
+from mtml_deploy.gallery.values import NewRows, RowRecord
 from mtml_deploy.runtime import Runtime
 
 _HASHED_AHEAD = 1024

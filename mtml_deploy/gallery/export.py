@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.gallery.errors import GalleryError
-from mtml_deploy.gallery.records import RowRecord
-from mtml_deploy.gallery.store import FolderGallery
-from mtml_deploy.gallery.stored_rows import read_stored
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.reader import read_stored
+from mtml_deploy.gallery.values import RowRecord
 
 _CHUNK_BYTES: Final = 1 << 24
 """Vectors read at once (16 MiB)."""

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-from mtml_deploy.embeddings import Embeddings
-from mtml_deploy.expansion import ExpansionOptions
-from mtml_deploy.gallery import Gallery
-from mtml_deploy.gallery.approximate.card import Tuning
-from mtml_deploy.gallery.records import Hits, StoredRow
-from mtml_deploy.gallery.shortlist import RerankedHits
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.gallery.approximate.manifest import Tuning
+from mtml_deploy.gallery.local_rerank import RerankedHits
+from mtml_deploy.gallery.open import Gallery
 from mtml_deploy.gallery.times import format_time
-from mtml_deploy.rank_lists import printable
-from mtml_deploy.records import ORIENTATIONS, UNKNOWN
-from mtml_deploy.rerank import RerankOptions
+from mtml_deploy.gallery.values import Hits, StoredRow
+from mtml_deploy.report.rank_lists import printable
+from mtml_deploy.search.query_expansion import ExpansionOptions
+from mtml_deploy.search.rerank import RerankOptions
 
 SCHEMA: Final = 1
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mtml_deploy.embeddings import ModelIdentity
-from mtml_deploy.gallery.approximate.card import IndexCard, load_card
-from mtml_deploy.gallery.header import StoredType
-from mtml_deploy.gallery.row_schema import UNKNOWN_TIME
-from mtml_deploy.gallery.store import FolderGallery
+from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.approximate.manifest import IndexCard, load_card
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.manifest import StoredType
+from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.times import format_time
-from mtml_deploy.records import UNKNOWN
 
 
 @dataclass(frozen=True)

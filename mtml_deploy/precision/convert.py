@@ -16,29 +16,33 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact, file_sha256, open_artifact
-from mtml_deploy.calibration_list import manifest_path, read_calibration, require_unchanged
-from mtml_deploy.datasets.folder import load_list
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.artifact.write import write_artifact
+from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.folder import load_list
+from mtml_deploy.engine.graph_check import problems_of, refuse_problems
 from mtml_deploy.errors import ArtifactError, DataError
 from mtml_deploy.files import atomic_folder, require_absent
-from mtml_deploy.images import load_images
-from mtml_deploy.manifest import Manifest
-from mtml_deploy.parity_images import parity_images
-from mtml_deploy.precision.activations import (
+from mtml_deploy.parity.images import parity_images
+from mtml_deploy.precision.calibration_list import (
+    manifest_path,
+    read_calibration,
+    require_unchanged,
+)
+from mtml_deploy.precision.lowering import Plan, lowered, readable_names
+from mtml_deploy.precision.mixed import MixedSearch, mixed_plan
+from mtml_deploy.precision.network import Network, read_network
+from mtml_deploy.precision.options import Conversion
+from mtml_deploy.precision.ranges import (
     largest_magnitudes,
     measure_histograms,
     overflowing,
     quantisation_steps,
 )
-from mtml_deploy.precision.conversion import Conversion
-from mtml_deploy.precision.graph_check import problems_of, refuse_problems
-from mtml_deploy.precision.lowered import Plan, lowered, readable_names
-from mtml_deploy.precision.network import Network, read_network
 from mtml_deploy.precision.retrieval import Progress
-from mtml_deploy.precision.search import MixedSearch, mixed_plan
 from mtml_deploy.precision.sensitivity_report import write_report
 from mtml_deploy.precision.verify import model_outputs, verify
-from mtml_deploy.precision.writing import write_artifact
 
 RANGE_IMAGES: Final = 8
 """Images on which overflow is looked for; the comparison sees all, and fp16 keeps headroom."""

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.precision.conversion import Calibrator
+from mtml_deploy.precision.options import Calibrator
 
 BINS: Final = 4096
 """Bins up to `Histogram.limit`; at least half of them are below the largest magnitude."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from mtml_deploy.artifact.manifest import BRANCHES
+from mtml_deploy.artifact.onnx_file import load_model
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.manifest import BRANCHES
-from mtml_deploy.onnx_graph import load_model
 
 if TYPE_CHECKING:
     import onnx

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.datasets import load_source
-from mtml_deploy.embed import embed
-from mtml_deploy.embeddings import load_embeddings
-from mtml_deploy.evaluate import evaluate
-from mtml_deploy.protocols import find_protocol
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embed import embed
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.runtime import open_runtime
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

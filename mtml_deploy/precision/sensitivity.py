@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.precision.int8 import insert_quantisers
 from mtml_deploy.precision.network import Layer, Network
-from mtml_deploy.precision.quantize import insert_quantisers
 from mtml_deploy.precision.session import GraphSession
 
 SENSITIVITY_IMAGES: Final = 4

@@ -14,8 +14,8 @@ from typing import Final
 
 from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.files import atomic_file, write_text
-from mtml_deploy.precision.mixed import TradeOff
 from mtml_deploy.precision.sensitivity import LayerNoise
+from mtml_deploy.precision.trade_off import TradeOff
 
 SCHEMA: Final = 1
 NAME: Final = "sensitivity"

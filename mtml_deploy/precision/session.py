@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.artifact.manifest import INPUT_NAME
 from mtml_deploy.errors import BackendError, MissingExtraError
-from mtml_deploy.manifest import INPUT_NAME
 
 if TYPE_CHECKING:
     import onnx

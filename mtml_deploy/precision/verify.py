@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
 from mtml_deploy.errors import ParityError
-from mtml_deploy.gate.thresholds import DEFAULT_THRESHOLDS
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
-from mtml_deploy.parity import Agreement, agreement, require, row_difference, spread
-from mtml_deploy.precision.half import rounded
+from mtml_deploy.parity.agreement import Agreement, agreement, require, row_difference, spread
+from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
+from mtml_deploy.precision.fp16 import rounded
 from mtml_deploy.precision.network import Network
 from mtml_deploy.precision.session import GraphSession
 from mtml_deploy.runtime import open_runtime

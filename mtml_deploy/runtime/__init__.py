@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact, Manifest
+from mtml_deploy.artifact.artifact import Artifact, Manifest
 from mtml_deploy.errors import BackendError
 
 Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]

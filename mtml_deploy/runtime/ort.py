@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.engine.target import load_library
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.manifest import (
+    EMBEDDINGS_OUTPUT,
+    INPUT_NAME,
+    ORIENTATION_OUTPUT,
+    Manifest,
+)
+from mtml_deploy.data.records import ORIENTATIONS
+from mtml_deploy.engine.gpu import require_gpu
+from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-from mtml_deploy.gpu import require_gpu
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, ORIENTATION_OUTPUT, Manifest
-from mtml_deploy.records import ORIENTATIONS
 from mtml_deploy.runtime import ModelOutputs, check_images
 from mtml_deploy.runtime.ort_binding import BoundSession
 from mtml_deploy.runtime.ort_provider import (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.manifest import INPUT_NAME
+from mtml_deploy.artifact.manifest import INPUT_NAME
+from mtml_deploy.runtime.batching import cut
 from mtml_deploy.runtime.ort_provider import PROFILE
-from mtml_deploy.runtime.pieces import cut
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -16,10 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
+from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.options import BatchProfile
 from mtml_deploy.errors import BackendError
-from mtml_deploy.gpu import Gpu
-from mtml_deploy.manifest import INPUT_NAME, Manifest
 
 Provider = tuple[str, dict[str, str]]
 """Name and options."""

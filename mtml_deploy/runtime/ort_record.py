@@ -9,16 +9,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.errors import ArtifactError
-from mtml_deploy.manifest import (
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
     METADATA_KEY,
     ORIENTATION_OUTPUT,
     embedded_record,
 )
-from mtml_deploy.records import ORIENTATIONS
+from mtml_deploy.data.records import ORIENTATIONS
+from mtml_deploy.errors import ArtifactError
 
 _TensorType = tuple[str, tuple[int, ...]]
 """ONNX Runtime's name of a type, and the sizes after the batch."""

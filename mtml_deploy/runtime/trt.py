@@ -14,15 +14,15 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import Artifact
-from mtml_deploy.engine.store import find_engine, read_plan
-from mtml_deploy.engine.target import Target, load_library
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
+from mtml_deploy.engine.folder import find_engine, read_plan
+from mtml_deploy.engine.gpu import require_gpu
+from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import BackendError
-from mtml_deploy.gpu import require_gpu
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
 from mtml_deploy.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.batching import Piece, cut
 from mtml_deploy.runtime.cuda import CudaDevice
-from mtml_deploy.runtime.pieces import Piece, cut
 from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
 from mtml_deploy.runtime.trt_slot import Slot
 

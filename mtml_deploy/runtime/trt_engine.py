@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtml_deploy.engine.target import Library
+from mtml_deploy.artifact.manifest import (
+    EMBEDDINGS_OUTPUT,
+    INPUT_NAME,
+    ORIENTATION_OUTPUT,
+    Manifest,
+)
+from mtml_deploy.data.records import ORIENTATIONS
+from mtml_deploy.engine.library import Library
 from mtml_deploy.errors import ArtifactError, BackendError
-from mtml_deploy.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, ORIENTATION_OUTPUT, Manifest
-from mtml_deploy.records import ORIENTATIONS
 
 
 @dataclass(frozen=True)

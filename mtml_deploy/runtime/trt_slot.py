@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.manifest import INPUT_NAME, Manifest
+from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
+from mtml_deploy.runtime.batching import Piece
 from mtml_deploy.runtime.cuda import CudaDevice, CudaGraph
-from mtml_deploy.runtime.pieces import Piece
 from mtml_deploy.runtime.trt_engine import (
     ExecutionContext,
     LoadedEngine,

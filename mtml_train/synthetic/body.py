@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_train.synthetic.car_models import Model
 from mtml_train.synthetic.loft import FRONT, REAR, SIDE_FRONT, SIDE_REAR, Level, Loft, Panel
 from mtml_train.synthetic.mesh import DULL, SOLID, UNDER, Colour, MeshBuilder, Part
-from mtml_train.synthetic.model import Model
 
 BLACK: Final[Colour] = (0.07, 0.07, 0.08)
 _MIRROR: Final = np.array([1.0, -1.0, 1.0])

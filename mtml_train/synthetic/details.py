@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mtml_train.synthetic.body import BLACK, Panels
+from mtml_train.synthetic.car_models import Model
 from mtml_train.synthetic.loft import Panel
 from mtml_train.synthetic.mesh import (
     DULL,
@@ -16,7 +17,6 @@ from mtml_train.synthetic.mesh import (
     MeshBuilder,
     Part,
 )
-from mtml_train.synthetic.model import Model
 
 _GLASS: Final[Colour] = (0.13, 0.16, 0.19)
 _HEAD_LAMP: Final[Colour] = (0.93, 0.95, 0.97)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_train.synthetic.body import CARGO_PAINT, Panels
+from mtml_train.synthetic.car_models import Model, twin_group
 from mtml_train.synthetic.loft import Panel
 from mtml_train.synthetic.mesh import PAINT, Colour, MeshBuilder
-from mtml_train.synthetic.model import Model, twin_group
 from mtml_train.synthetic.roof import ROOF_KINDS
 from mtml_train.synthetic.spec import SyntheticSpec
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from mtml_deploy.records import ORIENTATIONS
+from mtml_deploy.data.records import ORIENTATIONS
 from mtml_train.synthetic.camera import Camera, draw_camera, draw_view
 from mtml_train.synthetic.mesh import Mesh
 from mtml_train.synthetic.painter import paint

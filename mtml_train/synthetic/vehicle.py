@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_train.synthetic.body import Panels, add_body
+from mtml_train.synthetic.car_models import Model, draw_model
 from mtml_train.synthetic.details import add_details
 from mtml_train.synthetic.marks import Identity, add_marks, draw_identity
 from mtml_train.synthetic.mesh import Mesh, MeshBuilder
-from mtml_train.synthetic.model import Model, draw_model
 from mtml_train.synthetic.roof import add_roof
 from mtml_train.synthetic.spec import SyntheticSpec
 from mtml_train.synthetic.wheels import add_wheels

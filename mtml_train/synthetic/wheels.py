@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_train.synthetic.car_models import Model
 from mtml_train.synthetic.mesh import DULL, FLUSH, UNDER, Colour, MeshBuilder, Part
-from mtml_train.synthetic.model import Model
 
 _TYRE: Final[Colour] = (0.10, 0.10, 0.105)
 _ARCH: Final[Colour] = (0.04, 0.04, 0.045)

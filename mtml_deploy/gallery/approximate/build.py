@@ -10,13 +10,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact import file_sha256
+from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.files import atomic_file
-from mtml_deploy.gallery.approximate.card import IndexCard, index_path, rows_path, save_card
-from mtml_deploy.gallery.approximate.library import TRAINING_ROWS, InvertedFile, require_faiss
+from mtml_deploy.gallery.approximate.ivf import TRAINING_ROWS, InvertedFile, require_faiss
+from mtml_deploy.gallery.approximate.manifest import IndexCard, index_path, rows_path, save_card
 from mtml_deploy.gallery.errors import GalleryError
-from mtml_deploy.gallery.store import FolderGallery
-from mtml_deploy.gallery.stored_rows import read_stored
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.reader import read_stored
 
 _CHUNK_BYTES: Final = 1 << 26
 """float32 vectors read and added at once (64 MiB): enough to keep faiss's threads at work."""

@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.distances import require_features
-from mtml_deploy.embeddings import ModelIdentity
-from mtml_deploy.gallery.approximate.index import OpenIndex
-from mtml_deploy.gallery.records import Filter, Hits
-from mtml_deploy.gallery.search import Found, merged, nearest_lists, to_hits
-from mtml_deploy.gallery.store import FolderGallery
-from mtml_deploy.gallery.stored_distances import exact_distances
-from mtml_deploy.gallery.view import SegmentView
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.approximate.open import OpenIndex
+from mtml_deploy.gallery.folder.exact_distances import exact_distances
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.search import Found, merged, nearest_lists, to_hits
+from mtml_deploy.gallery.folder.view import SegmentView
+from mtml_deploy.gallery.values import Filter, Hits
+from mtml_deploy.search.distances import require_features
 
 _MARGIN: Final = 50
 """Candidates beyond those wanted, at least: 8-bit codes order near ties the wrong way round."""

@@ -8,9 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.distances import squared_distances
 from mtml_deploy.gallery.errors import GalleryError
-from mtml_deploy.gallery.milvus.card import CARD_ROW, Card, parse_card
 from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
     RECORD_BYTES,
@@ -22,7 +20,9 @@ from mtml_deploy.gallery.milvus.entities import (
     vector_crc,
     vectors_of,
 )
-from mtml_deploy.gallery.records import StoredRow
+from mtml_deploy.gallery.milvus.manifest import CARD_ROW, Card, parse_card
+from mtml_deploy.gallery.values import StoredRow
+from mtml_deploy.search.distances import squared_distances
 
 ASKED: Final = 1000
 """Values named in one expression: the server parses it as text."""

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.bounds import EXTRA
 from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.client import MAX_CANDIDATES, Collection
+from mtml_deploy.search.error_bounds import EXTRA
 
 _MORE: Final = 4
 """Times as many candidates where the first ones do not prove that none is missing."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mtml_deploy.gallery.row_schema import UNKNOWN_TIME
+from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.times import format_time
-from mtml_deploy.records import UNKNOWN
 
 if TYPE_CHECKING:
-    from mtml_deploy.gallery.milvus.store import MilvusGallery
+    from mtml_deploy.gallery.milvus.gallery import MilvusGallery
 
 _FIELDS: Final = ("vehicle_id", "camera_id", "time_us")
 _ROW_BYTES: Final = 1024

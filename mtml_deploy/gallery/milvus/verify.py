@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.folder.verify import Finding
 from mtml_deploy.gallery.milvus.entities import IMAGES, stored_row, vector_crc, vectors_of
-from mtml_deploy.gallery.verify import Finding
 
 if TYPE_CHECKING:
-    from mtml_deploy.gallery.milvus.store import MilvusGallery
+    from mtml_deploy.gallery.milvus.gallery import MilvusGallery
 
 _SOUND: Final = np.dtype([("row", np.int64), ("crc", np.uint32)])
 

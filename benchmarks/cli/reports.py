@@ -1,0 +1,83 @@
+"""The commands `compare` and `report`, which measure nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import write_data, write_note
+
+_PLACE = click.Path(path_type=Path, exists=True)
+
+
+@click.command()
+@click.argument("base", type=_PLACE)
+@click.argument("new", type=_PLACE)
+@click.option("--thresholds", type=options.FILE, help="TOML; without it 5 % everywhere.")
+@click.option("--out", type=options.FOLDER, help="Folder for compare.md.")
+@click.option("--across-machines", is_flag=True, help="Compare though the machines differ.")
+@options.overwrite
+def compare(
+    *,
+    base: Path,
+    new: Path,
+    thresholds: Path | None,
+    out: Path | None,
+    across_machines: bool,
+    overwrite: bool,
+) -> None:
+    """Compare the records NEW with BASE, files or folders; exit status 1 on a regression."""
+    from benchmarks.report.compare import (
+        RegressionError,
+        compare_records,
+        load_thresholds,
+        require_same_machine,
+    )
+    from benchmarks.report.compare_report import compare_markdown
+    from benchmarks.report.read import load_records
+    from mtml_deploy.files import require_absent, write_text
+
+    path = None if out is None else out / "compare.md"
+    if path is not None:
+        require_absent(path, overwrite=overwrite)
+    bounds = load_thresholds(thresholds)
+    before, after = load_records(base), load_records(new)
+    if not across_machines:
+        require_same_machine(before, after)
+    outcome = compare_records(before, after, bounds)
+    text = compare_markdown(outcome, bounds)
+    if path is not None:
+        write_text(path, text)
+    write_data(text.rstrip("\n"))
+    if outcome.regressions:
+        worst = max(outcome.regressions, key=lambda item: item.change)
+        raise RegressionError(
+            f"{len(outcome.regressions)} of {len(outcome.comparisons)} series got worse, most "
+            f"{worst.name}: {100 * worst.change:.1f} %, allowed are {100 * worst.allowed:g} %; "
+            "find the cause, or accept NEW as the next base"
+        )
+
+
+@click.command()
+@click.argument("folder", type=_PLACE)
+def report(*, folder: Path) -> None:
+    """Write the pages of all records in FOLDER.
+
+    report.html has plots and needs no other file, summary.md is for a job summary (verdicts first,
+    then details), and smaller-is-better.json and bigger-is-better.json are for
+    github-action-benchmark. They are replaced.
+    """
+    from benchmarks.report.action_json import write_action_json
+    from benchmarks.report.page import records_html
+    from benchmarks.report.read import load_records
+    from benchmarks.report.summary import extra_markdown, summary_markdown
+    from mtml_deploy.files import write_text
+
+    records = load_records(folder)
+    page, summary = folder / "report.html", folder / "summary.md"
+    write_text(page, records_html(records))
+    write_text(summary, summary_markdown(records, before=extra_markdown(folder)))
+    written = (page, summary, *write_action_json(folder, records))
+    write_note(f"wrote {', '.join(map(str, written))}")

@@ -1,0 +1,176 @@
+"""The commands `latency`, `throughput` and `parity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from benchmarks.cli import options as command_options
+from benchmarks.cli.options import COUNT, POSITIVE, ascending, finish, plan, prepare
+from benchmarks.sizes import RUNNERS
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import write_note
+from mtml_deploy.cli.parity import parity as deploy_parity
+from mtml_deploy.defaults import PROTOCOL
+
+if TYPE_CHECKING:
+    from mtml_deploy.runtime import Backend
+
+_images = click.option(
+    "--images", metavar="SOURCE",
+    help="Image files, for decoding and end to end.  [default: random pixels, neither measured]",
+)  # fmt: skip
+_chosen = click.option(
+    "--runner", "chosen", type=click.Choice(RUNNERS), multiple=True,
+    help="What runs the model, may be repeated.  [default: all that work here]",
+)  # fmt: skip
+_SECONDS_OF_STREAM: Final = 2.0
+_ROUNDS: Final = 5
+
+
+@click.command(epilog=options.SOURCES)
+@command_options.artifact
+@command_options.out
+@_images
+@command_options.run
+@options.device
+@command_options.batches
+@_chosen
+@command_options.runs
+@command_options.seconds
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure memory too.")
+@command_options.threads
+@options.overwrite
+def latency(
+    *,
+    artifact: Path,
+    out: Path,
+    images: str | None,
+    run: Path | None,
+    device: str,
+    batches: tuple[int, ...],
+    chosen: tuple[str, ...],
+    runs: int,
+    seconds: float,
+    memory: bool,
+    threads: int,
+    overwrite: bool,
+) -> None:
+    """Time of one run at each batch size, by part, and memory; peers beside it."""
+    prepare(out, ("latency",), overwrite=overwrite)
+    from benchmarks.runners.open import Subject
+    from benchmarks.speed.latency import LatencyBench, measure_latency
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+
+    options.refuse_huge_images()
+    record = measure_latency(
+        Subject(open_artifact(artifact), run, device, threads),
+        None if images is None else load_source(images),
+        out,
+        chosen=chosen,
+        bench=LatencyBench(ascending(batches), plan(runs, seconds), memory=memory),
+        say=write_note,
+    )
+    finish(out, record, overwrite=overwrite)
+
+
+@click.command(epilog=options.SOURCES)
+@command_options.artifact
+@command_options.out
+@_images
+@command_options.run
+@options.device
+@command_options.batches
+@_chosen
+@click.option("--rounds", type=POSITIVE, default=_ROUNDS, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=_SECONDS_OF_STREAM,
+    show_default=True, help="Of one measurement; at least one batch runs.",
+)  # fmt: skip
+@click.option("--matrix-size", type=POSITIVE, help="Of the device's limit.  [default: large]")
+@command_options.threads
+@options.overwrite
+def throughput(
+    *,
+    artifact: Path,
+    out: Path,
+    images: str | None,
+    run: Path | None,
+    device: str,
+    batches: tuple[int, ...],
+    chosen: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    matrix_size: int | None,
+    threads: int,
+    overwrite: bool,
+) -> None:
+    """Images per second at each batch size, beside the device's own limit; peers beside it."""
+    prepare(out, ("throughput",), overwrite=overwrite)
+    from benchmarks.runners.open import Subject
+    from benchmarks.speed.throughput import ThroughputBench, measure_throughput
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+
+    options.refuse_huge_images()
+    record = measure_throughput(
+        Subject(open_artifact(artifact), run, device, threads),
+        None if images is None else load_source(images),
+        chosen=chosen,
+        bench=ThroughputBench(
+            ascending(batches), rounds=rounds, seconds=seconds, matrix_size=matrix_size
+        ),
+        say=write_note,
+    )
+    finish(out, record, overwrite=overwrite)
+
+
+@click.command(epilog=options.SOURCES)
+@command_options.artifact
+@command_options.out
+@click.option("--reference", required=True, type=options.FOLDER, help="The fp32 artifact.")
+@click.option("--data", required=True, metavar="SOURCE", help="Labelled set.")
+@click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
+@click.option("--thresholds", type=options.FILE, help="TOML with a project's own bounds.")
+@options.backend
+@options.device
+@options.batch_size
+@click.option("--decode-threads", type=COUNT, default=0, show_default=True, help="0: one per CPU.")
+@options.overwrite
+@click.pass_context
+def parity(
+    ctx: click.Context,
+    /,
+    *,
+    artifact: Path,
+    out: Path,
+    reference: Path,
+    data: str,
+    protocol: str,
+    thresholds: Path | None,
+    backend: Backend,
+    device: str,
+    batch_size: int,
+    decode_threads: int,
+    overwrite: bool,
+) -> None:
+    """The parity gate of mtml-deploy, its verdict among the reports; exit status 1 if it fails."""
+    ctx.invoke(
+        deploy_parity,
+        candidate=artifact,
+        reference=reference,
+        data=data,
+        gallery=None,
+        protocol=protocol,
+        thresholds=thresholds,
+        json_file=out / "parity.json",
+        markdown_file=out / "parity.md",
+        batch_size=batch_size,
+        threads=decode_threads,
+        overwrite=overwrite,
+        backend=backend,
+        device=device,
+    )

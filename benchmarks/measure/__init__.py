@@ -1,0 +1,1 @@
+"""Measure of the benchmarks."""

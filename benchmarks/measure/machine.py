@@ -1,0 +1,150 @@
+"""Where and with what a benchmark ran: machine, library versions, commit, date."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measure.gpu_state import GpuState, gpu_states
+
+_LIBRARIES: Final = (
+    "mtml-reid",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "torchvision",
+    "onnx",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "pycuda",
+    "faiss-cpu",
+    "lancedb",
+)
+_INSTRUCTIONS: Final = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve",
+)  # fmt: skip
+"""Instruction sets that decide how fast a matrix product is."""
+
+_CPU_FACTS: Final = Path("/proc/cpuinfo")
+_ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The computer.
+
+    Attributes:
+        cpu: the processor's name.
+        instructions: instruction sets for vectors and matrices it has; empty where the system
+            does not tell.
+        logical_cpus: of the machine.
+        usable_cpus: that this process may run on.
+        memory_bytes: installed memory.
+        system: operating system and its version.
+        load: mean number of runnable processes in the minute before; above 0 others compute too.
+    """
+
+    cpu: str
+    instructions: tuple[str, ...]
+    logical_cpus: int
+    usable_cpus: int
+    memory_bytes: int
+    system: str
+    load: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a number means nothing without.
+
+    Attributes:
+        date: start, ISO 8601, UTC.
+        git_commit: commit of this checkout; None outside of one.
+        git_changed: whether tracked files differ from the commit; None outside of a checkout.
+        machine: the computer.
+        versions: of Python and the libraries that are installed.
+        gpus: the GPUs of the computer.
+    """
+
+    date: str
+    git_commit: str | None
+    git_changed: bool | None
+    machine: Machine
+    versions: Mapping[str, str]
+    gpus: tuple[GpuState, ...] = ()
+
+
+def describe_environment() -> Environment:
+    """Machine, versions, commit and date as they are now."""
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return Environment(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_commit=commit,
+        git_changed=None if status is None else bool(status),
+        machine=_machine(),
+        versions={"python": platform.python_version(), **_versions()},
+        gpus=gpu_states(),
+    )
+
+
+def _machine() -> Machine:
+    """This computer."""
+    facts = _cpu_facts()
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    logical = os.cpu_count() or 1
+    # a container or a cpuset may allow fewer than the machine has
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return Machine(
+        cpu=facts.get("model name") or platform.processor() or platform.machine(),
+        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        logical_cpus=logical,
+        usable_cpus=usable,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()}",
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def _cpu_facts() -> dict[str, str]:
+    """What Linux tells of the first processor; empty on other systems."""
+    if not _CPU_FACTS.is_file():
+        return {}
+    first = _CPU_FACTS.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the libraries that are installed."""
+    found: dict[str, str] = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # optional: what is absent was not measured either
+            continue
+    return found
+
+
+def _git(*words: str) -> str | None:
+    """Output of a git command that changes nothing; None without git or outside of a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(_ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,209 @@
+"""Evaluation: mAP and CMC from embeddings, and the part of it after the distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mtml_deploy.evaluate.match_ranks
+from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
+from benchmarks.measure.rounds import ratio
+from benchmarks.ranking.clustered import Labels
+from benchmarks.ranking.data import (
+    first_rows,
+    float32_distances,
+    load_features,
+    load_labels,
+    load_set,
+)
+from benchmarks.ranking.metrics import Evaluation, compare, judged_by_argsort
+from benchmarks.ranking.peers import Peer
+from benchmarks.ranking.peers_code import load_evaluation
+from benchmarks.ranking.sizes import BAR_SIZE, Size
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.evaluate.match_ranks import product_distances
+from mtml_deploy.evaluate.metrics import CMC_LENGTH, RetrievalMetrics, evaluate, retrieval_metrics
+from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
+from mtml_deploy.search.distances import squared_norms
+
+BAR: Final = 4.0
+"""How many times faster than the compiled peers the part after the distances must be."""
+
+_PROTOCOL: Final = find_protocol("veri776")
+_WARM_UP_QUERIES: Final = 32
+_Distances = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_WHOLE, _AFTER = "evaluation", "after_distances"
+
+
+def evaluate_entrants(folder: Path, peers: tuple[Peer, ...]) -> tuple[Entrant, ...]:
+    """The contenders: ours, NumPy argsort and the peers, each as a whole and after the distances.
+
+    Args:
+        folder: data of `write_clustered`.
+        peers: toolkits to measure.
+    """
+    product = "from squared L2 distances by one float32 product"
+    found = [
+        Entrant(_WHOLE, "evaluation",
+                "Embeddings to mAP (two rules), mINP, CMC, verification rates; float64 order.",
+                partial(_our_work, folder)),
+        Entrant(f"{_WHOLE}_argsort", "evaluation, NumPy argsort",
+                f"mAP and CMC in NumPy, {product}, stable argsort.",
+                partial(_work, folder, None)),
+        Entrant(_AFTER, "after distances",
+                "mAP (two rules), mINP and CMC from float64 distances that are there already.",
+                partial(_our_work_after, folder)),
+        Entrant(f"{_AFTER}_argsort", "after distances, NumPy argsort",
+                "The same from float32 distances that are there already.",
+                partial(_work_after, folder, None)),
+    ]  # fmt: skip
+    for peer in peers:
+        found += [
+            Entrant(f"{_WHOLE}_{peer.key}", f"evaluation, {peer.name}",
+                    f"Compiled evaluation, {product}.", partial(_work, folder, peer)),
+            Entrant(f"{_AFTER}_{peer.key}", f"after distances, {peer.name}",
+                    "Compiled evaluation from float32 distances that are there already.",
+                    partial(_work_after, folder, peer)),
+        ]  # fmt: skip
+    return tuple(found)
+
+
+def summarise_evaluate(outcomes: Mapping[str, Outcome], *, size: Size) -> Summary:
+    """What follows from the measurements.
+
+    Args:
+        outcomes: by key.
+        size: of the data.
+
+    Returns:
+        The summary.
+    """
+    ratios = []
+    notes = [
+        "All contenders leave out gallery images of the query's vehicle and camera, skip queries "
+        "without a match, and take the step average precision (precision at each match)."
+    ]
+    ours = outcomes[_WHOLE].result
+    for key, outcome in outcomes.items():
+        if key in (_WHOLE, _AFTER):
+            continue
+        base = outcomes[_AFTER if key.startswith(_AFTER) else _WHOLE]
+        compiled = key.startswith(_AFTER) and not key.endswith("argsort")
+        barred = compiled and size.name == BAR_SIZE
+        ratios.append(ratio(outcome.seconds, base.seconds, at_least=BAR if barred else None))
+        if key.startswith(_WHOLE):
+            ratios.append(ratio(outcome.peak, base.peak))
+            notes.append(f"{outcome.seconds.title}: {compare(ours, outcome.result)}")
+    notes.append(f"evaluation and after distances: {compare(ours, outcomes[_AFTER].result)}")
+    notes.append(
+        "Rules that differ: equal distances are ordered by gallery row here and by the sort in the "
+        "compiled peers; orders come from float64 distances here and float32 ones there. mAP by "
+        "the trapezoid rule, mINP (but for fast-reid) and verification rates are given here only."
+    )
+    return Summary((), tuple(ratios), tuple(notes))
+
+
+def _our_work(folder: Path) -> Work:
+    query, gallery = load_set(folder, "query"), load_set(folder, "gallery")
+    return Work(
+        lambda: evaluate(first_rows(query, _WARM_UP_QUERIES), gallery, _PROTOCOL),
+        (lambda: _our_arrays(evaluate(query, gallery, _PROTOCOL)),),
+    )
+
+
+def _our_work_after(folder: Path) -> Work:
+    query, gallery = load_set(folder, "query"), load_set(folder, "gallery")
+    near, margins = product_distances(
+        query.features,
+        gallery.features,
+        squared_norms(query.features),
+        squared_norms(gallery.features),
+    )
+    # distances are overwritten, hence the copy
+    warm = near[:_WARM_UP_QUERIES].copy()
+    return Work(
+        lambda: _judged(query, gallery, warm, margins),
+        (lambda: _our_arrays(_judged(query, gallery, near, margins)),),
+    )
+
+
+def _judged(
+    query: Embeddings,
+    gallery: Embeddings,
+    near: NDArray[np.float64],
+    margins: NDArray[np.float64],
+) -> RetrievalMetrics:
+    """What `evaluate` does for mAP, mINP and CMC, given the distances of the first queries."""
+    taken = 0
+
+    def given(part: NDArray[np.float32], *_: object, **__: object) -> _Distances:
+        nonlocal taken
+        rows = slice(taken, taken + len(part))
+        taken = rows.stop
+        return near[rows], margins[rows]
+
+    # the very code that runs otherwise, threads included, less the product
+    with patch.object(mtml_deploy.evaluate.match_ranks, "product_distances", given):
+        ranks, tied = mtml_deploy.evaluate.match_ranks.match_ranks(
+            query.features[: len(near)],
+            gallery.features,
+            matches=same_vehicle_rows(query, gallery),
+            excluded=_PROTOCOL.excluded(query, gallery),
+        )
+    return retrieval_metrics(
+        ranks,
+        protocol=_PROTOCOL,
+        gallery_size=len(gallery),
+        ties=int(np.count_nonzero(tied)),
+    )
+
+
+def _work(folder: Path, peer: Peer | None) -> Work:
+    query, gallery = load_features(folder, "query"), load_features(folder, "gallery")
+    judge = _judge(folder, peer)
+
+    def whole(rows: int) -> Arrays:
+        return judge(float32_distances(query[:rows], gallery))
+
+    return Work(lambda: whole(_WARM_UP_QUERIES), (lambda: whole(len(query)),))
+
+
+def _work_after(folder: Path, peer: Peer | None) -> Work:
+    distances = float32_distances(load_features(folder, "query"), load_features(folder, "gallery"))
+    judge = _judge(folder, peer)
+    return Work(lambda: judge(distances[:_WARM_UP_QUERIES]), (lambda: judge(distances),))
+
+
+def _judge(folder: Path, peer: Peer | None) -> Callable[[NDArray[np.float32]], Arrays]:
+    """The evaluation of a peer, or of NumPy, of the first rows of distances."""
+    query, gallery = load_labels(folder, "query"), load_labels(folder, "gallery")
+    ranks = min(CMC_LENGTH, len(gallery.vehicle_ids))
+    judge: Evaluation = judged_by_argsort if peer is None else load_evaluation(peer)
+
+    def arrays(distances: NDArray[np.float32]) -> Arrays:
+        rows = slice(len(distances))
+        labels = Labels(query.vehicle_ids[rows], query.camera_ids[rows])
+        judged = judge(distances, labels, gallery, ranks)
+        penalty = np.nan if judged.mean_inp is None else judged.mean_inp
+        return {
+            "mean_ap": np.array([judged.mean_ap]),
+            "mean_inp": np.array([penalty]),
+            "cmc": judged.cmc,
+        }
+
+    return arrays
+
+
+def _our_arrays(metrics: RetrievalMetrics) -> Arrays:
+    return {
+        "mean_ap": np.array([metrics.mean_ap]),
+        "mean_inp": np.array([metrics.mean_inp]),
+        "cmc": metrics.cmc,
+    }

@@ -1,0 +1,187 @@
+"""Gallery search, one query at a time: the gallery in a folder beside a bare matrix-vector product.
+
+One query needs every vector once, so reading memory is the limit, and the product of the stored
+vectors with the query is the least that any exact search does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
+from benchmarks.measure.rounds import Series, ratio
+from benchmarks.ranking.data import equal_share, load_features
+from benchmarks.ranking.sizes import GALLERY_BAR_SIZE, TOP_K, Size
+from benchmarks.ranking.stores import LANCE, STORE, TABLE
+from mtml_deploy.gallery.open import open_gallery
+
+BAR: Final = 1 / 1.5
+"""Least share of the speed of the bare product that search must reach."""
+
+QUERIES: Final = 30
+"""Queries of one run, each timed alone; their median counts."""
+
+_WARM_UP_QUERIES: Final = 3
+
+Search = Callable[[NDArray[np.float32]], NDArray[np.integer]]
+"""One query [D] -> rows [K], nearest first."""
+
+
+def gallery_entrants(folder: Path) -> tuple[tuple[Entrant, ...], tuple[str, ...]]:
+    """The contenders, and a sentence on each that is not installed.
+
+    Args:
+        folder: data and stores.
+    """
+    entrants = [
+        Entrant("gallery", "gallery search",
+                f"One query in the gallery folder, exact {TOP_K} nearest, float64 order.",
+                partial(_work, folder, _ours)),
+        Entrant("gallery_product", "bare matrix-vector product",
+                "The stored vectors, in memory, times the query; nothing is chosen.",
+                partial(_work, folder, _product)),
+        Entrant("gallery_reading", "reading alone",
+                "Sum of the squares of all stored values: memory is read once.",
+                partial(_work, folder, _reading)),
+    ]  # fmt: skip
+    notes = []
+    if find_spec("faiss") is None:
+        notes.append("FAISS: not installed, not measured.")
+    else:
+        entrants.append(
+            Entrant("gallery_faiss", "FAISS IndexFlatL2", "One query in a flat index in memory.",
+                    partial(_work, folder, _faiss))
+        )  # fmt: skip
+    if find_spec("lancedb") is None:
+        notes.append("LanceDB: not installed, not measured.")
+    else:
+        entrants.append(
+            Entrant("gallery_lancedb", "LanceDB", "One query in a table on disk, exact search.",
+                    partial(_work, folder, _lance))
+        )  # fmt: skip
+    return tuple(entrants), tuple(notes)
+
+
+def summarise_gallery(outcomes: Mapping[str, Outcome], *, size: Size, dim: int) -> Summary:
+    """What follows from the measurements.
+
+    Args:
+        outcomes: by key.
+        size: of the data.
+        dim: D.
+
+    Returns:
+        The summary.
+    """
+    read = 4 * size.gallery * dim
+    ours, product = outcomes["gallery"], outcomes["gallery_product"]
+    bandwidths = [
+        Series(
+            f"{key}_bandwidth",
+            f"{outcomes[key].seconds.title}, bytes of vectors",
+            f"{read / 1e6:.0f} MB of vectors over the time of one query.",
+            "B/s",
+            tuple(read / seconds for seconds in outcomes[key].seconds.values),
+        )
+        for key in ("gallery", "gallery_product", "gallery_reading")
+    ]
+    barred = size.name == GALLERY_BAR_SIZE
+    ratios = [
+        ratio(product.seconds, ours.seconds, at_least=BAR if barred else None),
+        ratio(bandwidths[0], bandwidths[2]),
+    ]
+    notes = ["Files come from the page cache. Memory of the gallery counts its mapped files."]
+    for key in ("gallery_faiss", "gallery_lancedb"):
+        if key in outcomes:
+            outcome = outcomes[key]
+            ratios.append(ratio(outcome.seconds, ours.seconds))
+            ratios.append(ratio(outcome.peak, ours.peak))
+            share = equal_share(outcome.result["rows"], ours.result["rows"])
+            notes.append(
+                f"{outcome.seconds.title}: {100 * share:.3f} % of all positions hold the same row."
+            )
+    return Summary(tuple(bandwidths), tuple(ratios), tuple(notes))
+
+
+def _work(folder: Path, prepare: Callable[[Path], Search]) -> Work:
+    """Search for each of the first queries alone."""
+    query, search = load_features(folder, "query"), prepare(folder)
+
+    def timed(row: int) -> Arrays:
+        return {"rows": search(query[row])[None]}  # [1, K]
+
+    return Work(
+        lambda: [search(point) for point in query[-_WARM_UP_QUERIES:]],
+        tuple(partial(timed, row) for row in range(min(QUERIES, len(query)))),
+    )
+
+
+def _ours(folder: Path) -> Search:
+    gallery = open_gallery(str(folder / STORE))
+
+    def search(point: NDArray[np.float32]) -> NDArray[np.integer]:
+        hits = gallery.search(point[None], model=gallery.model, top_k=TOP_K)
+        rows: NDArray[np.int64] = hits.rows[0] - 1  # rows of a gallery count from 1
+        return rows
+
+    return search
+
+
+def _product(folder: Path) -> Search:
+    rows = load_features(folder, "gallery")
+    products = np.empty(len(rows), dtype=np.float32)
+    nothing = np.empty(0, dtype=np.int64)
+
+    def multiply(point: NDArray[np.float32]) -> NDArray[np.integer]:
+        np.matmul(rows, point, out=products)
+        return nothing
+
+    return multiply
+
+
+def _reading(folder: Path) -> Search:
+    values = load_features(folder, "gallery").ravel()
+    nothing = np.empty(0, dtype=np.int64)
+
+    def read(_: NDArray[np.float32]) -> NDArray[np.integer]:
+        np.dot(values, values)
+        return nothing
+
+    return read
+
+
+def _faiss(folder: Path) -> Search:
+    import faiss
+
+    rows = load_features(folder, "gallery")
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(rows)
+    kept = min(TOP_K, len(rows))
+    del rows
+
+    def search(point: NDArray[np.float32]) -> NDArray[np.integer]:
+        found: NDArray[np.int64] = index.search(point[None], kept)[1][0]
+        return found
+
+    return search
+
+
+def _lance(folder: Path) -> Search:
+    import lancedb
+
+    table = lancedb.connect(folder / LANCE).open_table(TABLE)
+
+    def search(point: NDArray[np.float32]) -> NDArray[np.integer]:
+        # by L2 distance unless told otherwise
+        found = table.search(point).limit(TOP_K).select(["row", "_distance"])
+        rows: NDArray[np.int64] = found.to_arrow()["row"].to_numpy()
+        return rows
+
+    return search

@@ -1,0 +1,90 @@
+"""The stores that gallery search looks in, filled with the made-up embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure.process import Arrays, Entrant, Work
+from benchmarks.ranking.data import load_labels, made_up_model
+from mtml_deploy.gallery.folder.gallery import create_gallery
+from mtml_deploy.gallery.open import NewRows, RowRecord, open_gallery
+
+STORE: Final = "gallery.store"
+"""The toolkit's own gallery, beside the data."""
+
+LANCE: Final = "gallery.lance"
+"""The LanceDB database, beside the data."""
+
+TABLE: Final = "rows"
+"""Its table, with columns `row` and `vector`."""
+
+_BATCH_ROWS: Final = 8192
+
+
+def store_entrants(folder: Path) -> tuple[Entrant, ...]:
+    """What fills the stores; run once, not measured.
+
+    Args:
+        folder: data of `write_clustered`; the stores are made there.
+    """
+    ours = Entrant("store", "filling the gallery", "", partial(_fill_ours, folder))
+    lance = Entrant("store_lancedb", "filling LanceDB", "", partial(_fill_lance, folder))
+    return (ours,) if find_spec("lancedb") is None else (ours, lance)
+
+
+def _batches(rows: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """First row and vectors of each part of the gallery."""
+    for start in range(0, len(rows), _BATCH_ROWS):
+        yield start, np.array(rows[start : start + _BATCH_ROWS])
+
+
+def _fill_ours(folder: Path) -> Work:
+    rows, labels = np.load(folder / "gallery.npy", mmap_mode="r"), load_labels(folder, "gallery")
+    model = made_up_model(rows.shape[1])
+
+    def fill() -> Arrays:
+        create_gallery(folder / STORE, model)
+        with open_gallery(str(folder / STORE), write=True) as gallery:
+            for start, vectors in _batches(rows):
+                records = tuple(
+                    RowRecord(
+                        path=f"{row}.jpg",
+                        content=str(row),
+                        vehicle_id=int(labels.vehicle_ids[row]),
+                        camera_id=int(labels.camera_ids[row]),
+                    )
+                    for row in range(start, start + len(vectors))
+                )
+                gallery.add(NewRows(model, vectors, records))
+        return {}
+
+    return Work(lambda: None, (fill,))
+
+
+def _fill_lance(folder: Path) -> Work:
+    import lancedb
+    import pyarrow as pa
+
+    rows = np.load(folder / "gallery.npy", mmap_mode="r")
+
+    def part(start: int, vectors: NDArray[np.float32]) -> pa.Table:
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        return pa.table({"row": np.arange(start, start + len(vectors)), "vector": flat})
+
+    def fill() -> Arrays:
+        database = lancedb.connect(folder / LANCE)
+        parts = (part(start, vectors) for start, vectors in _batches(rows))
+        table = database.create_table(TABLE, next(parts))
+        for more in parts:
+            table.add(more)
+        table.optimize()
+        return {}
+
+    return Work(lambda: None, (fill,))

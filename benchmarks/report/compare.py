@@ -1,0 +1,219 @@
+"""Two runs of the benchmarks compared: which medians got worse, by more than chance and a bound.
+
+A regression is a change beyond its threshold AND p < 0.05 in the rank-sum test: the first alone
+would be noise, the second alone a difference nobody feels.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final, Literal
+
+from benchmarks.measure.rounds import Series, Unit
+from benchmarks.report.rank_sum import RankSum, least_p, rank_sum
+from benchmarks.report.record import Record
+from mtml_deploy.errors import DataError, MtmlError
+
+Verdict = Literal["worse", "better", "same", "cannot tell"]
+
+SMALLER_IS_BETTER: Final[frozenset[Unit]] = frozenset({"s", "B"})
+
+
+class RegressionError(MtmlError):
+    """A later run of the benchmarks is worse than an earlier one."""
+
+
+@dataclass(frozen=True)
+class CompareThresholds:
+    """What counts as a regression.
+
+    Attributes:
+        change: fraction of the median by which a series may get worse.
+        p: chance below which a change is believed.
+        series: pattern of "kind:key" (* for any text) -> its own `change`; the last that fits wins.
+    """
+
+    change: float = 0.05
+    p: float = 0.05
+    series: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, name: str) -> float:
+        """The change that series `name` may have."""
+        fitting = [change for like, change in self.series.items() if fnmatchcase(name, like)]
+        return fitting[-1] if fitting else self.change
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One series of both runs.
+
+    Attributes:
+        name: "kind:key".
+        title: in tables.
+        base: of the earlier run.
+        new: of the later run.
+        change: fraction by which the median got worse; negative where it got better.
+        allowed: its threshold.
+        test: of the new values against the base's.
+        verdict: "cannot tell" where the change is beyond the threshold and the runs are too few
+            for any p below the bound.
+    """
+
+    name: str
+    title: str
+    base: Series
+    new: Series
+    change: float
+    allowed: float
+    test: RankSum
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the comparison found.
+
+    Attributes:
+        comparisons: of the series that both runs have.
+        missing: names that only the base has.
+        added: names that only the new run has.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+    @property
+    def regressions(self) -> tuple[Comparison, ...]:
+        """The series that got worse."""
+        return tuple(item for item in self.comparisons if item.verdict == "worse")
+
+
+def load_thresholds(path: Path | None) -> CompareThresholds:
+    """Thresholds of a project.
+
+    Args:
+        path: TOML with `change`, `p` and a table `series`; None for the defaults.
+
+    Returns:
+        The thresholds; what the file leaves out is the default.
+
+    Raises:
+        DataError: not TOML, an unknown key, or a number outside 0..1.
+    """
+    if path is None:
+        return CompareThresholds()
+    fix = "it holds change = 0.05, p = 0.05 and a table [series] of the like"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as TOML: {error}; {fix}") from error
+    if unknown := sorted(values.keys() - {"change", "p", "series"}):
+        raise DataError(f"{path} has the unknown key {unknown[0]!r}; {fix}")
+    series = values.get("series", {})
+    if not isinstance(series, dict):
+        raise DataError(f"{path}: series is {series!r}, expected a table; {fix}")
+    numbers = {**series, **{key: values[key] for key in ("change", "p") if key in values}}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise DataError(f"{path}: {key} is {value!r}, expected a fraction 0..1; {fix}")
+    return CompareThresholds(
+        change=float(values.get("change", CompareThresholds.change)),
+        p=float(values.get("p", CompareThresholds.p)),
+        series={key: float(value) for key, value in series.items()},
+    )
+
+
+def compare_records(
+    base: Sequence[Record], new: Sequence[Record], thresholds: CompareThresholds
+) -> Outcome:
+    """Compare two runs of the benchmarks, series by series.
+
+    Args:
+        base: records of the earlier run.
+        new: records of the later run.
+        thresholds: what counts as a regression.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        DataError: the runs have no series in common, or one that has another unit.
+    """
+    before, after = _series(base), _series(new)
+    shared = [name for name in before if name in after]
+    if not shared:
+        raise DataError(
+            f"the two runs have no series in common ({len(before)} and {len(after)}); compare "
+            "records of the same benchmarks"
+        )
+    return Outcome(
+        comparisons=tuple(
+            compare_series(name, before[name], after[name], thresholds) for name in shared
+        ),
+        missing=tuple(name for name in before if name not in after),
+        added=tuple(name for name in after if name not in before),
+    )
+
+
+def require_same_machine(base: Sequence[Record], new: Sequence[Record]) -> None:
+    """Refuse to compare machines in place of versions.
+
+    Raises:
+        DataError: another processor or GPU.
+    """
+    before, after = ({_machine(record) for record in run} for run in (base, new))
+    if before != after:
+        raise DataError(
+            f"BASE was measured on {'; '.join(sorted(before))} and NEW on "
+            f"{'; '.join(sorted(after))}; measure both on one machine, or say --across-machines"
+        )
+
+
+def compare_series(
+    name: str, base: Series, new: Series, thresholds: CompareThresholds
+) -> Comparison:
+    """Compare one series.
+
+    Args:
+        name: "kind:key".
+        base: of the earlier run.
+        new: of the later run.
+        thresholds: what counts as a regression.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        DataError: two units.
+    """
+    if base.unit != new.unit:
+        raise DataError(f"{name} is in {base.unit} and in {new.unit}; measure both runs again")
+    smaller = base.unit in SMALLER_IS_BETTER
+    factor = new.median / base.median if smaller else base.median / new.median
+    test = rank_sum(new.values, base.values)
+    allowed = thresholds.of(name)
+    verdict: Verdict = "same"
+    # a gain is judged by the same factor: half the time is as far as double
+    if factor - 1 > allowed or 1 / factor - 1 > allowed:
+        worse: Verdict = "worse" if factor > 1 else "better"
+        if least_p(len(base.values), len(new.values)) >= thresholds.p:
+            verdict = "cannot tell"
+        elif test.p < thresholds.p:
+            verdict = worse
+    return Comparison(name, new.title, base, new, factor - 1, allowed, test, verdict)
+
+
+def _series(records: Sequence[Record]) -> dict[str, Series]:
+    """Every series by "kind:key"."""
+    return {f"{r.kind}:{item.key}": item for r in records for item in r.series}
+
+
+def _machine(record: Record) -> str:
+    """What a speed depends on most."""
+    environment = record.environment
+    return ", ".join([environment.machine.cpu, *(gpu.name for gpu in environment.gpus)])

@@ -1,0 +1,64 @@
+"""A comparison for people: the verdict first, then what changed, then everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.measure.rounds import in_words
+from benchmarks.report.compare import CompareThresholds, Comparison, Outcome
+
+_HEADER = (
+    "| series | base | new | change for the worse | allowed | p | superiority | runs | verdict |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+)
+
+
+def compare_markdown(outcome: Outcome, thresholds: CompareThresholds) -> str:
+    """The comparison as Markdown.
+
+    Args:
+        outcome: from `compare_records`.
+        thresholds: what it was judged by.
+
+    Returns:
+        Markdown; a table of what is worse, better or undecided, and one of all, folded.
+    """
+    count = len(outcome.regressions)
+    verdict = f"{count} regression{'s' if count != 1 else ''}" if count else "no regression"
+    notable = [item for item in outcome.comparisons if item.verdict != "same"]
+    lines = [
+        f"## {'❌' if count else '✅'} Benchmarks: {verdict} in {len(outcome.comparisons)} series",
+        "",
+        f"A regression is a median that got worse by more than allowed (by default "
+        f"{100 * thresholds.change:g} %) and p < {thresholds.p:g} in the rank-sum test of Mann and "
+        "Whitney.",
+        "",
+    ]
+    if notable:
+        lines += [*_HEADER, *map(_row, notable), ""]
+    for title, names in (("Only in BASE", outcome.missing), ("Only in NEW", outcome.added)):
+        if names:
+            lines += [f"{title}: {', '.join(f'`{name}`' for name in names)}.", ""]
+    lines += ["<details><summary>All series</summary>", ""]
+    lines += [*_HEADER, *map(_row, _worst_first(outcome.comparisons)), "", "</details>", ""]
+    return "\n".join(lines)
+
+
+def _worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    return sorted(comparisons, key=lambda item: -item.change)
+
+
+def _row(item: Comparison) -> str:
+    """One line of a table."""
+    cells = (
+        f"{item.title} `{item.name}`",
+        in_words(item.base.median, item.base),
+        in_words(item.new.median, item.new),
+        f"{100 * item.change:+.1f} %",
+        f"{100 * item.allowed:g} %",
+        f"{item.test.p:.2g}",
+        f"{item.test.superiority:+.2f}",
+        f"{len(item.base.values)}, {len(item.new.values)}",
+        item.verdict,
+    )
+    return f"| {' | '.join(cells)} |"

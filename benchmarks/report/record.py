@@ -1,0 +1,207 @@
+"""The record of a benchmark, as JSON for programs and as a Markdown page for people.
+
+Fractions 0..1 and plain units in JSON; percent and GFLOP/s in tables only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.measure.gpu_state import GpuState
+from benchmarks.measure.machine import Environment
+from benchmarks.measure.rounds import Ratio, Series, in_words
+from mtml_deploy.files import require_absent, write_text
+
+SCHEMA: Final = 1
+"""Version of the layout of `record_json`; fields may be added, never change their meaning."""
+
+Plain = str | int | float | bool | None | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One benchmark and all that its numbers depend on.
+
+    Attributes:
+        kind: name of the benchmark and of its files.
+        title: headline of the page.
+        environment: where and with what it ran.
+        model: what was run; for an exported model with its hash.
+        settings: how it was run.
+        series: what was measured.
+        ratios: what follows.
+        notes: sentences that a reader must know.
+        percentiles: the page shows p50, p95 and p99 in place of median, lowest and highest.
+    """
+
+    kind: str
+    title: str
+    environment: Environment
+    model: Mapping[str, Plain]
+    settings: Mapping[str, Plain]
+    series: tuple[Series, ...]
+    ratios: tuple[Ratio, ...]
+    notes: tuple[str, ...]
+    percentiles: bool = False
+
+
+def record_paths(folder: Path, kind: str) -> tuple[Path, Path]:
+    """The JSON and the Markdown file of a benchmark."""
+    return folder / f"{kind}.json", folder / f"{kind}.md"
+
+
+def require_writable(folder: Path, kind: str, *, overwrite: bool) -> None:
+    """Refuse to measure for minutes what cannot be written then.
+
+    Args:
+        folder: where the record goes.
+        kind: name of the benchmark.
+        overwrite: replace an earlier record.
+
+    Raises:
+        OutputExistsError: there is one and `overwrite` is false.
+    """
+    for path in record_paths(folder, kind):
+        require_absent(path, overwrite=overwrite)
+
+
+def write_record(folder: Path, record: Record, *, overwrite: bool) -> None:
+    """Write both files, each whole or not at all.
+
+    Args:
+        folder: made if needed.
+        record: what was measured.
+        overwrite: replace an earlier record.
+
+    Raises:
+        OutputExistsError: there is one and `overwrite` is false.
+    """
+    require_writable(folder, record.kind, overwrite=overwrite)
+    data, page = record_paths(folder, record.kind)
+    write_text(data, record_json(record))
+    write_text(page, record_markdown(record))
+
+
+def record_json(record: Record) -> str:
+    """The record as indented JSON.
+
+    Args:
+        record: what was measured.
+
+    Returns:
+        JSON; every series with its values and their median, minimum, maximum and number.
+    """
+    values = {
+        "schema": SCHEMA,
+        "kind": record.kind,
+        "title": record.title,
+        **asdict(record.environment),
+        "model": dict(record.model),
+        "settings": dict(record.settings),
+        "series": [
+            {
+                **asdict(series),
+                "median": series.median,
+                "min": min(series.values),
+                "max": max(series.values),
+                **dict(zip(("p50", "p95", "p99"), percentiles(series.values), strict=True)),
+                "runs": len(series.values),
+            }
+            for series in record.series
+        ],
+        "ratios": [{**asdict(ratio), "reached": ratio.reached} for ratio in record.ratios],
+        "notes": record.notes,
+        "percentiles": record.percentiles,
+    }
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def record_markdown(record: Record) -> str:
+    """The record as a Markdown page: two tables, then what they depend on.
+
+    Args:
+        record: what was measured.
+
+    Returns:
+        Markdown.
+    """
+    environment, machine = record.environment, record.environment.machine
+    columns = ("p50", "p95", "p99", "runs")
+    if not record.percentiles:
+        columns = ("median", "lowest", "highest", "rounds")
+    lines = [f"# {record.title}", "", _row("measured", *columns)]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for series in record.series:
+        speeds = (series.median, min(series.values), max(series.values))
+        if record.percentiles:
+            speeds = percentiles(series.values)
+        cells = [in_words(speed, series) for speed in speeds]
+        lines.append(_row(series.title, *cells, str(len(series.values))))
+    lines += ["", _row("ratio of medians", "value", "target"), "| --- | ---: | --- |"]
+    for ratio in record.ratios:
+        target = ""
+        if ratio.at_least is not None:
+            verdict = "reached" if ratio.reached else "missed"
+            target = f"at least {_percent(ratio.at_least)}: {verdict}"
+        lines.append(_row(ratio.title, _percent(ratio.value), target))
+    lines += ["", *(f"- {series.title}: {series.what}" for series in record.series)]
+    lines += [f"- {note}" for note in record.notes]
+    commit = environment.git_commit or "not a checkout"
+    changed = " with changes" if environment.git_changed else ""
+    instructions = f" ({', '.join(machine.instructions)})" if machine.instructions else ""
+    lines += [
+        "",
+        f"{environment.date}, commit {commit[:12]}{changed}.",
+        f"Machine: {machine.cpu}{instructions}, {machine.usable_cpus} of {machine.logical_cpus} "
+        f"CPUs, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}; load {machine.load:.1f} "
+        "before the start.",
+        *(_gpu(gpu) for gpu in environment.gpus),
+        "",
+        f"- Versions: {_listed(environment.versions)}",
+        f"- Model: {_listed(record.model)}",
+        f"- Settings: {_listed(record.settings)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """p50, p95 and p99 of values, interpolated linearly between neighbours."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+    return p50, p95, p99
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _gpu(gpu: GpuState) -> str:
+    """One line on a GPU."""
+    state = ", ".join(f"{name} {value:g}" for name, value in gpu.state.items())
+    return (
+        f"GPU: {gpu.name}, compute capability {gpu.compute_capability}, "
+        f"{gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver or 'unknown'}, CUDA {gpu.cuda}; "
+        f"{state or 'clocks unknown'}."
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _listed(values: Mapping[str, Plain]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: Plain) -> str:
+    """`value` as inline code, which Markdown leaves as it is."""
+    text = (
+        str(value) if isinstance(value, str) or not isinstance(value, Sequence) else "+".join(value)
+    )
+    return f"`{' '.join(text.replace('`', chr(39)).split()) or '-'}`"

@@ -1,0 +1,140 @@
+"""The exported model through the project's backends, and through OpenVINO."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.runners.open import Images, Part, Runner, Subject, run_each
+from benchmarks.sizes import Arithmetic
+from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
+from mtml_deploy.errors import BackendError
+from mtml_deploy.runtime import Backend, open_runtime
+from mtml_deploy.runtime.ort import prepare_session, require_active
+
+_TITLES: Mapping[Backend, str] = {
+    "ort": "ONNX Runtime",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+}
+
+
+@contextmanager
+def open_deployed(subject: Subject, backend: Backend) -> Iterator[Runner]:
+    """A backend of the project, as `mtml-deploy embed` runs it.
+
+    Args:
+        subject: the model.
+        backend: which one.
+
+    Yields:
+        The runner. An engine overlaps the copies and computation of a long batch, so it gets many
+        batches at once.
+
+    Raises:
+        MtmlError: as `open_runtime`.
+    """
+    device, artifact = subject.device, subject.artifact
+    threads = subject.threads if device == "cpu" else 0
+    where = "CPU" if device == "cpu" else "GPU"
+    with open_runtime(artifact, backend=backend, device=device, threads=threads) as runtime:
+        parts = None
+        if backend == "ort" and device != "cpu":
+            parts = _ort_parts(artifact, device)
+        joined = backend != "ort"
+
+        def stream_joined(batches: list[Images]) -> None:
+            runtime.run(np.concatenate(batches))
+
+        yield Runner(
+            key=backend,
+            title=f"{_TITLES[backend]}{f' {where}' if backend == 'ort' else ''}",
+            what=f"The exported {artifact.manifest.precision} model through the runtime {backend}.",
+            precision=cast("Arithmetic", artifact.manifest.precision),
+            run=runtime.run,
+            stream=(
+                (lambda batches: stream_joined(list(batches)))
+                if joined
+                else partial(run_each, runtime.run)
+            ),
+            parts=parts,
+        )
+
+
+def _ort_parts(artifact: Artifact, device: str) -> Callable[[Images], Mapping[Part, float]]:
+    """Times of copies and computation of ONNX Runtime on a GPU, in a session of their own."""
+    ort, options, provider = prepare_session(device)
+    session = ort.InferenceSession(artifact.model_path, sess_options=options, providers=[provider])
+    require_active(session.get_providers(), device, provider)
+    index = int(device.partition(":")[2])
+
+    def parts(images: Images) -> Mapping[Part, float]:
+        binding = session.io_binding()
+        times = [time.perf_counter()]
+        value = ort.OrtValue.ortvalue_from_numpy(images, "cuda", index)
+        times.append(time.perf_counter())
+        binding.bind_ortvalue_input(INPUT_NAME, value)
+        binding.bind_output(EMBEDDINGS_OUTPUT, "cuda", index)
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        times.append(time.perf_counter())
+        binding.get_outputs()[0].numpy()
+        times.append(time.perf_counter())
+        copied, computed, returned = np.diff(times).tolist()
+        return {"copy_in": copied, "compute": computed, "copy_out": returned}
+
+    return parts
+
+
+@contextmanager
+def open_openvino(subject: Subject) -> Iterator[Runner]:
+    """OpenVINO on the CPU.
+
+    Args:
+        subject: the model.
+
+    Yields:
+        The runner.
+
+    Raises:
+        BackendError: it is not installed, or refuses the model.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError("not installed; run: pip install openvino") from error
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": subject.threads,
+        # by itself it computes in bfloat16 where the processor can
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    try:
+        core = openvino.Core()
+        model = core.compile_model(core.read_model(subject.artifact.model_path), "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BackendError(f"it refuses {subject.artifact.model_path}: {reason}") from error
+    request = model.create_infer_request()
+
+    def run(images: Images) -> NDArray[np.float32]:
+        outputs = request.infer({INPUT_NAME: images})
+        # the request's own memory, which the next run overwrites
+        return np.array(outputs[EMBEDDINGS_OUTPUT], dtype=np.float32)
+
+    precision = subject.artifact.manifest.precision
+    yield Runner(
+        key="openvino",
+        title="OpenVINO CPU",
+        what=f"The exported {precision} model through OpenVINO, floating point as float32.",
+        precision=cast("Arithmetic", precision),
+        run=run,
+        stream=partial(run_each, run),
+    )

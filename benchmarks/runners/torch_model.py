@@ -1,0 +1,203 @@
+"""The trained torch model as it is, compiled, and on a GPU in fp16, also as a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.runners.layout_modules import BranchLayout
+from benchmarks.runners.open import Images, Part, Runner, Subject, TorchKey, run_each
+from benchmarks.runners.torch_peer import torch_peer
+from benchmarks.sizes import Arithmetic
+from mtml_deploy.errors import BackendError, CheckpointError
+from mtml_train.checkpoint import load_checkpoint
+
+Module = Callable[[Tensor], Tensor]
+"""uint8 [B, H, W, 3] -> float32 [B, D], on one device."""
+
+_WHAT: Final[Mapping[TorchKey, str]] = {
+    "torch": "The trained torch model, fp32 (on a GPU convolutions in TF32, as torch does by "
+    "itself), eager, inference mode, BatchNorm not folded.",
+    "torch-compile": "The trained torch model through torch.compile; fp32 on a CPU, on a GPU fp16 "
+    "and channels last with BatchNorm folded, for each batch size anew.",
+    "torch-fp16": "The trained torch model, fp16, channels last, BatchNorm folded, eager, one "
+    "branch after the other.",
+    "torch-fp16-graph": "The same, recorded as one CUDA graph per batch size.",
+}
+_TITLES: Final[Mapping[TorchKey, str]] = {
+    "torch": "torch eager",
+    "torch-compile": "torch.compile",
+    "torch-fp16": "torch eager fp16, channels last",
+    "torch-fp16-graph": "torch fp16, channels last, CUDA graph",
+}
+_WARM_UPS: Final = 3
+
+
+@contextmanager
+def open_torch(subject: Subject, key: TorchKey) -> Iterator[Runner]:
+    """The torch model in one of its forms.
+
+    Args:
+        subject: the model; its `run` is not None.
+        key: which form.
+
+    Yields:
+        The runner.
+
+    Raises:
+        BackendError: the device is not there for torch.
+        CheckpointError: the artifact was not exported from `subject.run`.
+    """
+    if subject.run is None:
+        raise CheckpointError("torch needs the trained weights; name them with --run RUN")
+    device = torch.device(subject.device)
+    require_torch_device(device)
+    extractor = torch_peer(load_checkpoint(subject.run), subject.artifact.manifest)
+    half = device.type == "cuda" and key != "torch"
+    module: Module
+    if half:
+        module = BranchLayout(extractor, layout="serial", dtype=torch.float16).to(device)
+    else:
+        module = extractor.to(device)
+    if key == "torch-compile":
+        # on a GPU each size gets kernels of its own; on a CPU two compilations serve all sizes
+        module = torch.compile(module, dynamic=False if half else None)
+    precision: Arithmetic = "fp16" if half else "fp32"
+    title, what = _TITLES[key], _WHAT[key]
+    if device.type == "cpu":
+        run = partial(run_on_cpu, module)
+        yield Runner(key, title, what, precision, run, partial(run_each, run))
+    else:
+        loaded = GpuModule(module, device, graphs=key == "torch-fp16-graph")
+        yield Runner(key, title, what, precision, loaded.run, loaded.stream, loaded.parts)
+
+
+def require_torch_device(device: torch.device) -> None:
+    """Refuse a GPU that torch cannot use.
+
+    Raises:
+        BackendError: it is not there.
+    """
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackendError(
+            f"{device} was asked for but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} GPUs; install a torch for CUDA, or say --device cpu"
+        )
+
+
+@torch.inference_mode()
+def run_on_cpu(module: Module, images: Images) -> NDArray[np.float32]:
+    """Embeddings float32 [B, D] of uint8 [B, H, W, 3]."""
+    found: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+    return found
+
+
+class GpuModule:
+    """A torch module on a GPU, fed from page-locked memory, optionally through CUDA graphs."""
+
+    def __init__(self, module: Module, device: torch.device, *, graphs: bool) -> None:
+        """Nothing runs yet.
+
+        Args:
+            module: on `device`.
+            device: a GPU.
+            graphs: record each batch size once and replay it.
+        """
+        self._module = module
+        self._device = device
+        self._graphs = graphs
+        self._recorded: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._pinned: dict[tuple[int, ...], list[Tensor]] = {}
+
+    @torch.inference_mode()
+    def run(self, images: Images) -> NDArray[np.float32]:
+        """Embeddings float32 [B, D] of uint8 [B, H, W, 3], both in host memory."""
+        found: NDArray[np.float32] = self._compute(self._copied(images, 0)).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def stream(self, batches: Sequence[Images]) -> None:
+        """Run batches; while one computes, the next is copied."""
+        free = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        results = []
+        for number, batch in enumerate(batches):
+            # the page-locked memory of two batches ago may be written again
+            free[number % 2].synchronize()
+            on_device = self._copied(batch, number % 2)
+            free[number % 2].record(torch.cuda.current_stream(self._device))
+            # not kept on the device: a graph writes its result to one place
+            results.append(self._compute(on_device).to("cpu", non_blocking=True))
+        torch.cuda.synchronize(self._device)
+
+    @torch.inference_mode()
+    def parts(self, images: Images) -> Mapping[Part, float]:
+        """Seconds of each part of one run, by the GPU's own clock."""
+        marks = [
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(4)
+        ]
+        torch.cuda.synchronize(self._device)
+        stream = torch.cuda.current_stream(self._device)
+        marks[0].record(stream)
+        on_device = self._copied(images, 0)
+        marks[1].record(stream)
+        result = self._compute(on_device)
+        marks[2].record(stream)
+        result.cpu()
+        marks[3].record(stream)
+        torch.cuda.synchronize(self._device)
+        copied, computed, returned = (
+            marks[i].elapsed_time(marks[i + 1]) / 1e3 for i in range(3)
+        )  # elapsed_time is in ms
+        return {"copy_in": copied, "compute": computed, "copy_out": returned}
+
+    def _copied(self, images: Images, slot: int) -> Tensor:
+        """`images` on their way to the GPU, through page-locked memory."""
+        if images.shape not in self._pinned:
+            self._pinned[images.shape] = [
+                torch.empty(images.shape, dtype=torch.uint8, pin_memory=True) for _ in range(2)
+            ]
+        pinned = self._pinned[images.shape][slot]
+        pinned.copy_(torch.from_numpy(images))
+        return pinned.to(self._device, non_blocking=True)
+
+    def _compute(self, images: Tensor) -> Tensor:
+        """Embeddings on the GPU; with graphs the next call overwrites them."""
+        if not self._graphs:
+            return self._module(images)
+        if len(images) not in self._recorded:
+            self._recorded[len(images)] = record_graph(self._module, images)
+        graph, source, result = self._recorded[len(images)]
+        source.copy_(images)
+        graph.replay()
+        return result
+
+
+def record_graph(module: Module, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+    """One run of a module as a CUDA graph.
+
+    Args:
+        module: on the GPU of `images`.
+        images: uint8 [B, H, W, 3].
+
+    Returns:
+        The graph, the input it reads and the output it writes.
+    """
+    source = images.clone()
+    side = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(images.device))
+    with torch.cuda.stream(side):  # what runs first chooses kernels and allocates
+        for _ in range(_WARM_UPS):
+            module(source)
+    torch.cuda.current_stream(images.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = module(source)
+    return graph, source, result

@@ -1,0 +1,1 @@
+"""The exported model folder: `model.onnx` beside `manifest.json`."""

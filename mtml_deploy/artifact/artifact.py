@@ -1,0 +1,103 @@
+"""The exported model folder: `model.onnx` beside `manifest.json`, all deploy knows of training.
+
+In: a folder. Out: an `Artifact` whose manifest was checked and whose model has the hash it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.artifact.manifest import (
+    METADATA_KEY,
+    Manifest,
+    embedded_record,
+    manifest_json,
+    parse_manifest,
+)
+from mtml_deploy.errors import ArtifactError
+from mtml_deploy.files import write_text
+
+__all__ = [
+    "MANIFEST_FILE",
+    "METADATA_KEY",
+    "MODEL_FILE",
+    "Artifact",
+    "Manifest",
+    "embedded_record",
+    "file_sha256",
+    "open_artifact",
+    "save_manifest",
+]
+
+MODEL_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported model on disk.
+
+    Attributes:
+        folder: the folder.
+        manifest: its checked manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL_FILE
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as 64 lower-case hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest` to `folder`/manifest.json, whole or not at all."""
+    write_text(folder / MANIFEST_FILE, manifest_json(manifest))
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """The artifact in `folder`, its manifest checked and its model file hashed.
+
+    Args:
+        folder: what `mtml-export RUN --out FOLDER` wrote.
+
+    Returns:
+        The artifact. The hash guards against mixed up or damaged files, not against forgery.
+
+    Raises:
+        ArtifactError: no such folder or file, a manifest that is not JSON, of another schema or
+            with wrong fields, or a model file with another hash than the manifest names.
+    """
+    fix = f"export it again: mtml-export RUN --out {folder}"
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise ArtifactError(
+            f"{folder} {found}, expected an artifact folder with {MODEL_FILE} and {MANIFEST_FILE}; "
+            "give the folder that mtml-export wrote (mtml-export RUN --out FOLDER)"
+        )
+    for name in (MANIFEST_FILE, MODEL_FILE):
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder} is not a whole artifact: it lacks {name}; {fix}")
+    manifest_path = folder / MANIFEST_FILE
+    try:
+        manifest = parse_manifest(manifest_path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{manifest_path} is not a valid manifest: {error}; {fix}") from error
+    artifact = Artifact(folder=folder, manifest=manifest)
+    found = file_sha256(artifact.model_path)
+    if found != manifest.model_sha256:
+        raise ArtifactError(
+            f"{artifact.model_path} has sha256 {found[:12]}... but its manifest expects "
+            f"{manifest.model_sha256[:12]}...: the file was changed, truncated or mixed up; {fix}"
+        )
+    return artifact

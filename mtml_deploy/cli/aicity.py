@@ -1,0 +1,144 @@
+"""`mtml-deploy aicity`: the answer file of the challenge, its check and score, a local split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.evaluate.aicity import GALLERY, LIST_LENGTH, QUERIES
+
+
+@click.group()
+def aicity() -> None:
+    """AI City Challenge 2019, Track 2 (CityFlow): track2.txt and local scores."""
+
+
+@aicity.command()
+@click.option("--query", required=True, type=options.FILE, help="Embeddings file of the queries.")
+@click.option("--gallery", required=True, type=options.FILE, help="Embeddings file of the tests.")
+@click.option("--out", required=True, type=options.FILE, help="The file, usually track2.txt.")
+@click.option(
+    "--local",
+    is_flag=True,
+    help="Number the images of a set of your own by their order, whatever they are called.",
+)
+@rerank_options
+@options.overwrite
+def write(
+    *,
+    query: Path,
+    gallery: Path,
+    out: Path,
+    local: bool,
+    rerank: bool,
+    k1: int,
+    k2: int,
+    weight: float,
+    overwrite: bool,
+) -> None:
+    """Write the 100 best gallery images of each query, as numbers.
+
+    With --rerank the file holds the re-ranked lists. Images are numbered by their names, as in the
+    published set, and a set with gaps is refused.
+    """
+    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
+    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
+    from mtml_deploy.evaluate.aicity.track2_file import submission_text
+    from mtml_deploy.files import require_absent, write_text
+
+    require_absent(out, overwrite=overwrite)
+    queries, searched = load_embeddings(query), load_embeddings(gallery)
+    require_answerable(queries, searched, local=local)
+    order = None if reranking is None else rerank_pair(queries, searched, reranking)
+    write_text(out, submission_text(best_rows(queries, searched, reranked=order)))
+    how = "" if reranking is None else ", re-ranked"
+    write_note(
+        f"{out}: {len(queries)} lines of {LIST_LENGTH} from {len(searched)} gallery images{how}"
+    )
+
+
+@aicity.command()
+@click.argument("file", type=options.FILE)
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=QUERIES, show_default=True, help="Its lines."
+)
+@click.option(
+    "--gallery",
+    type=click.IntRange(min=LIST_LENGTH),
+    default=GALLERY,
+    show_default=True,
+    help="Gallery images, the largest number.",
+)
+def check(*, file: Path, queries: int, gallery: int) -> None:
+    """Print every fault of FILE with its line; the exit status is 1 where there are any."""
+    from mtml_deploy.evaluate.aicity.track2_file import find_faults
+
+    faults = find_faults(file, queries=queries, gallery=gallery)
+    for fault in faults:
+        write_data(fault)
+    if faults:
+        write_note(f"{file}: {len(faults)} faults")
+        raise click.exceptions.Exit(1)
+    write_note(f"{file}: {queries} lines of {LIST_LENGTH} numbers, no fault")
+
+
+@aicity.command(
+    epilog="LABELS is an embeddings file (.npz), a label file (.xml) or a source of images; no "
+    f"image is opened. {options.SOURCES}"
+)
+@click.argument("file", type=options.FILE)
+@click.option("--query", required=True, metavar="LABELS", help="Vehicles of the queries.")
+@click.option("--gallery", required=True, metavar="LABELS", help="Vehicles of the gallery.")
+@click.option("--json", "json_file", type=options.FILE, help="Write all results as JSON.")
+@options.overwrite
+def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
+    """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
+    from mtml_deploy.evaluate.aicity.score import read_vehicle_ids
+    from mtml_deploy.evaluate.aicity.score import score as measure
+    from mtml_deploy.evaluate.aicity.track2_file import read_submission
+    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.report.aicity_score import Score, score_json, score_markdown
+
+    if json_file is not None:
+        require_absent(json_file, overwrite=overwrite)
+    wanted = read_vehicle_ids(query, split="query")
+    searched = read_vehicle_ids(gallery, split="gallery")
+    rows = read_submission(file, queries=len(wanted.ids), gallery=len(searched.ids))
+    result = Score(file, measure(rows, wanted, searched), wanted, searched)
+    if json_file is not None:
+        write_text(json_file, score_json(result))
+    write_data(score_markdown(result).rstrip("\n"))
+
+
+@aicity.command(epilog=options.SOURCES)
+@click.argument("source")
+@click.option("--out", required=True, type=options.FOLDER, help="Folder of the lists.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which vehicles are drawn.")
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.25,
+    show_default=True,
+    help="Share of the vehicles that are kept from training.",
+)
+@options.overwrite
+def split(*, source: str, out: Path, seed: int, test_share: float, overwrite: bool) -> None:
+    """Split a labelled training set by vehicle into train.csv, query.csv and gallery.csv.
+
+    SOURCE is usually cityflow:DIR, whose training part is taken. The lists are sources: csv:FILE.
+    """
+    from mtml_deploy.data.holdout import split_by_id, split_lines, write_split
+    from mtml_deploy.data.source import load_source
+
+    images = load_source(source, split="train")
+    for sentence in images.notes:
+        write_note(f"note: {sentence}")
+    done = split_by_id(images, seed=seed, test_share=test_share)
+    write_split(out, done, overwrite=overwrite)
+    for line in split_lines(done):
+        write_data(line)

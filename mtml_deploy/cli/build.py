@@ -1,0 +1,132 @@
+"""`mtml-deploy build`: a TensorRT engine of an artifact, on the machine that will run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from mtml_deploy.engine.library import Target
+
+
+@click.command()
+@click.argument("artifact", type=options.FOLDER)
+@click.option(
+    "--target",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    help="What to build for.  [default: the one that is installed]",
+)
+@click.option("--min-batch", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Fewest images per run.")  # fmt: skip
+@click.option("--opt-batch", type=click.IntRange(min=1), default=16, show_default=True,
+              help="Images per run that it is tuned for; longer batches are cut.")  # fmt: skip
+@click.option("--max-batch", type=click.IntRange(min=1), default=64, show_default=True,
+              help="Most images per run, for other programs that run the engine.")  # fmt: skip
+@click.option(
+    "--sm",
+    type=int,
+    multiple=True,
+    help="Compute capability without the dot (86), may be repeated; tensorrt-rtx only, which then "
+    "needs no GPU here.",
+)
+@click.option(
+    "--workspace-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Most device memory of one layer's scratch.",
+)
+@click.option(
+    "--optimization-level",
+    type=click.IntRange(0, 5),
+    help="0 builds fast, 5 runs fast.  [default: the library's]",
+)
+@click.option(
+    "--aux-streams",
+    type=click.IntRange(min=0),
+    help="Streams on which branches may run side by side.  [default: the library's choice]",
+)
+@click.option(
+    "--timing-cache",
+    type=options.FILE,
+    help="Keeps measured kernels between builds; tensorrt only.",
+)
+@click.option(
+    "--hardware-compatible",
+    is_flag=True,
+    help="For every GPU since Ampere, slower; tensorrt only.",
+)
+@click.option("--gpu", default=0, show_default=True, help="Number of the GPU to build on.")
+@options.overwrite
+def build(
+    *,
+    artifact: Path,
+    target: Target | None,
+    min_batch: int,
+    opt_batch: int,
+    max_batch: int,
+    sm: tuple[int, ...],
+    workspace_gib: float | None,
+    optimization_level: int | None,
+    aux_streams: int | None,
+    timing_cache: Path | None,
+    hardware_compatible: bool,
+    gpu: int,
+    overwrite: bool,
+) -> None:
+    """Build a TensorRT engine of ARTIFACT and keep it inside, with a sidecar that binds it.
+
+    The precision is that of the model file. The engine runs only with the same library version, on
+    the GPU it was built for; anywhere else, build it again there.
+    """
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.engine.folder import build_engine
+    from mtml_deploy.engine.gpu import find_gpus
+    from mtml_deploy.engine.library import installed_target, load_library
+    from mtml_deploy.engine.options import BatchProfile, BuildOptions
+
+    opened = open_artifact(artifact)
+    try:
+        chosen = BuildOptions(
+            profile=BatchProfile(min_batch, opt_batch, max_batch),
+            sm=sm,
+            workspace_bytes=round((workspace_gib or 0) * 2**30),
+            optimization_level=optimization_level,
+            aux_streams=aux_streams,
+            hardware_compatible=hardware_compatible,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    target = target or installed_target()
+    if target is None:
+        raise BackendError(
+            "no TensorRT is installed here; run: pip install 'mtml-reid[tensorrt]', or for "
+            "engines built without a GPU: pip install 'mtml-reid[rtx]'"
+        )
+    library = load_library(target)
+    found = find_gpus()
+    device = next((one for one in found.gpus if one.index == gpu), None)
+    if found.gpus and device is None:
+        raise BackendError(f"there is no GPU {gpu}, only 0..{len(found.gpus) - 1}; choose one")
+    write_note(
+        f"building with {library.target} {library.version} for "
+        + (", ".join(f"sm {number}" for number in sm) or (device.name if device else "no GPU"))
+    )
+    engine = build_engine(
+        opened,
+        chosen,
+        library,
+        gpu=device,
+        timing_cache=timing_cache,
+        overwrite=overwrite,
+    )
+    side = engine.sidecar
+    write_data(str(engine.path))
+    write_note(
+        f"{engine.path.name}: {side.plan_bytes / 1e6:.0f} MB in {side.build_seconds:.1f} s, "
+        f"{opened.manifest.precision}, batches of {side.profile.min} to {side.profile.max}"
+    )

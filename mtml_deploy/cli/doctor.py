@@ -1,0 +1,190 @@
+"""What this machine can run, and what each thing it cannot run needs.
+
+In: nothing. Out: GPUs, library versions and backends with a reason each; nothing is changed and
+nothing heavy is imported but the libraries asked about.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Final
+
+from mtml_deploy import __version__
+from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
+from mtml_deploy.engine.library import Target, load_library
+from mtml_deploy.errors import MtmlError
+from mtml_deploy.runtime.ort import offered_providers
+from mtml_deploy.runtime.ort_provider import CUDA, TENSORRT
+
+PACKAGES: Final = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "pycuda",
+    "torch",
+    "faiss-cpu",
+    "pymilvus",
+)
+"""Distributions whose versions matter to a bug report."""
+
+_NEEDS_GPU: Final = "a CUDA GPU"
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One thing a user may ask for.
+
+    Attributes:
+        name: the flags that ask for it.
+        usable: whether it can work here.
+        reason: why not, and what to do; what it rests on where it can.
+    """
+
+    name: str
+    usable: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything `examine` found.
+
+    Attributes:
+        version: of this project.
+        python: version of Python.
+        system: operating system and machine type.
+        gpus: the GPUs, or why there is none.
+        packages: version of each installed distribution of `PACKAGES`.
+        abilities: what can be asked for, backends first.
+    """
+
+    version: str
+    python: str
+    system: str
+    gpus: GpuSearch
+    packages: Mapping[str, str]
+    abilities: tuple[Ability, ...]
+
+
+def examine() -> Diagnosis:
+    """Look at this machine."""
+    gpus = find_gpus()
+    return Diagnosis(
+        version=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        gpus=gpus,
+        packages=_versions(),
+        abilities=(
+            _ort_cpu(),
+            _ort_cuda(gpus),
+            _ort_tensorrt(gpus),
+            _engine("tensorrt", gpus),
+            _engine("tensorrt-rtx", gpus),
+            _build("tensorrt", gpus),
+            _build("tensorrt-rtx", gpus),
+            _optional("search --approximate, gallery index", "faiss", "faiss"),
+            _optional("gallery milvus://", "pymilvus", "milvus"),
+            _optional("convert, compress, build", "onnx", "onnx"),
+        ),
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _ort_cpu() -> Ability:
+    """ONNX Runtime on the CPU."""
+    name = "--backend ort --device cpu"
+    if offered_providers() is None:
+        return Ability(
+            name, False, "onnxruntime is not installed; run: pip install 'mtml-reid[cpu]'"
+        )
+    return Ability(name, True, "onnxruntime is installed")
+
+
+def _ort_cuda(gpus: GpuSearch) -> Ability:
+    """ONNX Runtime on a GPU."""
+    name = "--backend ort --device cuda:N"
+    offered = offered_providers()
+    if offered is None or CUDA not in offered:
+        return Ability(
+            name,
+            False,
+            "onnxruntime-gpu is not installed; run: pip uninstall onnxruntime && pip install "
+            "'mtml-reid[gpu]'",
+        )
+    if not gpus.gpus:
+        return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
+    return Ability(name, True, f"onnxruntime-gpu offers CUDA on {_names(gpus.gpus)}")
+
+
+def _ort_tensorrt(gpus: GpuSearch) -> Ability:
+    """TensorRT inside ONNX Runtime."""
+    name = "--backend ort-tensorrt --device cuda:N"
+    cuda = _ort_cuda(gpus)
+    if not cuda.usable:
+        return Ability(name, False, cuda.reason)
+    if TENSORRT not in (offered_providers() or ()):
+        return Ability(name, False, "this onnxruntime-gpu was built without TensorRT")
+    return Ability(name, True, f"onnxruntime-gpu offers TensorRT on {_names(gpus.gpus)}")
+
+
+def _engine(target: Target, gpus: GpuSearch) -> Ability:
+    """Running engines."""
+    name = f"--backend {target} --device cuda:N"
+    try:
+        library = load_library(target)
+    except MtmlError as error:
+        return Ability(name, False, str(error))
+    if not gpus.gpus:
+        return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
+    if find_spec("pycuda") is None:
+        return Ability(
+            name, False, "pycuda is not installed; run: pip install 'mtml-reid[tensorrt]'"
+        )
+    return Ability(name, True, f"{target} {library.version} on {_names(gpus.gpus)}")
+
+
+def _build(target: Target, gpus: GpuSearch) -> Ability:
+    """Building engines."""
+    name = f"build --target {target}"
+    try:
+        library = load_library(target)
+    except MtmlError as error:
+        return Ability(name, False, str(error))
+    if gpus.gpus:
+        return Ability(name, True, f"{target} {library.version} for {_names(gpus.gpus)}")
+    if library.is_rtx:
+        return Ability(name, True, f"{target} {library.version}, with --sm as there is no GPU")
+    return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
+
+
+def _optional(name: str, module: str, extra: str) -> Ability:
+    """What one Python library enables."""
+    if find_spec(module) is None:
+        return Ability(
+            name, False, f"{module} is not installed; run: pip install 'mtml-reid[{extra}]'"
+        )
+    return Ability(name, True, f"{module} is installed")
+
+
+def _names(gpus: tuple[Gpu, ...]) -> str:
+    """The GPUs in words."""
+    return ", ".join(f"{gpu.name} (cuda:{gpu.index})" for gpu in gpus)

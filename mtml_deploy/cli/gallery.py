@@ -1,0 +1,151 @@
+"""`mtml-deploy gallery`: embeddings that are kept, grow and are searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.gallery_add import add
+from mtml_deploy.cli.gallery_index import index, tune
+
+
+@click.group()
+def gallery() -> None:
+    """Keep embeddings of one model in a gallery that grows; `search` looks in it.
+
+    GALLERY is a folder on a local disk, or a Milvus collection: milvus://HOST:PORT/COLLECTION. One
+    process may write at a time, any number may read.
+    """
+
+
+for _command in (add, index, tune):
+    gallery.add_command(_command)
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How vectors are kept; float16 halves the disk, rounds values and is slower to search; "
+    "int8 adds codes, a quarter of the vectors, so that a search reads little else.",
+)
+def create(*, name: str, model: Path, dtype: Literal["float32", "float16", "int8"]) -> None:
+    """Make an empty gallery for the model in ARTIFACT."""
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.embed.embed import model_identity
+    from mtml_deploy.gallery.open import create_gallery
+
+    identity = model_identity(open_artifact(model).manifest)
+    create_gallery(name, identity, dtype=dtype)
+    write_note(f"{name}: made for {options.model_label(identity)}, {dtype} [{identity.dim}]")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--path", "paths", multiple=True, help="Image file or URI; may be repeated.")
+@click.option("--vehicle", "vehicles", type=int, multiple=True, help="Vehicle id; may be repeated.")
+@click.option("--row", "rows", type=int, multiple=True, help="Row number; may be repeated.")
+def remove(
+    *, name: str, paths: tuple[str, ...], vehicles: tuple[int, ...], rows: tuple[int, ...]
+) -> None:
+    """Remove the rows that match any of the options.
+
+    They are not found any more; `compact` takes their bytes off the disk.
+    """
+    if not paths and not vehicles and not rows:
+        raise click.UsageError("give --path, --vehicle or --row")
+    from mtml_deploy.gallery.open import GalleryError, Selection, open_gallery
+
+    # stored absolute where it was a file; a URI stays as it is
+    absolute = [str(Path(path).absolute()) for path in paths]
+    chosen = Selection(rows=rows, paths=tuple({*paths, *absolute}), vehicles=vehicles)
+    with open_gallery(name, write=True) as opened:
+        count = opened.remove(chosen)
+    if not count:
+        raise GalleryError(
+            f"{name} holds no row that matches, expected at least one; nothing was removed: check "
+            "the path, id or number, for example in the JSON of mtml-deploy search"
+        )
+    write_note(f"{name}: {count} rows removed")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(*, name: str, as_json: bool) -> None:
+    """Print what a gallery holds."""
+    from mtml_deploy.gallery.open import open_gallery
+    from mtml_deploy.gallery.summary import summary_json, summary_lines
+
+    with open_gallery(name) as opened:
+        summary = opened.summary()
+    if as_json:
+        write_data(summary_json(summary))
+        return
+    for line in summary_lines(summary):
+        write_data(line)
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+def verify(*, name: str) -> None:
+    """Check every row; print missing, corrupted, foreign and duplicate ones.
+
+    The exit status is 1 where there are any.
+    """
+    from mtml_deploy.gallery.open import open_gallery
+
+    with open_gallery(name) as opened, progress_bar("checking", unit="rows") as progress:
+        findings = opened.verify(progress=progress)
+        count = len(opened)
+    for finding in findings:
+        where = "" if finding.row is None else f" row {finding.row}:"
+        write_data(f"{finding.kind}{where} {finding.text}")
+    if findings:
+        write_note(f"{name}: {len(findings)} faults in {count} rows")
+        raise click.exceptions.Exit(1)
+    write_note(f"{name}: {count} rows, no fault")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+def compact(*, name: str) -> None:
+    """Take removed rows off the disk; row numbers stay."""
+    from mtml_deploy.gallery.open import open_gallery
+
+    with open_gallery(name, write=True) as opened:
+        done = opened.compact()
+    dropped = "the server drops" if done.dropped is None else f"{done.dropped}"
+    after = " in the background" if done.dropped is None else " dropped"
+    write_note(f"{name}: {dropped} removed rows{after}, {done.kept} rows kept")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
+@click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
+@options.overwrite
+def export(*, name: str, out: Path, overwrite: bool) -> None:
+    """Write all rows to an embeddings file, for `rank` and `evaluate`."""
+    from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
+    from mtml_deploy.embed.embeddings import save_embeddings
+    from mtml_deploy.files import require_absent
+    from mtml_deploy.gallery.open import GalleryError, open_gallery
+
+    if out.suffix != EMBEDDINGS_SUFFIX:  # rank knows embeddings by their suffix
+        raise GalleryError(
+            f"{out} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; say for example "
+            f"--out {out.with_suffix(EMBEDDINGS_SUFFIX)}"
+        )
+    require_absent(out, overwrite=overwrite)
+    with open_gallery(name) as opened:
+        embeddings = opened.embeddings()
+    save_embeddings(out, embeddings)
+    write_note(f"{out}: {len(embeddings)} rows")

@@ -1,0 +1,159 @@
+"""`mtml-deploy gallery add`: images or embeddings into a gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.data.records import UNKNOWN
+
+if TYPE_CHECKING:
+    from mtml_deploy.gallery.add import AddSummary, Known
+    from mtml_deploy.model import EmbedOptions
+    from mtml_deploy.runtime import Backend
+
+
+@click.command(epilog=options.SOURCES)
+@click.argument("name", metavar="GALLERY")
+@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
+@click.option("--images", metavar="SOURCE", help="Images to embed and add.")
+@click.option("--embeddings", type=options.FILE, metavar="EMB", help="Embeddings file to add.")
+@click.option(
+    "--camera",
+    type=click.IntRange(min=0, max=2**31 - 1),
+    help="Camera of images whose source tells none.",
+)
+@click.option("--time", help="Time of the images: ISO 8601 (UTC without an offset) or seconds.")
+@click.option(
+    "--times",
+    "times_file",
+    type=options.FILE,
+    help="CSV file with the header path,time; paths as the source names them below its folder.",
+)
+@options.batch_size
+@options.threads
+@options.skip_bad
+@options.backend
+@options.device
+def add(
+    *,
+    name: str,
+    model: Path | None,
+    images: str | None,
+    embeddings: Path | None,
+    camera: int | None,
+    time: str | None,
+    times_file: Path | None,
+    batch_size: int,
+    threads: int,
+    skip_bad: bool,
+    backend: Backend,
+    device: str,
+) -> None:
+    """Add images or embeddings; what the gallery holds already is passed over.
+
+    Every batch is on disk before the next begins. A run that was stopped or killed is continued by
+    starting it again.
+    """
+    if (images is None) == (embeddings is None):
+        raise click.UsageError("give one of --images and --embeddings")
+    from mtml_deploy.gallery.add import Known
+    from mtml_deploy.gallery.times import load_times, parse_time
+    from mtml_deploy.model import EmbedOptions
+
+    known = Known(
+        camera_id=UNKNOWN if camera is None else camera,
+        time_us=None if time is None else parse_time(time),
+        times_us={} if times_file is None else load_times(times_file),
+    )
+    if embeddings is not None:
+        summary = _add_embeddings(name, model, embeddings, known)
+    elif images is not None and model is not None:
+        chosen = EmbedOptions(backend, device, batch_size, threads, skip_bad)
+        summary = _add_images(name, model, images, known, chosen)
+    else:
+        raise click.UsageError("--images needs --model ARTIFACT to embed them")
+    options.note_skipped(summary.skipped)
+    write_note(
+        f"{name}: {summary.added} added, {summary.present} there already, "
+        f"{len(summary.skipped)} skipped"
+    )
+
+
+def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> AddSummary:
+    """Add an embeddings file."""
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.embed.embed import model_identity
+    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.gallery.add import add_embeddings
+    from mtml_deploy.gallery.folder.manifest import require_same_model
+    from mtml_deploy.gallery.open import open_gallery
+
+    with open_gallery(name) as gallery:
+        expected = gallery.model
+    if model is not None:
+        identity = model_identity(open_artifact(model).manifest)
+        require_same_model(identity, expected, str(model))
+    rows = load_embeddings(file)
+    require_same_model(rows.model, expected, str(file))
+    _require_times_used(known, rows.names)
+    with open_gallery(name, write=True) as gallery, progress_bar("adding", unit="rows") as progress:
+        return add_embeddings(gallery, rows, known=known, progress=progress)
+
+
+def _add_images(
+    name: str, model: Path, source: str, known: Known, chosen: EmbedOptions
+) -> AddSummary:
+    """Embed and add images."""
+    options.refuse_huge_images()
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+    from mtml_deploy.embed.embed import model_identity
+    from mtml_deploy.gallery.add import add_images
+    from mtml_deploy.gallery.folder.manifest import require_same_model
+    from mtml_deploy.gallery.open import open_gallery
+    from mtml_deploy.runtime import open_runtime
+
+    artifact = open_artifact(model)
+    with open_gallery(name) as gallery:
+        # before the model is loaded and the lock is taken
+        require_same_model(model_identity(artifact.manifest), gallery.model, str(model))
+    images = load_source(source)
+    for sentence in images.notes:
+        write_note(f"note: {sentence}")
+    _require_times_used(known, images.names())
+    with (
+        open_gallery(name, write=True) as gallery,
+        open_runtime(artifact, backend=chosen.backend, device=chosen.device) as runtime,
+        progress_bar("adding", unit="images") as progress,
+    ):
+        options.warn_ungated(artifact, runtime, backend=chosen.backend, device=chosen.device)
+        return add_images(
+            gallery,
+            runtime,
+            images,
+            known=known,
+            batch_size=chosen.batch_size,
+            threads=chosen.threads,
+            skip_bad=chosen.skip_bad,
+            progress=progress,
+        )
+
+
+def _require_times_used(known: Known, names: Sequence[str]) -> None:
+    """Refuse a table of times that names none of the images, and count lines without one."""
+    from mtml_deploy.gallery.open import GalleryError
+
+    unused = set(known.times_us) - set(names)
+    if unused and len(unused) == len(known.times_us):
+        raise GalleryError(
+            f"none of the {len(unused)} paths of --times is an image of the source: found "
+            f"{min(unused)!r}, expected paths like {names[0]!r}; correct the table"
+        )
+    if unused:
+        write_note(f"note: {len(unused)} of {len(known.times_us)} times name no image here")

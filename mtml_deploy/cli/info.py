@@ -1,0 +1,40 @@
+"""`mtml-deploy info`: what an artifact is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import write_data
+
+
+@click.command()
+@click.argument("artifact", type=options.FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def info(*, artifact: Path, as_json: bool) -> None:
+    """Check ARTIFACT and print its manifest."""
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.artifact.manifest import manifest_json, manifest_values
+
+    manifest = open_artifact(artifact).manifest
+    if as_json:
+        write_data(manifest_json(manifest).rstrip("\n"))
+        return
+    lines = list(_lines("", manifest_values(manifest)))
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        write_data(f"{name:<{width}}  {value}")
+
+
+def _lines(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Name and value of every field; nested names are joined by dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _lines(f"{prefix}{name}.", value)
+        elif isinstance(value, (list, tuple)):
+            yield f"{prefix}{name}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", str(value)

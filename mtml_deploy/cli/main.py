@@ -1,0 +1,41 @@
+"""The command line `mtml-deploy`: one file of this folder per subcommand.
+
+In: artifacts, images and embeddings files. Out: embeddings files, rank lists and metrics; results
+on stdout, everything else on stderr. Nothing heavy is imported before a command runs, so that
+every `--help` answers at once and needs no inference library.
+"""
+
+from __future__ import annotations
+
+import click
+
+from mtml_deploy import __version__
+from mtml_deploy.cli.aicity import aicity
+from mtml_deploy.cli.build import build
+from mtml_deploy.cli.compress import compress
+from mtml_deploy.cli.console import SafeGroup, prepare_streams
+from mtml_deploy.cli.convert import convert
+from mtml_deploy.cli.doctor_command import doctor
+from mtml_deploy.cli.embed import embed
+from mtml_deploy.cli.evaluate import evaluate
+from mtml_deploy.cli.gallery import gallery
+from mtml_deploy.cli.info import info
+from mtml_deploy.cli.parity import parity
+from mtml_deploy.cli.rank import rank
+from mtml_deploy.cli.search import search
+from mtml_deploy.cli.tracklets import tracklets
+
+
+@click.group(cls=SafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mtml-deploy")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
+def main(*, verbose: bool) -> None:
+    """Vehicle re-identification with an exported model: from images to ranked vehicles."""
+    prepare_streams(verbose=verbose)
+
+
+for _command in (
+    embed, rank, evaluate, gallery, search, info, parity, compress, convert, build, tracklets,
+    aicity, doctor,
+):  # fmt: skip
+    main.add_command(_command)

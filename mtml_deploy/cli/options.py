@@ -1,0 +1,101 @@
+"""Options and texts that several subcommands share, each written once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mtml_deploy.cli.console import write_note
+from mtml_deploy.defaults import BACKEND, BACKENDS, BATCH_SIZE, DEVICE
+
+if TYPE_CHECKING:
+    from mtml_deploy.artifact.artifact import Artifact
+    from mtml_deploy.data.batches import BadImage
+    from mtml_deploy.embed.embeddings import ModelIdentity
+    from mtml_deploy.runtime import Runtime
+
+SOURCES: Final = (
+    "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "
+    "a folder, a LIST.txt or an image."
+)
+PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
+
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+FOLDER: Final = click.Path(path_type=Path)
+
+_SHOWN_SKIPPED: Final = 20
+"""Left out images that are listed one by one."""
+
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=BATCH_SIZE,
+    show_default=True,
+    help="Images per run of the model.",
+)
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Threads that decode images; 0 is one per CPU.",
+)
+skip_bad = click.option(
+    "--skip-bad", is_flag=True, help="Leave out and list images that cannot be used."
+)
+device = click.option(
+    "--device",
+    default=DEVICE,
+    show_default=True,
+    help="cpu or cuda:N; never another one than asked for.",
+)
+backend = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=BACKEND,
+    show_default=True,
+    help="What runs the model; never another one than asked for.",
+)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+
+
+def refuse_huge_images() -> None:
+    """Make Pillow's warning of a decompression bomb an error.
+
+    The filter belongs to the whole process, so the command line sets it and the library does not.
+    """
+    from PIL import Image
+
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def note_skipped(skipped: Sequence[BadImage]) -> None:
+    """List the images that were left out on stderr, the first ones by name.
+
+    Args:
+        skipped: the images.
+    """
+    for image in skipped[:_SHOWN_SKIPPED]:
+        write_note(f"skipped {image.path}: {image.reason}")
+    if len(skipped) > _SHOWN_SKIPPED:
+        write_note(f"... and {len(skipped) - _SHOWN_SKIPPED} more skipped images")
+
+
+def warn_ungated(artifact: Artifact, runtime: Runtime, *, backend: str, device: str) -> None:
+    """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
+    from mtml_deploy.parity.verdict import gate_warning
+
+    warning = gate_warning(
+        artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
+    )
+    if warning:
+        write_note(f"warning: {warning}")
+
+
+def model_label(model: ModelIdentity) -> str:
+    """A short name for a model the user gave none."""
+    return f"{model.embedding} {model.precision} {model.model_sha256[:8]}"

@@ -1,0 +1,312 @@
+"""`mtml-deploy rank`: the nearest gallery images of each query, as text, JSON and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options, expand_set
+from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.cli.search_options import Searching, chosen_search, engine_option, memory_option
+from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
+from mtml_deploy.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from mtml_deploy.embed.embeddings import Embeddings
+    from mtml_deploy.evaluate.metrics import RetrievalMetrics
+    from mtml_deploy.evaluate.protocols import Protocol
+    from mtml_deploy.report.rank_lists import RankedModel
+    from mtml_deploy.runtime import Backend
+    from mtml_deploy.search.candidates.open import EngineName
+    from mtml_deploy.search.query_expansion import ExpansionOptions
+    from mtml_deploy.search.rank import Ranking
+    from mtml_deploy.search.rerank import RerankOptions
+    from mtml_deploy.search.reranked_order import Reranked
+
+_TEXT_QUERIES: Final = 5
+"""Queries whose list is printed; more would scroll away."""
+
+
+@click.command(
+    epilog=f"QUERY and GALLERY are embeddings files (.npz) or sources of images. {options.SOURCES}"
+)
+@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
+@click.option("--query", required=True, metavar="QUERY", help="What is looked for.")
+@click.option("--gallery", required=True, metavar="GALLERY", help="Where it is looked for.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=TOP_K,
+    show_default=True,
+    help="Places of each list.",
+)
+@click.option(
+    "--protocol",
+    default="plain",
+    show_default=True,
+    help=f"What the lists leave out: {options.PROTOCOLS}.",
+)
+@click.option("--json", "json_file", type=options.FILE, help="Write every list of the model.")
+@click.option("--html", "html_file", type=options.FILE, help="Write one page with pictures.")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="EMB",
+    help="Query embeddings of another model, shown below on the page; may be repeated.",
+)
+@click.option(
+    "--compare-gallery",
+    multiple=True,
+    metavar="EMB",
+    help="Gallery embeddings of that model, one for each --compare.",
+)
+@click.option("--label", multiple=True, help="Name of a model on the page, once per model.")
+@click.option(
+    "--max-queries",
+    type=click.IntRange(min=1),
+    default=PAGE_QUERIES,
+    show_default=True,
+    help="Queries on the page.",
+)
+@click.option(
+    "--show",
+    type=click.Choice(["first", "best", "worst", "spread"]),
+    default="spread",
+    show_default=True,
+    help="Which queries are on the page, by average precision.",
+)
+@expand_options
+@rerank_options
+@engine_option
+@memory_option
+@options.batch_size
+@options.threads
+@options.skip_bad
+@options.overwrite
+@options.backend
+@options.device
+def rank(
+    *,
+    model: Path | None,
+    query: str,
+    gallery: str,
+    top_k: int,
+    protocol: str,
+    json_file: Path | None,
+    html_file: Path | None,
+    compare: tuple[str, ...],
+    compare_gallery: tuple[str, ...],
+    label: tuple[str, ...],
+    max_queries: int,
+    show: Literal["first", "best", "worst", "spread"],
+    expand: int | None,
+    alpha: float,
+    rerank: bool,
+    k1: int,
+    k2: int,
+    weight: float,
+    engine: EngineName,
+    memory_gib: float | None,
+    batch_size: int,
+    threads: int,
+    skip_bad: bool,
+    overwrite: bool,
+    backend: Backend,
+    device: str,
+) -> None:
+    """Rank the images of a gallery by their distance to each query."""
+    _check_models(compare, compare_gallery, label, html_file)
+    expansion = chosen_expansion(expand=expand, alpha=alpha)
+    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
+    options.refuse_huge_images()
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.model import EmbedOptions, SourceReader
+    from mtml_deploy.report.rank_lists import rank_json, rank_text
+    from mtml_deploy.report.rank_page.page import rank_page
+
+    rule = find_protocol(protocol)
+    for path in filter(None, (json_file, html_file)):
+        require_absent(path, overwrite=overwrite)
+    with SourceReader(
+        None if model is None else open_artifact(model),
+        EmbedOptions(
+            backend=backend,
+            device=device,
+            batch_size=batch_size,
+            threads=threads,
+            skip_bad=skip_bad,
+        ),
+        note=lambda text: write_note(f"note: {text}"),
+        skipped=options.note_skipped,
+        progress=lambda title: progress_bar(title, unit="images"),
+    ) as reader:
+        pairs = [(reader.read(query, split="query"), reader.read(gallery, split="gallery"))]
+    for others in zip(compare, compare_gallery, strict=True):
+        pairs.append((load_embeddings(Path(others[0])), load_embeddings(Path(others[1]))))
+    names: tuple[str | None, ...] = label or (None,) * len(pairs)
+    ranked = [
+        model
+        for pair, name in zip(pairs, names, strict=True)
+        for model in _rank_pair(
+            *pair,
+            rule,
+            top_k=top_k,
+            label=name,
+            expansion=expansion,
+            reranking=reranking,
+            search=chosen_search(engine=engine, device=device, memory_gib=memory_gib),
+        )
+    ]
+    steps = (expansion is not None) + (reranking is not None)
+    before, last = ranked[0], ranked[steps]
+    if json_file is not None:
+        expanded = None if expansion is None else ranked[1]
+        reranked = None if reranking is None else last
+        text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
+        write_text(json_file, text)
+    if html_file is not None:
+        page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
+        write_text(html_file, page.html)
+        absent = f", {len(page.missing)} pictures not found" if page.missing else ""
+        write_note(f"{html_file}: {page.queries} of {len(pairs[0][0])} queries{absent}")
+    if steps:
+        done = [] if expansion is None else ["of expanded queries"]
+        done += [] if reranking is None else ["re-ranked"]
+        write_note(f"the lists are {', '.join(done)}{_change(before.metrics, last.metrics)}")
+    for line in rank_text(last, length=top_k, limit=_TEXT_QUERIES):
+        write_data(line)
+
+
+def _check_models(
+    compare: tuple[str, ...],
+    compare_gallery: tuple[str, ...],
+    label: tuple[str, ...],
+    html_file: Path | None,
+) -> None:
+    """Refuse options that do not fit together."""
+    if len(compare) != len(compare_gallery):
+        raise click.UsageError("give --compare and --compare-gallery in pairs, once per model")
+    if compare and html_file is None:
+        raise click.UsageError("--compare is shown on the page; add --html FILE")
+    if label and len(label) != 1 + len(compare):
+        raise click.UsageError(f"{1 + len(compare)} models need as many --label, or none")
+
+
+def _rank_pair(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    top_k: int,
+    label: str | None,
+    expansion: ExpansionOptions | None,
+    reranking: RerankOptions | None,
+    search: Searching,
+) -> list[RankedModel]:
+    """Ranking of one model, then those of expanded queries and re-ranked, as asked for.
+
+    Each has metrics where the labels allow any.
+    """
+    from mtml_deploy.embed.embeddings import require_comparable
+    from mtml_deploy.evaluate.protocols import require_labels
+    from mtml_deploy.report.rank_lists import RankedModel
+    from mtml_deploy.search.rank import rank as rank_rows
+
+    require_comparable(query, gallery)
+    if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"
+        require_labels(protocol, query, gallery)
+    excluded = protocol.excluded(query, gallery)
+    name = label or options.model_label(query.model)
+
+    def nearest(query: Embeddings) -> Ranking:
+        return rank_rows(
+            query.features,
+            gallery.features,
+            top_k=top_k,
+            excluded=excluded,
+            engine=search.engine,
+            device=search.device,
+            memory_bytes=search.memory_bytes,
+        )
+
+    memory = search.memory_bytes
+    ranked = [
+        RankedModel(
+            label=name,
+            query=query,
+            gallery=gallery,
+            ranking=nearest(query),
+            metrics=_metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
+        )
+    ]
+    if expansion is not None:
+        query = expand_set(query, gallery, excluded, expansion, memory_bytes=memory)
+        name = f"{name}, expanded"
+        ranked.append(
+            RankedModel(
+                label=name,
+                query=query,
+                gallery=gallery,
+                ranking=nearest(query),
+                metrics=None
+                if ranked[0].metrics is None
+                else _metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
+                expansion=expansion,
+            )
+        )
+    if reranking is not None:
+        order = rerank_pair(query, gallery, reranking)
+        ranked.append(
+            RankedModel(
+                label=f"{name}, re-ranked",
+                query=query,
+                gallery=gallery,
+                ranking=order.rank(top_k=top_k, excluded=excluded),
+                metrics=None
+                if ranked[0].metrics is None
+                else _metrics(query, gallery, protocol, reranked=order, memory_bytes=memory),
+                reranking=reranking,
+                expansion=expansion,
+            )
+        )
+    return ranked
+
+
+def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:
+    """What the steps did to mAP and CMC@1, as the end of a sentence."""
+    from mtml_deploy.report.metrics_json import percent
+
+    if before is None or after is None:
+        return ""
+    return (
+        f": mAP {percent(before.mean_ap)} % before, {percent(after.mean_ap)} % after; "
+        f"CMC@1 {percent(before.cmc_at(1))} % before, {percent(after.cmc_at(1))} % after"
+    )
+
+
+def _metrics(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    reranked: Reranked | None,
+    memory_bytes: int | None,
+) -> RetrievalMetrics | None:
+    """Metrics of one order; None where the labels do not allow any."""
+    from mtml_deploy.data.records import UNKNOWN
+    from mtml_deploy.evaluate.metrics import evaluate
+
+    if not all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
+        return None
+    try:
+        return evaluate(query, gallery, protocol, reranked=reranked, memory_bytes=memory_bytes)
+    except ProtocolError as error:  # a list is useful without metrics
+        write_note(f"note: no metrics: {error}")
+        return None

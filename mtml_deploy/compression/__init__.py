@@ -1,0 +1,1 @@
+"""Shorter embeddings: learnt, baked into the graph, measured."""

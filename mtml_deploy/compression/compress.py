@@ -1,0 +1,175 @@
+"""An artifact with shorter embeddings: a projection learnt from training images, in its graph.
+
+In: an artifact and its embeddings of training images. Out: a new artifact that is used like any
+other, whose manifest says what was done to it and what that did to the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.artifact.artifact import (
+    MODEL_FILE,
+    Artifact,
+    embedded_record,
+    file_sha256,
+    open_artifact,
+    save_manifest,
+)
+from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.artifact.onnx_file import append_projection
+from mtml_deploy.compression.projection import WHITENING_FLOOR, Projection, learn_projection
+from mtml_deploy.embed.embed import model_identity
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.errors import ArtifactError, EmbeddingsError
+from mtml_deploy.files import atomic_folder, require_absent
+from mtml_deploy.parity.agreement import Agreement, agreement, require
+from mtml_deploy.runtime import open_runtime
+
+MAX_RELATIVE_PROJECTED: Final = 1e-4
+"""Relative distance of an image's compressed embedding and the float64 projection of its old one.
+Only float32 rounding of constants, product and length differs (measured: 2e-6); a wrong
+mean, direction or scale gives 1e-2 and more."""
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """What to keep of the embedding.
+
+    Attributes:
+        dim: dimensions to keep.
+        whiten: give every kept direction about equal variance.
+        normalise: scale every embedding to length 1.
+    """
+
+    dim: int
+    whiten: bool = True
+    normalise: bool = True
+
+
+def learn(artifact: Artifact, train: Embeddings, options: CompressOptions) -> Projection:
+    """The projection for an artifact, learnt from its own embeddings of training images.
+
+    Args:
+        artifact: the model to compress.
+        train: its embeddings of training images.
+        options: what to keep.
+
+    Returns:
+        The projection.
+
+    Raises:
+        ArtifactError: the model was compressed already, or its embedding is not longer than asked.
+        EmbeddingsError: another model's embeddings, or too few of them.
+    """
+    manifest = artifact.manifest
+    if manifest.compression is not None:
+        raise ArtifactError(
+            f"{artifact.folder} was compressed already, to {manifest.dim} dimensions; compress "
+            f"the artifact it was made from"
+        )
+    require_made_by(artifact, train)
+    if options.dim > manifest.dim:
+        raise ArtifactError(
+            f"{artifact.folder} has embeddings of {manifest.dim} dimensions, and {options.dim} "
+            f"were asked for; choose --dim {manifest.dim} or less"
+        )
+    return learn_projection(
+        train.features, dim=options.dim, whiten=options.whiten, normalise=options.normalise
+    )
+
+
+def compress(
+    artifact: Artifact,
+    projection: Projection,
+    out: Path,
+    *,
+    train: Embeddings,
+    check: NDArray[np.uint8],
+    metrics: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+) -> Artifact:
+    """Write the artifact with a projection behind its embeddings, once its output is checked.
+
+    Args:
+        artifact: the model to compress, of any precision; the added nodes are float32.
+        projection: what `learn` gave for it.
+        out: folder to make.
+        train: the embeddings it was learnt from, for the record.
+        check: uint8 [N, H, W, 3], images to compare both models on, see `parity_images`.
+        metrics: of `CompressionMetrics.record`; None where not measured.
+        overwrite: replace an existing artifact, once the new one is complete.
+
+    Returns:
+        The artifact in `out`.
+
+    Raises:
+        ParityError: the new model does not give the projected embeddings; nothing is written.
+        OutputExistsError: `out` exists and `overwrite` is off.
+        MissingExtraError: onnx, or the inference library, is not installed.
+    """
+    require_absent(out, overwrite=overwrite)
+    with open_runtime(artifact) as runtime:
+        expected = projection.apply(runtime.run(check))
+    old = artifact.manifest
+    record: dict[str, object] = {
+        "parent": {"model_sha256": old.model_sha256, "dim": old.dim},
+        "whitened": projection.whiten,
+        "normalised": projection.normalise,
+        "explained_variance": projection.explained_variance,
+        "training": {"source": train.source, "images": len(train)},
+    }
+    if projection.whiten:
+        record["whitening_floor"] = WHITENING_FLOOR
+    if metrics is not None:
+        record["metrics"] = dict(metrics)
+    manifest = replace(old, dim=projection.matrix.shape[1], compression=record)
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        candidate = _write(folder, artifact, projection, manifest)
+        with open_runtime(candidate) as runtime:
+            found = agreement(expected.astype(np.float32), runtime.run(check))
+        require(
+            "the relative distance of a compressed embedding and the projected one",
+            found.max_relative,
+            at_most=MAX_RELATIVE_PROJECTED,
+        )
+        record = record | {"check": _check_record(found, len(check))}
+        _write(folder, artifact, projection, replace(manifest, compression=record))
+    return open_artifact(out)
+
+
+def require_made_by(artifact: Artifact, images: Embeddings) -> None:
+    """Refuse embeddings that another model made.
+
+    Raises:
+        EmbeddingsError: hash, precision, kind of embedding or dimension differ.
+    """
+    expected = model_identity(artifact.manifest)
+    if images.model != expected:
+        raise EmbeddingsError(
+            f"the embeddings of {images.source} were made by the model "
+            f"{images.model.model_sha256[:12]} ({images.model.precision}, "
+            f"{images.model.embedding}, {images.model.dim} dimensions), not by {artifact.folder} "
+            f"({expected.model_sha256[:12]}, {expected.precision}, {expected.embedding}, "
+            f"{expected.dim} dimensions); embed the images with it: mtml-deploy embed "
+            f"{artifact.folder} --images ... --out FILE"
+        )
+
+
+def _write(folder: Path, parent: Artifact, projection: Projection, manifest: Manifest) -> Artifact:
+    """Model and manifest in `folder`, each naming the other."""
+    path = folder / MODEL_FILE
+    append_projection(parent.model_path, path, projection, record=embedded_record(manifest))
+    save_manifest(folder, replace(manifest, model_sha256=file_sha256(path)))
+    return open_artifact(folder)
+
+
+def _check_record(found: Agreement, images: int) -> dict[str, object]:
+    """What the check measured, for the manifest."""
+    return {"images": images, **asdict(found)}

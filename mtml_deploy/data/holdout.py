@@ -1,0 +1,172 @@
+"""A part of a labelled training set as local query set and gallery, without shared vehicles.
+
+In: labelled images and a seed. Out: three lists of images: to train on, to look for, to look in.
+The choice depends on the seed, the ids and the names alone, never on order or library version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.data.csv_table import table_text
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.errors import DataError
+from mtml_deploy.files import require_absent, write_text
+
+SCHEMA: Final = 1
+"""Version of the layout of split.json."""
+
+
+@dataclass(frozen=True)
+class LocalSplit:
+    """Disjoint lists of images, each in the order of the set they are from.
+
+    Attributes:
+        source: the set.
+        seed: the seed.
+        test_share: share of the vehicles that was asked for.
+        train: images of the other vehicles.
+        query: images to look for; each has a match in `gallery` before another camera.
+        gallery: the other images of the test vehicles, those of vehicles that are no query's
+            included.
+        unknown: images of unknown vehicle, in no list.
+    """
+
+    source: str
+    seed: int
+    test_share: float
+    train: tuple[ImageRecord, ...]
+    query: tuple[ImageRecord, ...]
+    gallery: tuple[ImageRecord, ...]
+    unknown: int
+
+    def parts(self) -> dict[str, tuple[ImageRecord, ...]]:
+        """The lists by name."""
+        return {"train": self.train, "query": self.query, "gallery": self.gallery}
+
+
+def split_by_id(images: ImageSet, *, seed: int, test_share: float) -> LocalSplit:
+    """Split a labelled set by vehicle.
+
+    Test vehicles are drawn by the hash of seed and id. Of a test vehicle that two or more cameras
+    saw, one image of each camera that has two or more is a query, drawn by the hash of seed and
+    name; so each query has a match before another camera. All else of the test vehicles is gallery.
+
+    Args:
+        images: labelled images, for example the training part of CityFlow.
+        seed: any integer.
+        test_share: share of the vehicles to test on, between 0 and 1; at least one vehicle.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: fewer than two vehicles, none left to train on, or no test vehicle that can be
+            looked for.
+        ValueError: `test_share` outside 0..1.
+    """
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share is between 0 and 1, found {test_share}")
+    vehicles = {record.vehicle_id for record in images.records} - {UNKNOWN}
+    count = max(1, round(test_share * len(vehicles)))
+    if len(vehicles) <= count:
+        raise DataError(
+            f"{images.source} has {len(vehicles)} vehicles, and {count} to test on leave none to "
+            "train on; lower --test-share or give a set of more vehicles"
+        )
+    drawn = sorted(vehicles, key=lambda vehicle: _draw(seed, f"vehicle {vehicle}"))
+    test = frozenset(drawn[:count])
+    queries = _query_paths([r for r in images.records if r.vehicle_id in test], seed)
+    if not queries:
+        raise DataError(
+            f"none of the {count} test vehicles of {images.source} was seen by two cameras, one of "
+            "them with two images, so none can be looked for; raise --test-share, choose another "
+            "--seed or give a set that tells its cameras"
+        )
+    tested = [record for record in images.records if record.vehicle_id in test]
+    return LocalSplit(
+        source=images.source,
+        seed=seed,
+        test_share=test_share,
+        train=tuple(r for r in images.records if r.vehicle_id not in {*test, UNKNOWN}),
+        query=tuple(record for record in tested if record.path in queries),
+        gallery=tuple(record for record in tested if record.path not in queries),
+        unknown=sum(record.vehicle_id == UNKNOWN for record in images.records),
+    )
+
+
+def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> None:
+    """Write train.csv, query.csv and gallery.csv, which `csv:FILE` reads, and then split.json.
+
+    Args:
+        folder: where; made if absent.
+        split: the lists.
+        overwrite: replace files of these names.
+
+    Raises:
+        OutputExistsError: one of the files exists and `overwrite` is false; none is written.
+    """
+    files = {folder / f"{name}.csv": table_text(part) for name, part in split.parts().items()}
+    record = {
+        "schema": SCHEMA,
+        "source": split.source,
+        "seed": split.seed,
+        "test_share": split.test_share,
+        **{name: _counts(part) for name, part in split.parts().items()},
+        "images_of_unknown_vehicle": split.unknown,
+        "test_vehicles": sorted({record.vehicle_id for record in split.gallery}),
+    }
+    files[folder / "split.json"] = json.dumps(record, indent=1) + "\n"
+    for path in files:
+        require_absent(path, overwrite=overwrite)
+    for path, text in files.items():
+        write_text(path, text)
+
+
+def split_lines(split: LocalSplit) -> list[str]:
+    """What a split holds, one line per list."""
+    lines = []
+    for name, part in split.parts().items():
+        counts = _counts(part)
+        lines.append(
+            f"{name:<8}{counts['images']} images of {counts['vehicles']} vehicles before "
+            f"{counts['cameras']} cameras"
+        )
+    if split.unknown:
+        lines.append(f"{split.unknown} images of unknown vehicle are in no list")
+    return lines
+
+
+def _query_paths(tested: Iterable[ImageRecord], seed: int) -> frozenset[Path]:
+    """The images of the test vehicles that become queries."""
+    cameras: dict[int, dict[int, list[ImageRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in tested:
+        if record.camera_id != UNKNOWN:
+            cameras[record.vehicle_id][record.camera_id].append(record)
+    return frozenset(
+        min(seen, key=lambda record: _draw(seed, record.path.name)).path
+        for by_camera in cameras.values()
+        if len(by_camera) > 1
+        for seen in by_camera.values()
+        if len(seen) > 1
+    )
+
+
+def _draw(seed: int, text: str) -> bytes:
+    """A random place in an order, the same on every machine and with every library."""
+    return hashlib.sha256(f"{seed} {text}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _counts(part: tuple[ImageRecord, ...]) -> dict[str, int]:
+    """Images, vehicles and known cameras of a list."""
+    return {
+        "images": len(part),
+        "vehicles": len({record.vehicle_id for record in part}),
+        "cameras": len({record.camera_id for record in part} - {UNKNOWN}),
+    }

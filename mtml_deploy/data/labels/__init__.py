@@ -1,0 +1,1 @@
+"""Label files of published data sets."""

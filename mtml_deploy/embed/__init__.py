@@ -1,0 +1,1 @@
+"""Images to embeddings: in memory, to a file, pooled."""

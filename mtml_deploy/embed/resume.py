@@ -1,0 +1,261 @@
+"""Rows of an embedding run that is under way: a folder that survives a kill at any moment.
+
+In: batches of rows as they are computed. Out: the rows so far, in order, for the next attempt.
+
+The folder holds `header.json` (whose rows they are), `rows.f32` (raw float32 rows, only appended
+to) and `batches.jsonl` (one line per finished batch, written after its rows, with their checksum
+and what is known of their images only once they are decoded).
+A batch counts only if its line is whole and its rows have that checksum; anything after the last
+such batch is cut off on resume.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.files import atomic_folder, write_text
+
+_HEADER: Final = "header.json"
+_ROWS: Final = "rows.f32"
+_BATCHES: Final = "batches.jsonl"
+_FIX: Final = "start from the first image with --overwrite, or choose another --out"
+
+
+@dataclass(frozen=True)
+class RowsHeader:
+    """Whose rows they are; a run is continued only by one with an equal header.
+
+    Attributes:
+        model: the model that makes the rows.
+        source: what the user asked to embed.
+        root: folder of the images, absolute.
+        images_sha256: hash of the ordered names and labels of the images.
+    """
+
+    model: ModelIdentity
+    source: str
+    root: str
+    images_sha256: str
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One line of `batches.jsonl`.
+
+    Attributes:
+        crc32: checksum of the bytes of this batch's rows.
+        pixels: for each row, the pixels of its image before resizing.
+        position: images of the list before this position are dealt with.
+        bad: (position, reason) of images left out, reported with this batch.
+    """
+
+    crc32: int
+    pixels: tuple[int, ...]
+    position: int
+    bad: tuple[tuple[int, str], ...]
+
+
+class PartialRows:
+    """The folder, open for appending; a context manager.
+
+    Attributes:
+        folder: where it is.
+        count: rows so far.
+        position: images of the list before this position are dealt with.
+        bad: (position, reason) of the images that were left out, ascending.
+    """
+
+    def __init__(self, folder: Path, header: RowsHeader, *, resume: bool) -> None:
+        """Start in a new folder, or continue in one that exists.
+
+        Args:
+            folder: where to keep the rows.
+            header: whose rows they are.
+            resume: continue where an earlier run stopped; a folder that does not exist is begun.
+
+        Raises:
+            OutputExistsError: the folder exists and `resume` is false.
+            EmbeddingsError: the folder belongs to another model, source or list of images, or is
+                not one of these folders.
+        """
+        self.folder = folder
+        self.count = 0
+        self.position = 0
+        self.bad: tuple[tuple[int, str], ...] = ()
+        self._header = header
+        self._pixels: list[int] = []
+        if resume and folder.exists():
+            self._continue()
+        else:
+            with atomic_folder(folder) as temporary:
+                write_text(temporary / _HEADER, json.dumps(asdict(header), indent=2) + "\n")
+                (temporary / _ROWS).touch()
+                (temporary / _BATCHES).touch()
+        self._rows_file = (folder / _ROWS).open("ab")
+        self._batches_file = (folder / _BATCHES).open("ab")
+
+    def append(
+        self,
+        rows: NDArray[np.float32],
+        *,
+        pixels: NDArray[np.int32],
+        position: int,
+        bad: tuple[tuple[int, str], ...],
+    ) -> None:
+        """Add one finished batch.
+
+        Args:
+            rows: float32 [B, D], B may be 0.
+            pixels: int32 [B], pixels of each row's image before resizing.
+            position: images of the list before this position are dealt with.
+            bad: (position, reason) of images left out since the last call; one at or after
+                `position` is met again by a run that continues from here.
+        """
+        content = rows.tobytes()
+        batch = _Batch(zlib.crc32(content), tuple(pixels.tolist()), position, bad)
+        self._rows_file.write(content)
+        self._rows_file.flush()  # the rows first: a line must never promise rows that are not there
+        self._batches_file.write(json.dumps(asdict(batch)).encode() + b"\n")
+        self._batches_file.flush()
+        self.count += len(rows)
+        self._pixels += batch.pixels
+        self.position = position
+        self.bad += bad
+
+    def rows(self) -> NDArray[np.float32]:
+        """All rows so far, float32 [N, D], read from the file as they are used."""
+        shape = (self.count, self._header.model.dim)
+        if not self.count:
+            return np.empty(shape, dtype=np.float32)  # an empty file cannot be mapped
+        return np.memmap(self.folder / _ROWS, dtype=np.float32, mode="r", shape=shape)
+
+    def pixels(self) -> NDArray[np.int32]:
+        """Pixels of each row's image before resizing, int32 [N]."""
+        return np.array(self._pixels, dtype=np.int32)
+
+    def remove(self) -> None:
+        """Close and delete the folder."""
+        self.close()
+        remove_partial_rows(self.folder)
+
+    def close(self) -> None:
+        """Close the files, keeping them."""
+        self._rows_file.close()
+        self._batches_file.close()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+    def _continue(self) -> None:
+        """Check the header, find the last whole batch and cut both files there."""
+        try:
+            _require_same(self.folder, self._header)
+            row_bytes = np.dtype(np.float32).itemsize * self._header.model.dim
+            batches, lines_bytes = _whole_batches(self.folder, row_bytes)
+            self._pixels = [count for batch in batches for count in batch.pixels]
+            self.count = len(self._pixels)
+            with (self.folder / _ROWS).open("r+b") as rows:
+                rows.truncate(self.count * row_bytes)
+            with (self.folder / _BATCHES).open("r+b") as lines:
+                lines.truncate(lines_bytes)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EmbeddingsError(
+                f"{self.folder} is not an interrupted embedding run ({error!r}); {_FIX}"
+            ) from error
+        self.position = batches[-1].position if batches else 0
+        self.bad = tuple(
+            image for batch in batches for image in batch.bad if image[0] < self.position
+        )
+
+
+def remove_partial_rows(folder: Path) -> None:
+    """Delete the folder of a `PartialRows`; does nothing where there is none.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        EmbeddingsError: it holds files of others, which are left alone.
+    """
+    if not folder.exists():
+        return
+    try:
+        others = {path.name for path in folder.iterdir()} - {_HEADER, _ROWS, _BATCHES}
+        if others:
+            raise EmbeddingsError(
+                f"{folder} holds {min(others)!r}, which no embedding run wrote; "
+                "move it away or choose another --out"
+            )
+        for name in (_BATCHES, _ROWS, _HEADER):  # the header last: until then it can be resumed
+            with suppress(FileNotFoundError):
+                (folder / name).unlink()
+        folder.rmdir()
+    except OSError as error:
+        raise EmbeddingsError(f"{folder} cannot be removed: {error}; move it away") from error
+
+
+def _require_same(folder: Path, wanted: RowsHeader) -> None:
+    """Refuse a folder with another header; KeyError or ValueError where it holds none."""
+    values = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
+    found = RowsHeader(**{**values, "model": ModelIdentity(**values["model"])})
+    differing = [
+        field.name
+        for field in fields(RowsHeader)
+        if getattr(found, field.name) != getattr(wanted, field.name)
+    ]
+    if differing:
+        raise EmbeddingsError(
+            f"{folder} holds an interrupted run with another {', '.join(differing)}, expected the "
+            f"one of this run; {_FIX}"
+        )
+
+
+def _whole_batches(folder: Path, row_bytes: int) -> tuple[list[_Batch], int]:
+    """The finished batches, and the bytes of their lines in `batches.jsonl`."""
+    batches: list[_Batch] = []
+    lines_bytes = 0
+    with (folder / _ROWS).open("rb") as rows, (folder / _BATCHES).open("rb") as lines:
+        for line in lines:
+            batch = _parse_batch(line)
+            if batch is None:
+                break
+            content = rows.read(len(batch.pixels) * row_bytes)
+            if len(content) < len(batch.pixels) * row_bytes or zlib.crc32(content) != batch.crc32:
+                break
+            batches.append(batch)
+            lines_bytes += len(line)
+    return batches, lines_bytes
+
+
+def _parse_batch(line: bytes) -> _Batch | None:
+    """One line of `batches.jsonl`; None where it was cut off by a kill or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        values = json.loads(line)
+        bad = tuple((int(position), str(reason)) for position, reason in values["bad"])
+        pixels = tuple(int(count) for count in values["pixels"])
+        return _Batch(int(values["crc32"]), pixels, int(values["position"]), bad)
+    except (ValueError, KeyError, TypeError):
+        return None

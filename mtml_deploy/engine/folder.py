@@ -1,0 +1,201 @@
+"""Engines of an artifact on disk: written whole, found by what this machine is.
+
+In: an artifact. Out: `ART/engines/NAME.engine` and `.json`; for loading, the one plan that fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.artifact.artifact import Artifact, file_sha256
+from mtml_deploy.engine.build import build_plan
+from mtml_deploy.engine.gpu import Gpu
+from mtml_deploy.engine.graph_check import fp32_products, require_buildable
+from mtml_deploy.engine.library import Library
+from mtml_deploy.engine.options import BuildOptions
+from mtml_deploy.engine.sidecar import Sidecar, load_sidecar, make_sidecar, sidecar_json
+from mtml_deploy.errors import ArtifactError
+from mtml_deploy.files import atomic_file, require_absent, write_text
+
+FOLDER: Final = "engines"
+ENGINE_SUFFIX: Final = ".engine"
+
+_TURING: Final = "7.5"
+_TURING_SM: Final = 75
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine file and its sidecar.
+
+    Attributes:
+        path: the plan.
+        sidecar: what it is.
+    """
+
+    path: Path
+    sidecar: Sidecar
+
+
+def build_engine(
+    artifact: Artifact,
+    options: BuildOptions,
+    library: Library,
+    *,
+    gpu: Gpu | None,
+    timing_cache: Path | None = None,
+    overwrite: bool = False,
+) -> Engine:
+    """Build an engine of an artifact and keep it there.
+
+    Args:
+        artifact: the exported model.
+        options: how to build.
+        library: what to build with.
+        gpu: the GPU of this machine; None where there is none.
+        timing_cache: file with measured kernels, read if it exists and written back; TensorRT only.
+        overwrite: replace an engine of the same name.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ArtifactError: the graph cannot become an engine.
+        BackendError: the options do not fit, or the build fails.
+        OutputExistsError: there is one already.
+    """
+    path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
+    require_absent(path, overwrite=overwrite)
+    require_buildable(artifact.model_path)
+    if library.is_rtx:
+        _require_no_fp32_products(artifact, options, gpu)
+    known = None
+    if timing_cache is not None:
+        known = timing_cache.read_bytes() if timing_cache.is_file() else b""
+    started = time.monotonic()
+    plan, cache = build_plan(
+        artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
+    )
+    sidecar = make_sidecar(
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
+        model_sha256=artifact.manifest.model_sha256,
+        library=library,
+        gpu=gpu,
+        options=options,
+        build_seconds=time.monotonic() - started,
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(plan)
+    # a plan without its sidecar is refused, so an interruption here leaves nothing that runs
+    write_text(path.with_suffix(".json"), sidecar_json(sidecar))
+    if timing_cache is not None and cache is not None:
+        with atomic_file(timing_cache) as temporary:
+            temporary.write_bytes(cache)
+    return Engine(path=path, sidecar=sidecar)
+
+
+def find_engine(artifact: Artifact, library: Library, gpu: Gpu | None) -> Engine:
+    """The engine of an artifact that this library and GPU can run; its plan is not read.
+
+    Args:
+        artifact: the exported model.
+        library: what will load it.
+        gpu: what will run it.
+
+    Returns:
+        The newest engine that fits.
+
+    Raises:
+        ArtifactError: none fits; the text says what is there and how to build one.
+    """
+    fix = f"build one here: mtml-deploy build {artifact.folder} --target {library.target}"
+    fitting: list[Engine] = []
+    reasons: list[str] = []
+    for path in sorted((artifact.folder / FOLDER).glob(f"*{ENGINE_SUFFIX}")):
+        side = path.with_suffix(".json")
+        if not side.is_file():
+            reasons.append(f"{path.name} has no sidecar {side.name} that says what it is")
+            continue
+        sidecar = load_sidecar(side)
+        misfits = sidecar.misfits(
+            model_sha256=artifact.manifest.model_sha256, library=library, gpu=gpu
+        )
+        if misfits:
+            reasons.append(f"{path.name}: {', '.join(misfits)}")
+        else:
+            fitting.append(Engine(path, sidecar))
+    if not fitting:
+        raise ArtifactError(
+            f"{artifact.folder} has no engine for this machine"
+            + (f" ({'; '.join(reasons)})" if reasons else "")
+            + f"; {fix}"
+        )
+    return max(fitting, key=lambda engine: engine.sidecar.created)
+
+
+def read_plan(engine: Engine) -> bytes:
+    """The bytes of an engine, if they are those that its sidecar names.
+
+    Args:
+        engine: from `find_engine`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ArtifactError: the file was changed, truncated or mixed up.
+    """
+    plan = engine.path.read_bytes()
+    found = hashlib.sha256(plan).hexdigest()
+    if found != engine.sidecar.plan_sha256:
+        raise ArtifactError(
+            f"{engine.path} has sha256 {found[:12]}... but its sidecar expects "
+            f"{engine.sidecar.plan_sha256[:12]}...: the file was changed, truncated or mixed up, "
+            "and an engine is executable code; delete it and build it again: mtml-deploy build "
+            f"{engine.path.parent.parent} --target {engine.sidecar.target}"
+        )
+    return plan
+
+
+def list_engines(artifact: Artifact) -> tuple[Engine, ...]:
+    """Every engine of an artifact whose sidecar can be read, by name; plans are hashed."""
+    found = []
+    for path in sorted((artifact.folder / FOLDER).glob(f"*{ENGINE_SUFFIX}")):
+        try:
+            sidecar = load_sidecar(path.with_suffix(".json"))
+        except ArtifactError:
+            continue
+        if file_sha256(path) == sidecar.plan_sha256:
+            found.append(Engine(path, sidecar))
+    return tuple(found)
+
+
+def _require_no_fp32_products(artifact: Artifact, options: BuildOptions, gpu: Gpu | None) -> None:
+    """Refuse what TensorRT-RTX cannot compile for Turing, in words the builder does not have."""
+    here = (gpu.compute_capability,) if gpu is not None and not options.sm else ()
+    if _TURING_SM not in options.sm and _TURING not in here:
+        return
+    if found := fp32_products(artifact.model_path):
+        raise ArtifactError(
+            f"TensorRT-RTX has no fp32 matrix product for compute capability {_TURING}, and "
+            f"{artifact.model_path} needs {len(found)} ({', '.join(found[:3])}); convert it first: "
+            f"mtml-deploy convert {artifact.folder} --fp16 --out FOLDER, or leave --sm "
+            f"{_TURING_SM} out"
+        )
+
+
+def _name(options: BuildOptions, library: Library, gpu: Gpu | None) -> str:
+    """A file name that tells engines of one artifact apart."""
+    if options.sm:
+        where = "-".join(f"sm{number}" for number in options.sm)
+    elif options.hardware_compatible:
+        where = "ampere-plus"
+    else:
+        where = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-") if gpu else "none"
+    return f"{library.target}-{where}"

@@ -1,0 +1,1 @@
+"""Protocols, ranks of matches, metrics."""

@@ -1,0 +1,91 @@
+"""An index that was checked against the gallery it is used with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtml_deploy.artifact.artifact import file_sha256
+from mtml_deploy.gallery.approximate.ivf import InvertedFile, require_faiss
+from mtml_deploy.gallery.approximate.manifest import (
+    IndexCard,
+    index_path,
+    load_card,
+    rebuild,
+    rows_path,
+)
+from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+
+
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index in memory.
+
+    Attributes:
+        card: its record.
+        file: the inverted file.
+    """
+
+    card: IndexCard
+    file: InvertedFile
+
+
+def open_index(gallery: FolderGallery) -> OpenIndex:
+    """The index of a gallery, in memory.
+
+    Its files must be those that were built, and every row of the gallery that is not newer than the
+    index must be in it with the very vector it has now. Rows that were removed since do no harm.
+
+    Args:
+        gallery: open for reading or writing.
+
+    Returns:
+        The index; good for as long as the gallery is open.
+
+    Raises:
+        GalleryError: there is none, or it is damaged, of another gallery, or of another state.
+        MissingExtraError: faiss is not installed.
+    """
+    require_faiss()
+    folder = gallery.folder
+    card = load_card(folder)
+    if card is None:
+        raise GalleryError(
+            f"{folder} has no approximate index; build one: mtml-deploy gallery index {folder}, "
+            "then mtml-deploy gallery tune"
+        )
+    if card.fingerprint != gallery.header.fingerprint:
+        raise GalleryError(
+            f"the index of {folder} was built for another model or type; {rebuild(folder)}"
+        )
+    for path, expected in (
+        (index_path(folder, card.name), card.index_sha256),
+        (rows_path(folder, card.name), card.rows_sha256),
+    ):
+        found = file_sha256(path) if path.is_file() else "missing"
+        if found != expected:
+            raise GalleryError(
+                f"{path} is not the file that was built: its sha256 is {found[:12]}, expected "
+                f"{expected[:12]}; {rebuild(folder)}"
+            )
+    _require_same_rows(gallery, card)
+    return OpenIndex(card, InvertedFile.read(index_path(folder, card.name)))
+
+
+def _require_same_rows(gallery: FolderGallery, card: IndexCard) -> None:
+    """Refuse an index that lacks rows, or has other vectors under their numbers."""
+    indexed = np.load(rows_path(gallery.folder, card.name), allow_pickle=False)  # [n, 2]
+    numbers = gallery.table.numbers()
+    live = numbers[~numbers["removed"] & (numbers["row"] <= card.last_row)]
+    places = np.searchsorted(indexed[:, 0], live["row"])
+    places[places == len(indexed)] = 0
+    same = (indexed[places, 0] == live["row"]) & (indexed[places, 1] == live["crc"])
+    if not same.all():
+        row = int(live["row"][np.argmin(same)])
+        raise GalleryError(
+            f"the index of {gallery.folder} was built from another state of it: row {row} is not "
+            f"in it as it is now ({np.count_nonzero(~same)} of {len(live)} rows); "
+            f"{rebuild(gallery.folder)}"
+        )

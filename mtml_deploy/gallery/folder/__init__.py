@@ -1,0 +1,1 @@
+"""A gallery in a folder: vector files and the record of rows."""

@@ -1,0 +1,268 @@
+"""The gallery in a folder: vector files and the record of rows.
+
+Order of every addition: the vectors, on disk; then the record, on disk; then the answer. A kill
+between the first two leaves bytes that no record tells of, which the next writer cuts off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.files import atomic_folder
+from mtml_deploy.gallery.folder.lock import WriterLock
+from mtml_deploy.gallery.folder.manifest import (
+    GalleryHeader,
+    StoredType,
+    load_header,
+    require_same_model,
+    save_header,
+)
+from mtml_deploy.gallery.folder.reader import read_rows
+from mtml_deploy.gallery.folder.rows import RowTable
+from mtml_deploy.gallery.folder.schema import NewRow, Segment
+from mtml_deploy.gallery.folder.search import search_segments
+from mtml_deploy.gallery.folder.vectors import Stored, crc32_of, cut_files, make_folder, to_stored
+from mtml_deploy.gallery.folder.view import SegmentView, View
+from mtml_deploy.gallery.folder.writer import SegmentWriter
+from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, Selection, StoredRow
+from mtml_deploy.search.distances import NORM_LIMIT, squared_norms
+
+if TYPE_CHECKING:
+    from mtml_deploy.gallery.folder.compact import Compacted
+    from mtml_deploy.gallery.folder.verify import Finding
+    from mtml_deploy.gallery.summary import GallerySummary
+
+_LOCK: Final = "writer.lock"
+
+
+def create_gallery(folder: Path, model: ModelIdentity, *, dtype: StoredType = "float32") -> None:
+    """Make an empty gallery, whole or not at all.
+
+    Args:
+        folder: where; must not exist.
+        model: the model whose embeddings it will hold.
+        dtype: how they are kept; float16 halves the disk and rounds every value, int8 adds codes
+            that make a scan read a quarter and leaves the order that of the float32 vectors.
+
+    Raises:
+        OutputExistsError: `folder` exists.
+    """
+    with atomic_folder(folder) as temporary:
+        save_header(temporary, GalleryHeader(model=model, dtype=dtype))
+        make_folder(temporary)
+        RowTable.create(temporary)
+
+
+class FolderGallery:
+    """A `Gallery` in a folder on a local disk; its methods are described there."""
+
+    def __init__(self, folder: Path, *, write: bool = False) -> None:
+        """Open it.
+
+        Args:
+            folder: what `create_gallery` made.
+            write: take the writer lock and cut off what a killed writer left.
+
+        Raises:
+            GalleryError: no gallery there, a damaged one, or another process is writing.
+        """
+        self.folder = folder
+        self.header = load_header(folder)
+        self._lock = WriterLock(folder / _LOCK) if write else None
+        try:
+            self.table = RowTable(folder, write=write)
+            if write:
+                committed = {part.number: part.rows for part in self.table.segments()}
+                cut_files(folder, self.header, committed)
+        except BaseException:
+            if self._lock is not None:
+                self._lock.close()
+            raise
+        self.writer = SegmentWriter(folder, self.header, self.table)
+        self._view = View(folder, self.header)
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The one model whose embeddings it holds."""
+        return self.header.model
+
+    def __len__(self) -> int:
+        return self.table.count()
+
+    def add(self, new: NewRows) -> Added:
+        """See `Gallery.add`."""
+        self.require_writable()
+        require_same_model(new.model, self.model, "this batch")
+        require_range(new)
+        stored = to_stored(new.features, self.header)
+        contents = [record.content for record in new.records]
+        with self.table.change():
+            row_of = self.table.rows_of(contents)
+            fresh = [i for i, content in first_uses(contents) if content not in row_of]
+            first = self.table.take_rows(len(fresh))
+            row_of |= {contents[i]: first + n for n, i in enumerate(fresh)}
+            is_new = np.zeros(len(contents), dtype=np.bool_)
+            is_new[fresh] = True
+            done = 0
+            while done < len(fresh):
+                segment = self.writer.open_segment(stored[fresh[done:]])
+                chosen = fresh[done : done + self.writer.room(segment)]
+                self._append(segment, new, stored, chosen, first + done)
+                done += len(chosen)
+        rows = np.array([row_of[content] for content in contents], dtype=np.int64)
+        return Added(rows, is_new)
+
+    def holds(self, contents: Sequence[str]) -> frozenset[str]:
+        """See `Gallery.holds`."""
+        return frozenset(self.table.rows_of(contents))
+
+    def remove(self, selection: Selection) -> int:
+        """See `Gallery.remove`."""
+        self.require_writable()
+        with self.table.change():
+            count = self.table.mark_removed(selection)
+            if count:
+                self.table.count_rewrite()
+        return count
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        *,
+        model: ModelIdentity,
+        top_k: int,
+        where: Filter = Filter(),  # noqa: B008 - frozen
+        memory_bytes: int | None = None,
+    ) -> Hits:
+        """See `Gallery.search`; `memory_bytes` as in `gallery.search.nearest_lists`."""
+        self.require_query(query, model)
+        return search_segments(
+            self.segments(), query, top_k=top_k, where=where, memory_bytes=memory_bytes
+        )
+
+    def require_query(self, query: NDArray[np.float32], model: ModelIdentity) -> None:
+        """Refuse queries that cannot be compared with this gallery.
+
+        Raises:
+            EmbeddingsError: another model's.
+            ValueError: not [Q, D].
+        """
+        require_same_model(model, self.model, "the query")
+        if query.ndim != 2 or query.shape[1] != self.model.dim:
+            raise ValueError(f"query must be [Q, {self.model.dim}], found {list(query.shape)}")
+
+    def segments(self) -> tuple[SegmentView, ...]:
+        """What a search sees now, of one moment."""
+        self._view.refresh(self.table)
+        return self._view.segments
+
+    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
+        """See `Gallery.rows`."""
+        return self.table.records(numbers)
+
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """See `Gallery.vectors`."""
+        return read_rows(self.folder, self.header, self.table, numbers)
+
+    def summary(self) -> GallerySummary:
+        """See `Gallery.summary`."""
+        from mtml_deploy.gallery.summary import summarize  # it needs this module
+
+        return summarize(self)
+
+    def verify(
+        self, *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Finding, ...]:  # fmt: skip
+        """See `Gallery.verify`."""
+        from mtml_deploy.gallery.folder.verify import verify
+
+        return verify(self, progress=progress)
+
+    def compact(self) -> Compacted:
+        """See `Gallery.compact`."""
+        from mtml_deploy.gallery.folder.compact import compact
+
+        return compact(self)
+
+    def embeddings(self) -> Embeddings:
+        """See `Gallery.embeddings`."""
+        from mtml_deploy.gallery.export import export_embeddings
+
+        return export_embeddings(self)
+
+    def close(self) -> None:
+        """See `Gallery.close`."""
+        self.table.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def require_writable(self) -> None:
+        """Refuse changes of a gallery that was opened for reading.
+
+        Raises:
+            ValueError: it was.
+        """
+        if self._lock is None:
+            raise ValueError(f"{self.folder} was opened for reading; open it with write=True")
+
+    def _append(
+        self, segment: Segment, new: NewRows, stored: Stored, chosen: list[int], first: int
+    ) -> None:
+        """Write and record the chosen rows of a batch; the first gets the number `first`."""
+        kept = np.ascontiguousarray(stored[chosen])
+        placed = self.writer.append(segment, kept)
+        facts = zip(
+            chosen,
+            placed.slots,
+            placed.norms.tolist(),
+            placed.spread.tolist(),
+            crc32_of(kept),
+            strict=True,
+        )
+        self.table.insert(
+            segment.number,
+            (
+                NewRow(first + n, slot, new.records[i], norm, spread, crc)
+                for n, (i, slot, norm, spread, crc) in enumerate(facts)
+            ),
+        )
+
+
+def first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Position and content of each content's first use."""
+    seen = set()
+    for position, content in enumerate(contents):
+        if content not in seen:
+            seen.add(content)
+            yield position, content
+
+
+def require_range(new: NewRows) -> None:
+    """Refuse vectors that have no order."""
+    good = squared_norms(new.features) <= NORM_LIMIT**2  # false for NaN as well
+    if not good.all():
+        row = int(np.argmin(good))
+        raise EmbeddingsError(
+            f"the vector of {new.records[row].path} is not finite or longer than "
+            f"{NORM_LIMIT:.0e}, expected what a sound model gives; embed it again, with an fp32 "
+            "artifact if this one is not"
+        )

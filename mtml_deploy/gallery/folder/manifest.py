@@ -1,0 +1,110 @@
+"""The card of an embedded gallery, `gallery.json`: whose vectors it holds and how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.files import write_text
+from mtml_deploy.gallery.errors import GalleryError
+
+SCHEMA: Final = 1
+_FILE: Final = "gallery.json"
+
+StoredType = Literal["float32", "float16", "int8"]
+"""How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
+
+
+@dataclass(frozen=True)
+class GalleryHeader:
+    """Written once, when the gallery is made.
+
+    Attributes:
+        model: the one model whose vectors it holds.
+        dtype: how they are kept.
+        schema: version of the format on disk.
+    """
+
+    model: ModelIdentity
+    dtype: StoredType
+    schema: int = SCHEMA
+
+    @property
+    def vector_type(self) -> Literal["float32", "float16"]:
+        """Type of the values that decide the order."""
+        return "float16" if self.dtype == "float16" else "float32"
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one vector."""
+        return int(np.dtype(self.vector_type).itemsize) * self.model.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of model and type, 64 hexadecimal digits, in the head of every vector file."""
+        text = json.dumps([asdict(self.model), self.dtype], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str) -> None:
+    """Refuse vectors of another model than a gallery's.
+
+    Args:
+        found: the model that made them.
+        expected: the gallery's.
+        what: what they are, for the text.
+
+    Raises:
+        EmbeddingsError: any part of the identity differs.
+    """
+    for field in fields(ModelIdentity):
+        left, right = getattr(found, field.name), getattr(expected, field.name)
+        if left != right:
+            raise EmbeddingsError(
+                f"{what} cannot be used with this gallery: {field.name} is {left}, expected "
+                f"{right}; embed with the artifact the gallery was made for, or make another "
+                "gallery"
+            )
+
+
+def save_header(folder: Path, header: GalleryHeader) -> None:
+    """Write the card, whole or not at all."""
+    write_text(folder / _FILE, json.dumps(asdict(header), indent=2) + "\n")
+
+
+def load_header(folder: Path) -> GalleryHeader:
+    """The card of the gallery in `folder`.
+
+    Raises:
+        GalleryError: no gallery there, a damaged card, or one of another version.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise GalleryError(
+            f"{folder} is not a gallery: it lacks {_FILE}; make one with "
+            f"mtml-deploy gallery create {folder} --model ARTIFACT"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA:
+            raise GalleryError(
+                f"{path} has schema {values['schema']}, this version reads {SCHEMA}; use the "
+                "version that wrote it"
+            )
+        model = ModelIdentity(**values["model"])
+        if not isinstance(model.dim, int) or model.dim < 1:
+            raise ValueError(f"dim is 1 or more, found {model.dim!r}")
+        if values["dtype"] not in get_args(StoredType):
+            raise ValueError(f"dtype is one of {get_args(StoredType)}, found {values['dtype']!r}")
+        return GalleryHeader(model=model, dtype=values["dtype"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise GalleryError(
+            f"{path} is damaged ({error!r}); restore it from a backup of the gallery"
+        ) from error

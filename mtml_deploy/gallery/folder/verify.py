@@ -1,0 +1,164 @@
+"""Is everything there and unchanged: missing, corrupted, foreign and duplicate rows.
+
+In: an open gallery. Out: findings, none where all is well. Reads every vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.int8 import encode
+from mtml_deploy.gallery.folder.vectors import (
+    Stored,
+    crc32_of,
+    layers,
+    map_codes,
+    map_rows,
+    segment_state,
+)
+
+Kind = Literal["missing", "corrupted", "foreign", "duplicate"]
+
+_CHUNK_BYTES: Final = 1 << 24
+"""Vectors read at once (16 MiB)."""
+
+_ATTEMPTS: Final = 5
+"""Passes before giving up, should rows be removed or moved during each."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault.
+
+    Attributes:
+        kind: which; "foreign" is a vector file of another model, size or type.
+        row: the row; None where it is the record itself.
+        text: what was found.
+    """
+
+    kind: Kind
+    row: int | None
+    text: str
+
+
+def verify(
+    gallery: FolderGallery, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Finding, ...]:
+    """Check the record and every row that was not removed.
+
+    Args:
+        gallery: open for reading or writing.
+        progress: called with (rows read, rows).
+
+    Returns:
+        The faults, ordered by segment and slot, duplicates last.
+
+    Raises:
+        GalleryError: the record cannot be read at all.
+    """
+    findings: tuple[Finding, ...] = ()
+    for _ in range(_ATTEMPTS):
+        before = gallery.table.rewrites()
+        findings = tuple(_faults(gallery, progress))
+        # a writer that moved the rows meanwhile makes them look missing
+        if not findings or gallery.table.rewrites() == before:
+            break
+    return findings
+
+
+def _faults(
+    gallery: FolderGallery, progress: Callable[[int, int], None] | None
+) -> Iterator[Finding]:
+    """One pass."""
+    with gallery.table.snapshot():
+        for text in gallery.table.faults():
+            yield Finding("corrupted", None, f"the record of rows: {text}")
+        numbers = gallery.table.numbers()
+    live = numbers[~numbers["removed"]]
+    sound = np.zeros(len(live), dtype=np.bool_)
+    done = 0
+    for number in np.unique(live["segment"]).tolist():
+        here = np.flatnonzero(live["segment"] == number)
+        state = segment_state(gallery.folder, number, gallery.header)
+        for position in here[live["slot"][here] >= state.rows].tolist():
+            row = int(live["row"][position])
+            if state.fault == "foreign":
+                text = f"vector file {number} is of another model, size or type"
+                yield Finding("foreign", row, text)
+            else:
+                found = "is missing" if state.fault else f"ends after {state.rows} rows"
+                yield Finding("missing", row, f"vector file {number} {found}")
+        here = here[live["slot"][here] < state.rows]
+        step = max(1, _CHUNK_BYTES // gallery.header.row_bytes)
+        for start in range(0, len(here), step):
+            chunk = here[start : start + step]
+            crcs = np.array(crc32_of(_read(gallery, live[chunk])), dtype=np.uint32)
+            sound[chunk] = crcs == live["crc"][chunk]
+            for row in live["row"][chunk[~sound[chunk]]].tolist():
+                yield Finding("corrupted", row, f"its bytes in vector file {number} were changed")
+            yield from _code_faults(gallery, number, live[chunk[sound[chunk]]])
+            done += len(chunk)
+            if progress is not None:
+                progress(done, len(live))
+    yield from _duplicates(gallery, live[sound])
+
+
+def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -> Iterator[Finding]:
+    """Rows of one segment whose codes are not those of their vectors, which are sound."""
+    if "codes" not in layers(gallery.header):
+        return
+    state = segment_state(gallery.folder, number, gallery.header, "codes")
+    if state.fault == "foreign":
+        text = f"code file {number} is of another model, size or type"
+        yield from (Finding("foreign", row, text) for row in chunk["row"].tolist())
+        return
+    there = chunk["slot"] < state.rows
+    for row in chunk["row"][~there].tolist():
+        found = "is missing" if state.fault else f"ends after {state.rows} rows"
+        yield Finding("missing", row, f"code file {number} {found}")
+    chunk = chunk[there]
+    if not len(chunk):
+        return
+    mapped = map_codes(gallery.folder, number, gallery.header, int(chunk["slot"].max()) + 1)
+    stored = mapped[chunk["slot"]]
+    expected = encode(_read(gallery, chunk).astype(np.float32, copy=False))
+    equal = (stored["codes"] == expected["codes"]).all(axis=1)
+    equal &= stored["scale"] == expected["scale"]
+    # a sum of float64: its last bits are the machine's
+    equal &= np.isclose(stored["error"], expected["error"], rtol=1e-6, atol=0)
+    for row in chunk["row"][~equal].tolist():
+        yield Finding("corrupted", row, f"its codes in code file {number} are not its vector's")
+
+
+def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Finding]:
+    """Rows whose vector another row before them has."""
+    order = np.argsort(live["crc"], kind="stable")  # equal checksums together, by row
+    crcs = live["crc"][order]
+    cuts = np.flatnonzero(crcs[1:] != crcs[:-1]) + 1
+    starts, stops = np.r_[0, cuts], np.r_[cuts, len(order)]
+    found = []
+    for start, stop in zip(starts, stops, strict=True):
+        if stop - start < 2:
+            continue
+        first_of: dict[bytes, int] = {}
+        for position in order[start:stop]:
+            content = _read(gallery, live[position : position + 1]).tobytes()
+            row = int(live["row"][position])
+            first = first_of.setdefault(content, row)
+            if first != row:
+                found.append(Finding("duplicate", row, f"has the same vector as row {first}"))
+    yield from sorted(found, key=lambda finding: finding.row or 0)
+
+
+def _read(gallery: FolderGallery, chunk: NDArray[np.void]) -> Stored:
+    """Stored vectors of rows of one segment that are known to be in its file."""
+    number, last = int(chunk["segment"][0]), int(chunk["slot"].max())
+    mapped = map_rows(gallery.folder, number, gallery.header, last + 1)
+    taken: Stored = mapped[chunk["slot"]]
+    return taken

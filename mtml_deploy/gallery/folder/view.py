@@ -1,0 +1,149 @@
+"""What a search sees: mapped vectors and the numbers of their rows, of one moment.
+
+Refreshing costs what was added since; only removals and compaction load everything again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.errors import MtmlError
+from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.rows import RowTable
+from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
+from mtml_deploy.gallery.folder.vectors import Stored, layers, map_codes, map_rows
+from mtml_deploy.gallery.values import Filter
+
+_ATTEMPTS: Final = 5
+"""Loads before giving up, should compactions keep replacing the files meanwhile."""
+
+
+@dataclass(frozen=True)
+class SegmentView:
+    """One segment, its arrays in slot order; row numbers ascend with the slot.
+
+    Attributes:
+        features: float32 or float16 [n, D], the vectors that decide.
+        codes: `coded_type` [n], scanned in their place; None without int8 codes.
+        centre: float64 [D].
+        numbers: `NUMBERS` [n].
+        norms: float32 [n], contiguous.
+        spread: float32 [n], contiguous.
+        alive: bool [n], false where removed.
+    """
+
+    features: Stored
+    codes: NDArray[np.void] | None
+    centre: NDArray[np.float64]
+    numbers: NDArray[np.void]
+    norms: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    alive: NDArray[np.bool_]
+
+    def after(self, row: int) -> SegmentView:
+        """The part of the segment whose row numbers are above `row`."""
+        part = slice(int(np.searchsorted(self.numbers["row"], row, side="right")), None)
+        return SegmentView(
+            features=self.features[part],
+            codes=None if self.codes is None else self.codes[part],
+            centre=self.centre,
+            numbers=self.numbers[part],
+            norms=self.norms[part],
+            spread=self.spread[part],
+            alive=self.alive[part],
+        )
+
+    def passing(self, where: Filter) -> NDArray[np.bool_]:
+        """Which rows a search looks at, bool [n]."""
+        mask = self.alive
+        numbers = self.numbers
+        if where.cameras:
+            mask = mask & np.isin(numbers["camera"], where.cameras)
+        if where.not_cameras:
+            mask = mask & ~np.isin(numbers["camera"], where.not_cameras)
+        if where.orientations:
+            mask = mask & np.isin(numbers["orientation"], where.orientations)
+        if where.since_us is not None:
+            mask = mask & (numbers["time_us"] >= where.since_us)
+        if where.until_us is not None:
+            mask = mask & (numbers["time_us"] < where.until_us)
+        if where.since_us is not None or where.until_us is not None:
+            mask = mask & (numbers["time_us"] != UNKNOWN_TIME)
+        return mask
+
+
+class View:
+    """The newest whole state; empty until the first `refresh`."""
+
+    def __init__(self, gallery: Path, header: GalleryHeader) -> None:
+        """Nothing is read yet."""
+        self._gallery = gallery
+        self._header = header
+        self._rewrites = -1
+        self._last_row = 0
+        self._segments: dict[int, SegmentView] = {}
+
+    @property
+    def segments(self) -> tuple[SegmentView, ...]:
+        """The segments, oldest first."""
+        return tuple(self._segments.values())
+
+    def refresh(self, table: RowTable) -> None:
+        """Take over every change that was committed.
+
+        Raises:
+            GalleryError: vectors are missing, or the record does not fit them.
+            EmbeddingsError: vectors are of another model.
+        """
+        for attempt in range(_ATTEMPTS):
+            with table.snapshot():
+                rewrites = table.rewrites()
+                if rewrites != self._rewrites:
+                    self._segments, self._last_row = {}, 0
+                found = table.numbers(after=self._last_row)
+                segments = table.segments()
+            self._rewrites = -1  # until all of it is taken over
+            try:
+                self._extend(found, segments)
+            except MtmlError:
+                # a compaction may have replaced the files after they were looked up
+                if table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            self._rewrites = rewrites
+            return
+
+    def _extend(self, found: NDArray[np.void], segments: tuple[Segment, ...]) -> None:
+        """Add rows to the segments they are in."""
+        for segment in segments:
+            new = found[found["segment"] == segment.number]
+            old = self._segments.get(segment.number)
+            if old is not None and not len(new):
+                continue
+            numbers = np.concatenate([np.empty(0, NUMBERS) if old is None else old.numbers, new])
+            if not np.array_equal(numbers["slot"], np.arange(segment.rows)):
+                raise GalleryError(
+                    f"the record of {self._gallery} tells of {len(numbers)} rows in segment "
+                    f"{segment.number}, expected {segment.rows}; restore it from a backup"
+                )
+            self._segments[segment.number] = SegmentView(
+                features=map_rows(self._gallery, segment.number, self._header, segment.rows),
+                codes=(
+                    map_codes(self._gallery, segment.number, self._header, segment.rows)
+                    if "codes" in layers(self._header)
+                    else None
+                ),
+                centre=segment.centre,
+                numbers=numbers,
+                norms=np.ascontiguousarray(numbers["norm"]),
+                spread=np.ascontiguousarray(numbers["spread"]),
+                alive=~numbers["removed"],
+            )
+        if len(found):
+            self._last_row = int(found["row"][-1])

@@ -1,0 +1,265 @@
+"""The gallery in a Milvus collection.
+
+Order of every addition: the card takes the row numbers; then the rows, in parts that one call can
+carry; then the answer. A kill between them leaves numbers that no row has, or a part of a batch,
+whose images are passed over when they are added again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.folder.gallery import first_uses, require_range
+from mtml_deploy.gallery.folder.manifest import require_same_model
+from mtml_deploy.gallery.milvus.address import MilvusAddress
+from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
+from mtml_deploy.gallery.milvus.entities import (
+    IMAGES,
+    Entity,
+    card_entity,
+    entity_of,
+    filter_expression,
+    number_expression,
+    stored_row,
+    text_expression,
+)
+from mtml_deploy.gallery.milvus.manifest import Card
+from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
+from mtml_deploy.gallery.milvus.search import nearest_rows
+from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, Selection, StoredRow
+from mtml_deploy.search.distances import require_features
+
+if TYPE_CHECKING:
+    from mtml_deploy.gallery.folder.compact import Compacted
+    from mtml_deploy.gallery.folder.verify import Finding
+    from mtml_deploy.gallery.summary import GallerySummary
+
+
+class MilvusGallery:
+    """A `Gallery` in a Milvus collection; its methods are described there."""
+
+    def __init__(self, address: MilvusAddress, *, write: bool = False) -> None:
+        """Open it.
+
+        Args:
+            address: what `create_milvus_gallery` made.
+            write: become its one writer; who was it before is refused from now on.
+
+        Raises:
+            GalleryError: no server or gallery there, or a collection that is none.
+            MissingExtraError: the client library is not installed.
+        """
+        if address.folder is not None and not address.folder.exists():
+            raise _absent(address)
+        self.collection = Collection(address)
+        self._writer = secrets.token_hex(8) if write else ""
+        try:
+            if not self.collection.exists():
+                raise _absent(address)
+            self.collection.require_fields()
+            self.collection.load()
+            self.table = CollectionRows(self.collection)
+            if write:
+                card = replace(self.table.card(), writer=self._writer)
+                self.collection.put(card_entity(card))
+        except BaseException:
+            self.collection.close()
+            raise
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The one model whose embeddings it holds."""
+        return self.table.model
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it."""
+        return self.collection.name
+
+    def __len__(self) -> int:
+        return self.collection.count(IMAGES)
+
+    def add(self, new: NewRows) -> Added:
+        """See `Gallery.add`; readers may see a part of a batch that one call cannot carry."""
+        self._require_writable()
+        require_same_model(new.model, self.model, "this batch")
+        require_range(new)
+        contents = [record.content for record in new.records]
+        row_of = self.table.rows_of(contents)
+        fresh = [i for i, content in first_uses(contents) if content not in row_of]
+        if fresh:
+            card = self._own_card()
+            entities = [
+                entity_of(card.next_row + n, new.records[i], new.features[i])
+                for n, i in enumerate(fresh)
+            ]
+            taken = replace(card, next_row=card.next_row + len(fresh))
+            self.collection.put(card_entity(taken))
+            for part in self._parts(entities):
+                self.collection.insert(part)
+            row_of |= {contents[i]: card.next_row + n for n, i in enumerate(fresh)}
+        is_new = np.zeros(len(contents), dtype=np.bool_)
+        is_new[fresh] = True
+        return Added(np.array([row_of[content] for content in contents], dtype=np.int64), is_new)
+
+    def holds(self, contents: Sequence[str]) -> frozenset[str]:
+        """See `Gallery.holds`."""
+        return frozenset(self.table.rows_of(contents))
+
+    def remove(self, selection: Selection) -> int:
+        """See `Gallery.remove`."""
+        self._require_writable()
+        self._own_card()
+        count = 0
+        for expression in _selected(selection):
+            while True:
+                found = self.collection.query(expression, (), limit=ASKED)
+                rows = [entity["row"] for entity in found]
+                if rows:
+                    self.collection.delete(rows)
+                count += len(rows)
+                if len(rows) < ASKED:
+                    break
+        return count
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        *,
+        model: ModelIdentity,
+        top_k: int,
+        where: Filter = Filter(),  # noqa: B008 - frozen
+    ) -> Hits:
+        """See `Gallery.search`; one query after the other, each as exact as in a folder."""
+        require_same_model(model, self.model, "the query")
+        if query.ndim != 2 or query.shape[1] != self.model.dim:
+            raise ValueError(f"query must be [Q, {self.model.dim}], found {list(query.shape)}")
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, found {top_k}")
+        require_features("query", query)
+        expression = filter_expression(where)
+        if expression is None or not len(query):
+            return Hits(np.empty((len(query), 0), np.int64), np.empty((len(query), 0), np.float32))
+        found = [
+            nearest_rows(
+                self.collection, self.table.exact, point, top_k=top_k, expression=expression
+            )
+            for point in query
+        ]  # fmt: skip
+        # rows may have come or gone between two queries
+        length = min(len(rows) for rows, _ in found)
+        return Hits(
+            np.stack([rows[:length] for rows, _ in found]),
+            np.sqrt(np.stack([exact[:length] for _, exact in found])).astype(np.float32),
+        )
+
+    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
+        """See `Gallery.rows`."""
+        return self.table.records(numbers)
+
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """See `Gallery.vectors`."""
+        return self.table.vectors(numbers)
+
+    def summary(self) -> GallerySummary:
+        """See `Gallery.summary`."""
+        from mtml_deploy.gallery.milvus.summary import summarize_collection
+
+        return summarize_collection(self)
+
+    def verify(
+        self, *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Finding, ...]:  # fmt: skip
+        """See `Gallery.verify`."""
+        from mtml_deploy.gallery.milvus.verify import verify_collection
+
+        return verify_collection(self, progress=progress)
+
+    def compact(self) -> Compacted:
+        """See `Gallery.compact`; the server does it later."""
+        from mtml_deploy.gallery.folder.compact import Compacted
+
+        self._require_writable()
+        self.collection.compact()
+        return Compacted(dropped=None, kept=len(self))
+
+    def embeddings(self) -> Embeddings:
+        """See `Gallery.embeddings`."""
+        from mtml_deploy.gallery.export import labelled
+
+        features, stored = [], []
+        for part in self.table.whole():
+            features.append(self.table.checked(part))
+            stored += [stored_row(entity).record for entity in part]
+        if not stored:
+            raise GalleryError(f"{self.name} holds no rows to export; add images first")
+        return labelled(np.concatenate(features), stored, name=self.name, model=self.model)
+
+    def close(self) -> None:
+        """See `Gallery.close`."""
+        self.collection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_writable(self) -> None:
+        """Refuse changes of a gallery that was opened for reading."""
+        if not self._writer:
+            raise ValueError(f"{self.name} was opened for reading; open it with write=True")
+
+    def _own_card(self) -> Card:
+        """The card, of which this is still the writer; its next number is free."""
+        card = self.table.card()
+        if card.writer != self._writer:
+            raise GalleryError(
+                f"{self.name} was opened for writing by another process, expected one at a time; "
+                "wait until it has finished and start this command again: what was added is kept"
+            )
+        # a card that was restored, or written by two at once, may be behind the rows
+        while beyond := self.collection.query(f"row >= {card.next_row}", (), limit=ASKED):
+            card = replace(card, next_row=beyond[-1]["row"] + 1)
+        return card
+
+    def _parts(self, entities: Sequence[Entity]) -> Iterator[Sequence[Entity]]:
+        """Entities in parts that one call can carry."""
+        step = max(1, RPC_BYTES // self.table.entity_bytes)
+        for start in range(0, len(entities), step):
+            yield entities[start : start + step]
+
+
+def _absent(address: MilvusAddress) -> GalleryError:
+    """The error that there is no gallery."""
+    return GalleryError(
+        f"there is no gallery {address.text}; make one with mtml-deploy gallery create "
+        f"{address.text} --model ARTIFACT"
+    )
+
+
+def _selected(selection: Selection) -> Iterator[str]:
+    """Expressions whose rows, taken together, are a selection."""
+    for field, numbers in (("row", selection.rows), ("vehicle_id", selection.vehicles)):
+        for start in range(0, len(numbers), ASKED):
+            expression = number_expression(field, numbers[start : start + ASKED])
+            if expression is not None:
+                yield expression
+    for start in range(0, len(selection.paths), ASKED):
+        expression = text_expression("path", selection.paths[start : start + ASKED])
+        if expression is not None:
+            yield expression

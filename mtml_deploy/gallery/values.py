@@ -1,0 +1,157 @@
+"""What goes into a gallery, what is asked of it and what comes out.
+
+Frozen values; the vectors are arrays row-aligned with their records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.embed.embeddings import ModelIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecord:
+    """What is known of one image of a gallery.
+
+    Attributes:
+        path: the image's file or URI, as text.
+        content: hash of what was added; of two rows with equal `content` a gallery keeps one.
+        vehicle_id: 0 or more; -1 unknown.
+        camera_id: 0 or more; -1 unknown.
+        orientation: 0..7, index into `ORIENTATIONS`; -1 unknown.
+        tracklet_id: 0 or more; -1 unknown.
+        time_us: microseconds since 1970-01-01 UTC; None unknown.
+    """
+
+    path: str
+    content: str
+    vehicle_id: int = UNKNOWN
+    camera_id: int = UNKNOWN
+    orientation: int = UNKNOWN
+    tracklet_id: int = UNKNOWN
+    time_us: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse labels outside their range.
+
+        Raises:
+            ValueError: an id outside -1..2^31 - 1, an orientation outside -1..7, a time outside 64
+                bits, or no `content`.
+        """
+        for number in (self.vehicle_id, self.camera_id, self.tracklet_id):
+            if not UNKNOWN <= number < 1 << 31:
+                raise ValueError(f"ids are -1 (unknown) to 2^31 - 1, found {self}")
+        if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
+            raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")
+        if self.time_us is not None and not -(1 << 63) < self.time_us < 1 << 63:
+            raise ValueError(f"time_us has 64 bits, found {self.time_us} for {self.path}")
+        if not self.content:
+            raise ValueError(f"content of {self.path} is empty")
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """One batch to add, whole or not at all.
+
+    Attributes:
+        model: which model made the vectors.
+        features: float32 [N, D].
+        records: [N] what is known of each.
+    """
+
+    model: ModelIdentity
+    features: NDArray[np.float32]
+    records: tuple[RowRecord, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together.
+
+        Raises:
+            ValueError: wrong dtype or shape.
+        """
+        expected = (len(self.records), self.model.dim)
+        if self.features.dtype != np.float32 or self.features.shape != expected:
+            raise ValueError(
+                f"features must be float32 {list(expected)}, "
+                f"found {self.features.dtype} {list(self.features.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of a batch.
+
+    Attributes:
+        rows: int64 [N], the row of each record; of one that was there already, that row.
+        is_new: bool [N], false where the content was in the gallery, or earlier in the batch.
+    """
+
+    rows: NDArray[np.int64]
+    is_new: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row of a gallery.
+
+    Attributes:
+        row: its number, 1 or more: never changed, never given to another row.
+        record: what is known of it.
+    """
+
+    row: int
+    record: RowRecord
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows a search looks at; all that is given must hold.
+
+    A row whose camera, time or orientation is unknown fails every test that asks for one.
+
+    Attributes:
+        cameras: only these cameras; empty allows all.
+        not_cameras: none of these cameras; rows of unknown camera are kept.
+        since_us: not before this time, microseconds since 1970 UTC; None allows all.
+        until_us: before this time, not at it.
+        orientations: only these orientations; empty allows all.
+    """
+
+    cameras: tuple[int, ...] = ()
+    not_cameras: tuple[int, ...] = ()
+    since_us: int | None = None
+    until_us: int | None = None
+    orientations: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows to remove: those that match any of the three.
+
+    Attributes:
+        rows: row numbers.
+        paths: paths or URIs, exactly as stored.
+        vehicles: vehicle ids.
+    """
+
+    rows: tuple[int, ...] = ()
+    paths: tuple[str, ...] = ()
+    vehicles: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The K nearest rows of Q queries.
+
+    Attributes:
+        rows: int64 [Q, K], row numbers, nearest first; ties by lower number.
+        distances: float32 [Q, K], L2 distances.
+    """
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float32]

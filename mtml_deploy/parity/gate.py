@@ -1,0 +1,142 @@
+"""Running the gate: both models over the same images, then the verdict.
+
+In: two sides (artifact, backend, device) and query and gallery images. Out: a `GateResult`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.records import ImageSet
+from mtml_deploy.embed.embed import embed
+from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.errors import ParityError
+from mtml_deploy.evaluate.protocols import Protocol, require_labels
+from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
+from mtml_deploy.parity.thresholds import GateThresholds
+from mtml_deploy.parity.verdict import Side
+from mtml_deploy.runtime import Runtime, open_runtime
+
+_SAME: tuple[str, ...] = (
+    "checkpoint_sha256",
+    "embedding",
+    "branches",
+    "dim",
+    "height",
+    "width",
+    "compression",
+)
+"""What a candidate shares with the reference it may replace."""
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Title -> progress callback for a piece of work."""
+
+
+def require_same_model(candidate: Manifest, reference: Manifest) -> None:
+    """Refuse to compare what was not made from one trained model.
+
+    Args:
+        candidate: the judged model.
+        reference: must be fp32.
+
+    Raises:
+        ParityError: the reference is not fp32, or anything but the precision differs.
+    """
+    if reference.precision != "fp32":
+        raise ParityError(
+            f"the reference is {reference.precision}, expected fp32, which was compared with the "
+            "trained model at export; give the fp32 artifact: mtml-export RUN --out ART_FP32"
+        )
+    for name in _SAME:
+        left, right = getattr(candidate, name), getattr(reference, name)
+        if name == "compression":  # a conversion keeps the record, and the hash of its parent
+            left, right = (None if one is None else dict(one) for one in (left, right))
+        if left != right:
+            raise ParityError(
+                f"candidate and reference are not one trained model: {name} is {left} and {right}; "
+                "give the fp32 artifact that the candidate was made from"
+            )
+
+
+def run_gate(
+    candidate: Side,
+    reference: Side,
+    images: tuple[ImageSet, ImageSet],
+    *,
+    protocol: Protocol,
+    thresholds: GateThresholds,
+    batch_size: int,
+    threads: int,
+    progress: Progress,
+) -> GateResult:
+    """Embed the images with both sides and judge the candidate.
+
+    Args:
+        candidate: the judged side.
+        reference: fp32.
+        images: query and gallery images.
+        protocol: of mAP and CMC.
+        thresholds: the bounds.
+        batch_size: images per run, 2 or more; also the full batch of the consistency check.
+        threads: decoding threads, 0 = one per CPU.
+        progress: for a title, gives the progress callback.
+
+    Returns:
+        The result.
+
+    Raises:
+        ParityError: the two sides are not of one trained model, or the images too few.
+        MtmlError: what embedding and evaluating raise.
+    """
+    manifest = candidate.artifact.manifest
+    require_same_model(manifest, reference.artifact.manifest)
+    parts = parts_of(manifest)
+    with tempfile.TemporaryDirectory(prefix="mtml-gate-") as folder:
+
+        def pair(runtime: Runtime, name: str) -> Pair:
+            found = []
+            for split, part in zip(("query", "gallery"), images, strict=True):
+                out = Path(folder) / f"{name}-{split}.npz"
+                with progress(f"{name}: {split}") as report:
+                    embed(
+                        runtime,
+                        part,
+                        out,
+                        batch_size=batch_size,
+                        threads=threads,
+                        progress=report,
+                    )
+                found.append(load_embeddings(out))
+            require_labels(protocol, *found)
+            return found[0], found[1]
+
+        with _open(reference) as runtime:
+            expected = pair(runtime, "reference")
+        with _open(candidate) as runtime:
+            found = pair(runtime, "candidate")
+            paths = [record.path for part in images[::-1] for record in part.records]
+            if len(paths) < 2:
+                raise ParityError(f"{images[0].source} holds one image, the gate needs more")
+            batch = load_images(paths[:batch_size], height=manifest.height, width=manifest.width)
+            consistency = measure_consistency(runtime.run, batch, parts)
+            engine_sha256 = runtime.engine_sha256
+    result = judge(
+        expected,
+        found,
+        parts=parts,
+        consistency=consistency,
+        protocol=protocol,
+        thresholds=thresholds,
+    )
+    return replace(result, engine_sha256=engine_sha256)
+
+
+def _open(side: Side) -> Runtime:
+    """The runtime of one side."""
+    return open_runtime(side.artifact, backend=side.backend, device=side.device)

@@ -1,0 +1,248 @@
+"""A list of calibration images and the manifest beside it, which says what was chosen and how.
+
+`NAME.txt` names one image a line, as every list of images does; `NAME.json` holds the hash and the
+labels of each, and those of the images of other vehicles that were held out to compare on. So a
+list is tied to the bytes it was chosen from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from mtml_deploy.artifact.artifact import file_sha256
+from mtml_deploy.data.decode import printable
+from mtml_deploy.data.folder import load_list
+from mtml_deploy.data.records import ImageRecord
+from mtml_deploy.errors import DataError
+from mtml_deploy.files import require_absent, write_text
+from mtml_deploy.precision.options import LIST_COMMAND
+
+SCHEMA: Final = 1
+"""Version of the layout of the manifest."""
+
+SPLIT: Final = "train"
+"""The only split that calibration images come from."""
+
+_FIX: Final = f"choose again: {LIST_COMMAND}"
+_FIELDS: Final = ("schema", "source", "split", "seed", "heldout_fraction", "calibration", "heldout")
+_LABELS: Final = ("vehicle_id", "camera_id", "orientation")
+
+
+@dataclass(frozen=True)
+class CalibrationImage:
+    """One image and the bytes it had when it was chosen.
+
+    Attributes:
+        record: file and labels.
+        sha256: 64 hexadecimal digits.
+    """
+
+    record: ImageRecord
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """What was chosen, and how.
+
+    Attributes:
+        source: data set that the images are of, as the user named it.
+        seed: of the choice.
+        heldout_fraction: share of the vehicles that was held out, 0..1.
+        calibration: images to calibrate on, in the list's order.
+        heldout: images of other vehicles, to compare calibrators on.
+    """
+
+    source: str
+    seed: int
+    heldout_fraction: float
+    calibration: tuple[CalibrationImage, ...]
+    heldout: tuple[CalibrationImage, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a set that cannot do its job.
+
+        Raises:
+            ValueError: no image in one of the parts, one listed twice, or a vehicle in both.
+        """
+        images = (*self.calibration, *self.heldout)
+        if not self.calibration or not self.heldout:
+            raise ValueError(
+                f"it holds {len(self.calibration)} calibration and {len(self.heldout)} held-out "
+                "images, expected some of each"
+            )
+        if len({image.sha256 for image in images}) < len(images):
+            raise ValueError("two of its images have the same bytes")
+        shared = vehicles(self.calibration) & vehicles(self.heldout)
+        if shared:
+            raise ValueError(f"vehicle {min(shared)} is calibrated on and held out")
+
+
+def vehicles(images: Iterable[CalibrationImage]) -> frozenset[int]:
+    """The vehicle ids of images."""
+    return frozenset(image.record.vehicle_id for image in images)
+
+
+def manifest_path(listing: Path) -> Path:
+    """The manifest that belongs to a list.
+
+    Raises:
+        DataError: the list is not named *.txt, as every list of images is.
+    """
+    if listing.suffix.lower() != ".txt":
+        raise DataError(
+            f"a list of calibration images is a .txt file, found {printable(listing)}; name it "
+            f"{printable(listing.with_suffix('.txt'))}"
+        )
+    return listing.with_suffix(".json")
+
+
+def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool = False) -> None:
+    """Write the manifest, then the list.
+
+    Paths of images below the list's folder are written relative to it, others absolute.
+
+    Args:
+        listing: the list, *.txt.
+        chosen: what it shall hold.
+        overwrite: replace files of these names.
+
+    Raises:
+        OutputExistsError: one of the files exists and `overwrite` is false; none is written.
+        DataError: see `manifest_path`.
+    """
+    manifest = manifest_path(listing)
+    for path in (listing, manifest):
+        require_absent(path, overwrite=overwrite)
+    folder = listing.parent.absolute()
+    record = {
+        "schema": SCHEMA,
+        "source": chosen.source,
+        "split": SPLIT,
+        "seed": chosen.seed,
+        "heldout_fraction": chosen.heldout_fraction,
+        "calibration": [_image_values(image, folder) for image in chosen.calibration],
+        "heldout": [_image_values(image, folder) for image in chosen.heldout],
+    }
+    write_text(manifest, json.dumps(record, indent=1) + "\n")
+    names = (_written_path(image.record.path, folder) for image in chosen.calibration)
+    write_text(listing, "".join(f"{name}\n" for name in names))
+
+
+def read_calibration(listing: Path) -> CalibrationSet:
+    """The set that a list and its manifest describe; no image is opened.
+
+    Args:
+        listing: the list, *.txt.
+
+    Returns:
+        The set.
+
+    Raises:
+        DataError: one of the files is missing or damaged, or they name different images.
+    """
+    manifest = manifest_path(listing)
+    listed = [record.path for record in load_list(listing).records]
+    try:
+        chosen = _parsed(manifest.read_text(encoding="utf-8"), listing.parent)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{printable(listing)} has no manifest {manifest.name} beside it, so nobody can tell "
+            f"what its images are; {_FIX}"
+        ) from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{printable(manifest)} is not valid ({error}); {_FIX}") from error
+    if listed != [image.record.path for image in chosen.calibration]:
+        raise DataError(
+            f"{printable(listing)} names other images than {manifest.name}: one of the two was "
+            f"changed; {_FIX}"
+        )
+    return chosen
+
+
+def require_unchanged(images: Iterable[CalibrationImage], *, listing: Path) -> None:
+    """Hash images again and refuse any that is not what was chosen.
+
+    Args:
+        images: of the set that `listing` names.
+        listing: for the error.
+
+    Raises:
+        DataError: files are missing or have other bytes; the first is named.
+    """
+    missing, changed = [], []
+    for image in images:
+        path = image.record.path
+        try:
+            if file_sha256(path) != image.sha256:
+                changed.append(path)
+        except OSError:
+            missing.append(path)
+    if missing:
+        raise DataError(
+            f"{len(missing)} images of {printable(listing)} cannot be read, the first is "
+            f"{printable(missing[0])}; put the data set where it was, or {_FIX}"
+        )
+    if changed:
+        raise DataError(
+            f"{len(changed)} images of {printable(listing)} are not the files that were chosen, "
+            f"the first is {printable(changed[0])}; bring back the files, or {_FIX}"
+        )
+
+
+def _written_path(path: Path, folder: Path) -> str:
+    """An image's path as the list writes it."""
+    absolute = path.absolute()
+    inside = absolute.is_relative_to(folder)
+    return (absolute.relative_to(folder) if inside else absolute).as_posix()
+
+
+def _image_values(image: CalibrationImage, folder: Path) -> dict[str, str | int]:
+    """One image for JSON."""
+    record = image.record
+    return {
+        "path": _written_path(record.path, folder),
+        "sha256": image.sha256,
+        "vehicle_id": record.vehicle_id,
+        "camera_id": record.camera_id,
+        "orientation": record.orientation,
+    }
+
+
+def _parsed(text: str, folder: Path) -> CalibrationSet:
+    """The set in a manifest's text.
+
+    Raises:
+        ValueError: not a manifest of this schema, or a field of another kind than expected.
+    """
+    values = json.loads(text)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise ValueError(f"expected an object of schema {SCHEMA}")
+    if values.keys() != set(_FIELDS) or values["split"] != SPLIT:
+        raise ValueError(f"expected the fields {', '.join(_FIELDS)}, and the split {SPLIT!r}")
+    if not isinstance(values["source"], str) or type(values["seed"]) is not int:
+        raise ValueError("expected text as source and a whole number as seed")
+    return CalibrationSet(
+        source=values["source"],
+        seed=values["seed"],
+        heldout_fraction=float(values["heldout_fraction"]),
+        calibration=tuple(_image(each, folder) for each in values["calibration"]),
+        heldout=tuple(_image(each, folder) for each in values["heldout"]),
+    )
+
+
+def _image(values: object, folder: Path) -> CalibrationImage:
+    """One image from JSON."""
+    if not isinstance(values, dict) or values.keys() != {"path", "sha256", *_LABELS}:
+        raise ValueError(f"an image has path, sha256, {', '.join(_LABELS)}, found {values!r}")
+    path, sha256 = values["path"], values["sha256"]
+    if not isinstance(path, str) or not isinstance(sha256, str):
+        raise ValueError(f"path and sha256 are text, found {path!r} and {sha256!r}")
+    if any(type(values[name]) is not int for name in _LABELS):
+        raise ValueError(f"labels are whole numbers, found {values!r}")
+    vehicle, camera, orientation = (cast(int, values[name]) for name in _LABELS)
+    return CalibrationImage(ImageRecord(folder / path, vehicle, camera, orientation), sha256)

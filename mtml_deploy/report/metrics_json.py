@@ -1,0 +1,298 @@
+"""Evaluation results for programs: JSON, and the rules that every report states.
+
+In: metrics and where they come from. Out: text that names model, protocol and both definitions of
+average precision, so that a number is never seen without its rule. Fractions 0..1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Final
+
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, Unit, comparison_mode
+from mtml_deploy.evaluate.ground_truth import GroundTruth
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluate.protocols import Protocol, find_protocol
+from mtml_deploy.evaluate.verification import ONE_IN, Verification
+from mtml_deploy.search.query_expansion import ExpansionOptions
+from mtml_deploy.search.rerank import RerankOptions
+
+SCHEMA: Final = 1
+"""Version of the layout of `metrics_json`."""
+
+CMC_RANKS: Final = (1, 5, 10)
+"""Ranks that tables show."""
+
+FPR_TEXTS: Final = tuple(f"{1 / one_in:.0e}".replace("e-0", "e-") for one_in in ONE_IN)
+"""The false positive rates as text, for example "1e-4"."""
+
+STEP_RULE: Final = "mean over the matches of the precision at the rank of each match"
+TRAPEZOID_RULE: Final = (
+    "area under the precision-recall curve by the trapezoid rule, precision 1 before the first rank"
+)
+INP_RULE: Final = "mean over the queries of number of matches / rank of the last match"
+TIE_RULE: Final = "equal distances are ordered by gallery row"
+TPR_RULE: Final = (
+    "over all pairs of a query of known vehicle and a gallery image that takes part, the largest "
+    "share of the matching pairs that one threshold on the distance accepts while it accepts at "
+    "most this share of the other pairs; equal distances are accepted or refused together, nothing "
+    "is interpolated, and there is no value where the other pairs are too few"
+)
+TRUTH_RULE: Final = (
+    "matches and images left out were read from files in place of vehicle ids and cameras; of the "
+    "protocol, list length and the counting of queries without a match hold"
+)
+RERANK_RULE: Final = (
+    "k-reciprocal encoding (Zhong et al., CVPR 2017) over all queries and gallery images; a "
+    "distance is lambda times the squared L2 distance, divided by the query's largest, plus "
+    "1 - lambda times the Jaccard distance"
+)
+EXPANSION_RULE: Final = (
+    "alpha query expansion (Radenović et al., TPAMI 2018): to the direction of each query those of "
+    "its nearest gallery images that take part are added, weighted by cosine^alpha; the query's "
+    "length stays"
+)
+
+DEFINITIONS: Final = MappingProxyType(
+    {
+        "mean_ap": STEP_RULE,
+        "mean_ap_trapezoid": TRAPEZOID_RULE,
+        "mean_inp": INP_RULE,
+        "tpr_at_fpr": TPR_RULE,
+        "ties": TIE_RULE,
+    }
+)
+"""How each number of a report is defined."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics and what they were measured on.
+
+    Attributes:
+        label: how the model is called in tables.
+        metrics: the result.
+        model: which model made the embeddings.
+        query_source: what was asked to be embedded as queries.
+        query_names: [Q] image names, row-aligned with `metrics.average_precision`.
+        gallery_source: what was asked to be embedded as gallery.
+        gallery_size: G.
+        reranking: parameters, if the order was re-ranked; None for the order of the L2 distances.
+        truth: what replaced the labels; None where they were used.
+        expansion: parameters, if the queries were expanded; None for the queries as embedded.
+        query_unit: what a row of the query set stands for.
+        gallery_unit: what a row of the gallery stands for.
+    """
+
+    label: str
+    metrics: RetrievalMetrics
+    model: ModelIdentity
+    query_source: str
+    query_names: tuple[str, ...]
+    gallery_source: str
+    gallery_size: int
+    reranking: RerankOptions | None = None
+    truth: GroundTruth | None = None
+    expansion: ExpansionOptions | None = None
+    query_unit: Unit = "image"
+    gallery_unit: Unit = "image"
+
+    @property
+    def mode(self) -> str:
+        """What was compared with what, for example "image-to-track"."""
+        return comparison_mode(self.query_unit, self.gallery_unit)
+
+
+def one_protocol(names: Iterable[str]) -> Protocol:
+    """The protocol that all rows of a table share.
+
+    Args:
+        names: protocol of each row.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        ValueError: no row, or more than one protocol.
+    """
+    found = set(names)
+    if len(found) != 1:
+        raise ValueError(f"one protocol per table, found {sorted(found) or 'no evaluation'}")
+    return find_protocol(found.pop())
+
+
+def describe_evaluation(
+    label: str,
+    metrics: RetrievalMetrics,
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    reranking: RerankOptions | None = None,
+    truth: GroundTruth | None = None,
+    expansion: ExpansionOptions | None = None,
+) -> Evaluation:
+    """`metrics` with the identity of the sets `evaluate` was given.
+
+    Args:
+        label: how to call the model in tables.
+        metrics: result of `evaluate(query, gallery, ...)`.
+        query: the query set.
+        gallery: the gallery.
+        reranking: parameters, if the order was re-ranked.
+        truth: what replaced the labels; None where they were used.
+        expansion: parameters, if the queries were expanded.
+
+    Returns:
+        The evaluation.
+    """
+    return Evaluation(
+        label=label,
+        metrics=metrics,
+        model=query.model,
+        query_source=query.source,
+        query_names=query.names,
+        gallery_source=gallery.source,
+        gallery_size=len(gallery),
+        reranking=reranking,
+        truth=truth,
+        expansion=expansion,
+        query_unit=query.unit,
+        gallery_unit=gallery.unit,
+    )
+
+
+def metrics_json(
+    evaluation: Evaluation,
+    *,
+    expanded: Evaluation | None = None,
+    reranked: Evaluation | None = None,
+) -> str:
+    """One evaluation as JSON.
+
+    Args:
+        evaluation: what to write.
+        expanded: the same sets with expanded queries; its results stand beside those before.
+        reranked: the same sets after re-ranking; its results stand beside those before.
+
+    Returns:
+        Indented JSON, fractions 0..1; null where a value does not exist (a skipped query).
+    """
+    metrics = evaluation.metrics
+    protocol = find_protocol(metrics.protocol)
+    record: dict[str, object] = {
+        "schema": SCHEMA,
+        "label": evaluation.label,
+        "model": asdict(evaluation.model),
+        "mode": evaluation.mode,
+        "query": {
+            "source": evaluation.query_source,
+            f"{evaluation.query_unit}s": metrics.num_queries,
+        },
+        "gallery": {
+            "source": evaluation.gallery_source,
+            f"{evaluation.gallery_unit}s": evaluation.gallery_size,
+        },
+        "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
+        "ground_truth": None if evaluation.truth is None else _truth_record(evaluation.truth),
+        "definitions": dict(DEFINITIONS),
+        **_results(evaluation),
+    }
+    if expanded is not None and expanded.expansion is not None:
+        record["expanded"] = {
+            "label": expanded.label,
+            "rule": EXPANSION_RULE,
+            **asdict(expanded.expansion),
+            **_results(expanded),
+        }
+    if reranked is not None and reranked.reranking is not None:
+        record["reranked"] = {
+            "label": reranked.label,
+            "rule": RERANK_RULE,
+            **reranking_record(reranked.reranking),
+            "expanded_queries": reranked.expansion is not None,
+            **_results(reranked),
+        }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def reranking_record(options: RerankOptions) -> dict[str, float]:
+    """Parameters of re-ranking under the names of its paper, for JSON."""
+    return {"k1": options.k1, "k2": options.k2, "lambda": options.weight}
+
+
+def reranking_text(options: RerankOptions) -> str:
+    """Parameters of re-ranking as part of a sentence."""
+    return f"k1 {options.k1}, k2 {options.k2}, lambda {options.weight:g}"
+
+
+def expansion_text(options: ExpansionOptions) -> str:
+    """Parameters of query expansion as part of a sentence."""
+    return f"{options.neighbours} images, alpha {options.alpha:g}"
+
+
+def _results(evaluation: Evaluation) -> dict[str, object]:
+    """The numbers of one evaluation, for JSON."""
+    metrics = evaluation.metrics
+    return {
+        "mean_ap": json_number(metrics.mean_ap),
+        "mean_ap_trapezoid": json_number(metrics.mean_ap_trapezoid),
+        "mean_inp": json_number(metrics.mean_inp),
+        "cmc": [json_number(value) for value in metrics.cmc.tolist()],
+        "verification": verification_record(metrics.verification),
+        "queries": {
+            "all": metrics.num_queries,
+            "valid": metrics.num_valid,
+            "unmatched": metrics.num_queries - metrics.num_valid,
+            "unmatched_count_as": metrics.unmatched,
+            "with_ties": metrics.ties,
+        },
+        "average_precision": [
+            {"query": name, "value": json_number(value)}
+            for name, value in zip(
+                evaluation.query_names, metrics.average_precision.tolist(), strict=True
+            )
+        ],
+    }
+
+
+def verification_record(verification: Verification | None) -> dict[str, object] | None:
+    """Rates and numbers of pairs, for JSON; None where they were not measured."""
+    if verification is None:
+        return None
+    return {
+        "positive_pairs": verification.positives,
+        "negative_pairs": verification.negatives,
+        "tpr_at_fpr": dict(zip(FPR_TEXTS, verification.tpr, strict=True)),
+    }
+
+
+def _truth_record(truth: GroundTruth) -> dict[str, object]:
+    """Where a ground truth came from, for JSON."""
+    return {
+        "rule": TRUTH_RULE,
+        "files": [asdict(file) for file in truth.files],
+        "contradictions": truth.contradictions,
+    }
+
+
+def percent(fraction: float) -> str:
+    """`fraction` as percent with one digit, without the sign; a dash for NaN."""
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def unmatched_sentence(metrics: RetrievalMetrics) -> str:
+    """How many queries had no match and how they counted, as part of a sentence."""
+    unmatched = metrics.num_queries - metrics.num_valid
+    if unmatched == 0:
+        return "every query has a match"
+    how = "skipped in every mean" if metrics.unmatched == "skipped" else "counted as 0"
+    return f"{unmatched} without a match, {how}"
+
+
+def json_number(value: float) -> float | None:
+    """`value`, or None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else value

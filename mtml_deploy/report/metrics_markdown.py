@@ -1,0 +1,124 @@
+"""Evaluation results for people: Markdown tables, in percent, with the rules below them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mtml_deploy.evaluate.ground_truth import GroundTruth
+from mtml_deploy.report.metrics_json import (
+    CMC_RANKS,
+    EXPANSION_RULE,
+    FPR_TEXTS,
+    INP_RULE,
+    RERANK_RULE,
+    STEP_RULE,
+    TIE_RULE,
+    TPR_RULE,
+    TRAPEZOID_RULE,
+    TRUTH_RULE,
+    Evaluation,
+    expansion_text,
+    one_protocol,
+    percent,
+    reranking_text,
+    unmatched_sentence,
+)
+
+
+def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
+    """Evaluations of one protocol as a Markdown page: a table, then what it was measured on.
+
+    Args:
+        evaluations: one or more, of one protocol.
+
+    Returns:
+        Markdown; percent in the table.
+
+    Raises:
+        ValueError: no evaluation, or more than one protocol.
+    """
+    protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
+    header = ["model", "mAP (step)", "mAP (trapezoid)", "mINP"]
+    header += [f"CMC@{rank}" for rank in CMC_RANKS]
+    lines = [f"# Evaluation, protocol {protocol.name}", "", table_row(header)]
+    lines.append(table_row(["---"] + ["---:"] * (len(header) - 1)))
+    for evaluation in evaluations:
+        metrics = evaluation.metrics
+        values = [metrics.mean_ap, metrics.mean_ap_trapezoid, metrics.mean_inp]
+        values += [metrics.cmc_at(rank) for rank in CMC_RANKS]
+        lines.append(table_row([escaped(evaluation.label), *(percent(value) for value in values)]))
+    lines += _verification_table(evaluations)
+    lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
+    lines += definition_lines()
+    if any(evaluation.expansion is not None for evaluation in evaluations):
+        lines.append(f"- Expanded: {EXPANSION_RULE}.")
+    if any(evaluation.reranking is not None for evaluation in evaluations):
+        lines.append(f"- Re-ranked: {RERANK_RULE}.")
+    if any(evaluation.truth is not None for evaluation in evaluations):
+        lines.append(f"- Ground truth: {TRUTH_RULE}.")
+    lines.append("")
+    for evaluation in evaluations:
+        metrics, model = evaluation.metrics, evaluation.model
+        how = "" if evaluation.expansion is None else f" {expansion_text(evaluation.expansion)};"
+        how += "" if evaluation.reranking is None else f" {reranking_text(evaluation.reranking)};"
+        lines.append(
+            f"- {escaped(evaluation.label)}:{how} {evaluation.mode}, {metrics.num_queries} queries "
+            f"({escaped(evaluation.query_source)}) against {evaluation.gallery_size} gallery "
+            f"{evaluation.gallery_unit}s ({escaped(evaluation.gallery_source)}); "
+            f"{unmatched_sentence(metrics)}; "
+            f"{metrics.ties} queries with ties.{_truth_sentence(evaluation.truth)} "
+            f"Model {model.model_sha256[:12]}, {model.precision}, {escaped(model.embedding)}, "
+            f"{model.dim} dimensions."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _verification_table(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Lines of a table of the rates; none where no evaluation measured them."""
+    measured = [(e.label, e.metrics.verification) for e in evaluations if e.metrics.verification]
+    if not measured:
+        return []
+    header = ["model", *(f"TPR@FPR {text}" for text in FPR_TEXTS), "matching pairs", "other pairs"]
+    lines = ["", table_row(header), table_row(["---"] + ["---:"] * (len(header) - 1))]
+    for label, found in measured:
+        rates = (percent(math.nan if rate is None else rate) for rate in found.tpr)
+        lines.append(
+            table_row([escaped(label), *rates, str(found.positives), str(found.negatives)])
+        )
+    return lines
+
+
+def definition_lines() -> list[str]:
+    """How the numbers are defined, as a Markdown list."""
+    return [
+        f"- mAP (step): {STEP_RULE}.",
+        f"- mAP (trapezoid): {TRAPEZOID_RULE}.",
+        f"- mINP: {INP_RULE}.",
+        f"- TPR@FPR: {TPR_RULE}.",
+        f"- Ties: {TIE_RULE}.",
+    ]
+
+
+def _truth_sentence(truth: GroundTruth | None) -> str:
+    """Where a ground truth came from; empty where labels were used."""
+    if truth is None:
+        return ""
+    files = ", ".join(
+        f"{file.role} {escaped(file.path)} ({file.sha256[:12]})" for file in truth.files
+    )
+    doubt = ""
+    if truth.contradictions:
+        doubt = f" {truth.contradictions} of these matches have another vehicle id by the labels."
+    return f" Ground truth: {files}.{doubt}"
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, without the characters that Markdown and HTML give a meaning."""
+    flat = " ".join(text.split())
+    return "".join(f"&#{ord(c)};" if c in "&<>|*_`[]\\" else c for c in flat)

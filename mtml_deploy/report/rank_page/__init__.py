@@ -1,0 +1,1 @@
+"""Rank_page of the benchmarks."""

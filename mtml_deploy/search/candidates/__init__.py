@@ -1,0 +1,1 @@
+"""Engines that propose the nearest rows in float32."""

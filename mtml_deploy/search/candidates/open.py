@@ -1,0 +1,111 @@
+"""Engines that propose the nearest rows in float32; `rank` decides between their candidates.
+
+In: a gallery. Out: an `Engine`, opened lazily, so that none of the optional libraries is needed to
+import this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.errors import BackendError
+
+EngineName = Literal["numpy", "faiss", "ort"]
+"""numpy: BLAS; faiss: FAISS on the CPU; ort: ONNX Runtime on a CPU or a CUDA GPU."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Candidates for the first places of one query.
+
+    Attributes:
+        rows: int64 [n], distinct gallery rows, in any order, none of them left out.
+        floor: no row that takes part and is not listed has a smaller squared distance.
+    """
+
+    rows: NDArray[np.int64]
+    floor: float
+
+
+class Engine(Protocol):
+    """Float32 arithmetic over one gallery, with a proven bound of its error."""
+
+    @property
+    def block(self) -> int:
+        """Queries that `propose` takes at most."""
+        ...
+
+    def propose(
+        self, query: NDArray[np.float32], left_out: Sequence[NDArray[np.int64]], count: int
+    ) -> Callable[[int], Proposal]:
+        """Candidates for a block of queries.
+
+        Args:
+            query: float32 [b, D], b at most `block`.
+            left_out: for each query, int64 [n] gallery rows that take no part.
+            count: places wanted, at least 1.
+
+        Returns:
+            Row of the block -> its candidates. May be called by several threads; valid until the
+            next `propose`.
+        """
+        ...
+
+
+def open_engine(
+    name: EngineName,
+    gallery: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    *,
+    device: str,
+    count: int,
+    memory_bytes: int | None,
+) -> Engine:
+    """An engine over `gallery`.
+
+    Args:
+        name: which one.
+        gallery: float32 [G, D], C-contiguous, G at least 1; not copied on the host.
+        norms: float64 [G], squared norms of its rows.
+        device: where ONNX Runtime searches, "cpu" or "cuda:N"; the others only know "cpu".
+        count: places wanted of each query at most.
+        memory_bytes: what it and the decision on its candidates may take; None sets no limit.
+
+    Returns:
+        The engine.
+
+    Raises:
+        MissingExtraError: its library is not installed.
+        BackendError: the device is not usable here, or not by this engine.
+        MemoryBudgetError: too little memory.
+        ValueError: no such engine.
+    """
+    if name not in get_args(EngineName):
+        raise ValueError(f"engine is {name!r}, expected one of {', '.join(get_args(EngineName))}")
+    if device != "cpu" and name != "ort":
+        raise BackendError(
+            f"engine {name} searches on the CPU, asked for {device}; ask for --engine ort, or for "
+            f"--device cpu"
+        )
+    # the only place that reaches an engine: importing this package must not need its library
+    if name == "numpy":
+        from mtml_deploy.search.candidates.blas import BlasEngine
+
+        return BlasEngine(gallery, norms, memory_bytes=memory_bytes)
+    from mtml_deploy.search.candidates.tiles import TiledEngine, TileLibrary
+
+    library: TileLibrary
+    if name == "faiss":
+        from mtml_deploy.search.candidates.faiss_tiles import FaissTiles
+
+        library = FaissTiles()
+    else:
+        from mtml_deploy.search.candidates.ort_tiles import OrtTiles
+
+        library = OrtTiles(device)
+    return TiledEngine(library, gallery, count=count, memory_bytes=memory_bytes)

@@ -1,0 +1,1 @@
+"""The command lines `mtml-train` and `mtml-export`."""

@@ -1,0 +1,186 @@
+"""The command line `mtml-export`: a trained run to a deployable artifact.
+
+In: a run folder or checkpoint. Out: the artifact; its measured parity on stdout, everything else on
+stderr. torch is imported only when the command really runs.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtml_deploy import __version__
+from mtml_deploy.cli.console import (
+    SafeCommand,
+    prepare_streams,
+    progress_bar,
+    write_data,
+    write_note,
+)
+from mtml_deploy.cli.precision_options import chosen_conversion, conversion_options
+from mtml_deploy.files import require_absent
+from mtml_train.cli.requirements import require_libraries
+
+if TYPE_CHECKING:
+    from mtml_deploy.artifact.artifact import Artifact
+    from mtml_deploy.precision.options import Conversion
+
+
+@click.command(cls=SafeCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mtml-export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Artifact to write.")
+@click.option(
+    "--embedding", default="fused", show_default=True,
+    type=click.Choice(["fused", "consensus", "identity", "scale", "gray", "orientation"]),
+    help="What an embedding is.",
+)  # fmt: skip
+@click.option("--branches", help="Comma-separated branches to keep.  [default: all trained]")
+@click.option("--with-orientation", is_flag=True, help="Add orientation probabilities.")
+@click.option("--images", default="", help="Images to compare on.  [default: the training data]")
+@click.option("--licence", help="Terms of the weights, for the manifest.")
+@conversion_options
+@click.option(
+    "--keep-fp32",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the fp32 artifact too, which mtml-deploy parity compares with.",
+)
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(["onnx", "tensorrt", "tensorrt-rtx"]),
+    multiple=True,
+    help="Engines to build into the artifact, may be repeated; onnx builds none.  [default: those "
+    "that this machine can build and run]",
+)
+@click.option(
+    "--sm",
+    type=int,
+    multiple=True,
+    help="Compute capability without the dot (86), may be repeated; tensorrt-rtx only, which then "
+    "needs no GPU here.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the artifact if it exists.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
+def export_main(
+    *,
+    run: Path,
+    out: Path,
+    embedding: str,
+    branches: str | None,
+    with_orientation: bool,
+    images: str,
+    licence: str | None,
+    fp16: bool,
+    int8: bool,
+    calibration: Path | None,
+    calibrator: str,
+    max_map_drop: float | None,
+    data: str,
+    protocol: str,
+    keep_fp32: Path | None,
+    targets: tuple[str, ...],
+    sm: tuple[int, ...],
+    overwrite: bool,
+    verbose: bool,
+) -> None:
+    """Export a trained run to a deployable artifact: model.onnx and manifest.json.
+
+    RUN is a run folder (its best checkpoint, else its last) or a checkpoint file. The export is
+    compared with torch on real images, and its fp16 or int8 form with fp32; if either differs too
+    much, nothing is written and the exit status is 1. TensorRT engines are built into it where the
+    library and a GPU are here.
+    """
+    prepare_streams(verbose=verbose)
+    conversion = chosen_conversion(
+        fp16=fp16,
+        int8=int8,
+        images=images,
+        calibration=calibration,
+        calibrator=calibrator,
+        max_map_drop=max_map_drop,
+        data=data,
+        protocol=protocol,
+    )
+    if conversion is None and keep_fp32 is not None:
+        raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
+    needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")
+    require_libraries("exporting", needed)
+    from mtml_train.export.engines import build_engines, plan_engines
+
+    try:
+        engines = plan_engines(targets, sm=sm)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from mtml_train.checkpoint import load_checkpoint
+    from mtml_train.export.export import ExportOptions, export
+
+    options = ExportOptions(
+        embedding=embedding,
+        branches=tuple(name.strip() for name in branches.split(",")) if branches else (),
+        with_orientation=with_orientation,
+        images=images,
+    )
+    if licence is not None:
+        options = replace(options, licence=licence)
+    checkpoint = load_checkpoint(run)
+    write_note(f"exporting {checkpoint.path}, step {checkpoint.progress.step}")
+
+    def write_fp32(folder: Path) -> Artifact:
+        return export(checkpoint, folder, options, overwrite=overwrite, say=write_note)
+
+    if conversion is None:
+        artifact = write_fp32(out)
+    else:
+        artifact = _converted(write_fp32, out, conversion, keep_fp32, overwrite=overwrite)
+    manifest = artifact.manifest
+    megabytes = artifact.model_path.stat().st_size / 1e6
+    write_note(
+        f"wrote {out}: {manifest.variant}, branches {', '.join(manifest.branches)}, embedding "
+        f"{manifest.embedding} of {manifest.dim}, {manifest.precision}, {megabytes:.0f} MB"
+    )
+    write_data(json.dumps(manifest.parity, indent=2))
+    for sentence in build_engines(artifact, engines, say=write_note):
+        write_note(sentence)
+
+
+def _converted(
+    write_fp32: Callable[[Path], Artifact],
+    out: Path,
+    conversion: Conversion,
+    keep_fp32: Path | None,
+    *,
+    overwrite: bool,
+) -> Artifact:
+    """Export in fp32, kept only where the user asked for it, then convert that.
+
+    Returns:
+        The artifact in `out`.
+
+    Raises:
+        MtmlError: what exporting and converting raise; `out` is not written.
+    """
+    from mtml_deploy.precision.convert import convert
+
+    # before the minutes of an export
+    require_absent(out, overwrite=overwrite)
+    with ExitStack() as stack:
+        folder = keep_fp32
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mtml-"))) / "fp32"
+        return convert(
+            write_fp32(folder),
+            out,
+            conversion,
+            overwrite=overwrite,
+            say=write_note,
+            progress=lambda title: progress_bar(title, unit="images"),
+        )

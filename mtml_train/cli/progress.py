@@ -1,0 +1,99 @@
+"""What a person sees of a training run: a progress bar on a terminal, plain lines elsewhere.
+
+In: the reports of `train`. Out: text on stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mtml_deploy.cli.console import printable
+from mtml_train.train import StepReport
+from mtml_train.validate import Validation
+
+
+class TrainDisplay:
+    """Context manager whose `show` takes the reports of `train`."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}", markup=False),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, epoch="-", speed="", losses="")
+
+    def __enter__(self) -> Self:
+        """Start the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+    def show(self, report: StepReport | Validation | str) -> None:
+        """Show one report.
+
+        Args:
+            report: progress, a validation or a note.
+        """
+        if isinstance(report, str):
+            self._console.print(printable(report))
+        elif isinstance(report, Validation):
+            self._console.print("validation  " + in_percent(report.scalars()))
+        else:
+            self._show_step(report)
+
+    def _show_step(self, report: StepReport) -> None:
+        """Move the bar; a line of losses where they were read."""
+        self._bar.update(
+            self._task, completed=report.step, total=report.total_steps, epoch=report.epoch
+        )
+        if not report.losses:
+            return
+        speed = f"{report.images_per_second:.1f} images/s"
+        losses = by_branch(report.losses)
+        self._bar.update(self._task, speed=speed, losses=losses)
+        if not self._console.is_terminal:
+            self._console.print(
+                f"step {report.step}/{report.total_steps}  epoch {report.epoch}  {speed}  {losses}"
+            )
+
+
+def by_branch(losses: Mapping[str, float]) -> str:
+    """Losses added up per branch, for example "total 9.1  identity 1.9  consensus 1.7".
+
+    Args:
+        losses: parts by names such as "gray/mutual".
+
+    Returns:
+        One line; names in the order of their first part.
+    """
+    sums: dict[str, float] = {}
+    for name, value in losses.items():
+        branch = name.split("/")[0]
+        sums[branch] = sums.get(branch, 0.0) + value
+    return "  ".join(f"{branch} {value:.3f}" for branch, value in sums.items())
+
+
+def in_percent(fractions: Mapping[str, float]) -> str:
+    """Metrics as percentages on one line, for example "mAP 61.2 %  CMC@1 88.0 %"."""
+    return "  ".join(f"{name} {100 * value:.1f} %" for name, value in fractions.items())

@@ -1,0 +1,269 @@
+"""The command line `mtml-train`: training, and what leads to it.
+
+In: sources of labelled images and settings. Out: run folders; results on stdout, everything else on
+stderr. torch is imported only when a command really runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from mtml_deploy import __version__
+from mtml_deploy.cli.console import (
+    SafeCommand,
+    SafeGroup,
+    prepare_streams,
+    progress_bar,
+    write_data,
+    write_note,
+)
+from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
+from mtml_train.cli.requirements import require_libraries
+from mtml_train.config import (
+    RECIPES,
+    RUNTIME_SETTINGS,
+    VARIANTS,
+    Amp,
+    TrainConfig,
+    build_config,
+    parse_setting,
+    to_plain,
+)
+
+if TYPE_CHECKING:
+    from mtml_train.checkpoint import Checkpoint
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+def _setting(name: str, kind: click.ParamType[Any] | type, text: str) -> click.Option:
+    """An option for one field of `TrainConfig`; not given means the recipe's or file's value."""
+    default = getattr(TrainConfig, name)
+    return click.Option(
+        [f"--{name.replace('_', '-')}"],
+        type=kind,
+        default=None,
+        help=f"{text}  [recipe paper: {default}]",
+    )
+
+
+_SETTINGS = (
+    _setting("variant", click.Choice(list(VARIANTS)), "Which branches teach each other."),
+    _setting("backbone", str, "Any torchvision ResNet."),
+    _setting("weights", str, "Initial weights: none, imagenet or a file."),
+    _setting("image_size", int, "Height and width of the images, pixels."),
+    _setting("batch_size", int, "Images per optimiser step, over all processes."),
+    _setting("accumulate", int, "Micro-batches per step and process."),
+    _setting("epochs", int, "Passes over the training images."),
+    _setting("max_steps", int, "Stop after so many steps; 0 writes untrained weights; -1 all."),
+    _setting("lr", float, "Learning rate of Adam."),
+    _setting("seed", int, "Decides weights, order and augmentation."),
+    _setting("workers", int, "Data loading processes."),
+    _setting("amp", click.Choice(list(get_args(Amp))), "Mixed precision."),
+    _setting("device", str, "auto, cpu, cuda or cuda:N."),
+    _setting("val", str, "Source with query and gallery, or holdout:FRACTION; empty for none."),
+    _setting("val_protocol", str, "Protocol of the validation."),
+    _setting("val_every", int, "Epochs between validations."),
+    _setting("save_every", int, "Steps between checkpoints; 0 once per epoch."),
+    _setting("log_every", int, "Steps between readings of the losses."),
+)
+
+
+class _TrainGroup(SafeGroup):
+    """`mtml-train` trains when no subcommand is named."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own arguments
+        self.params.extend(_SETTINGS)
+
+
+@click.group(cls=_TrainGroup, invoke_without_command=True, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="mtml-train")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
+@click.option("--data", multiple=True, help="Training source, e.g. veri:DIR; repeat to join sets.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option(
+    "--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True,
+    help="Named settings to start from.",
+)  # fmt: skip
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file with settings; flags win over it.",
+)  # fmt: skip
+@click.option("--set", "extra", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, exactly.")
+@click.option("--skip-bad", is_flag=True, default=None, help="Leave out unreadable images.")
+@click.pass_context
+def train_main(
+    ctx: click.Context,
+    /,
+    *,
+    verbose: bool,
+    data: tuple[str, ...],
+    out: Path | None,
+    recipe: str,
+    file: Path | None,
+    extra: tuple[str, ...],
+    resume: bool,
+    skip_bad: bool | None,
+    **settings: object,
+) -> None:
+    r"""Train MTML on labelled vehicle images.
+
+    \b
+    mtml-train --data veri:DIR --val veri:DIR --out RUN
+    mtml-train --out RUN --resume
+    torchrun --nproc-per-node 4 -m mtml_train --data veri:DIR --out RUN
+
+    Settings without a flag of their own: --set NAME=VALUE, or a TOML file.
+    """
+    prepare_streams(verbose=verbose)
+    if ctx.invoked_subcommand is not None:
+        return
+    if out is None:
+        raise DataError("no run folder; name one with --out RUN")
+    require_libraries("training", ("torch", "torchvision", "safetensors", "tensorboard"))
+    flags = {name: value for name, value in settings.items() if value is not None}
+    if data:
+        flags["data"] = data
+    if skip_bad:
+        flags["skip_bad"] = True
+    for text in extra:
+        flags |= parse_setting(text)
+    checkpoint = None
+    if resume:
+        if file is not None or recipe != "paper":
+            raise DataError("--resume takes all settings from the run; leave --config and --recipe")
+        checkpoint = _resumable(out)
+        config = _resumed_config(checkpoint, flags)
+        recipe = checkpoint.card.recipe
+    else:
+        _refuse_existing_run(out)
+        config = build_config(recipe, file, flags)
+    _train(config, out, recipe, checkpoint)
+
+
+def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint | None) -> None:
+    """Run the loop with a display, and say at the end what there is now."""
+    from mtml_train.checkpoint import BEST, LAST
+    from mtml_train.cli.progress import TrainDisplay, in_percent
+    from mtml_train.train import train
+
+    try:
+        with TrainDisplay() as display:
+            progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
+    except KeyboardInterrupt:
+        if (out / LAST).exists():
+            write_note(f"stopped; go on from the last checkpoint: mtml-train --out {out} --resume")
+        raise
+    write_note(f"{progress.step} steps, {progress.images} images; weights in {out / LAST}")
+    if progress.validation is not None:
+        write_note(f"best mAP {100 * progress.best_map:.1f} % in {out / BEST}")
+        write_note("last validation: " + in_percent(progress.validation))
+    write_note(f"next: mtml-export {out} --out ARTIFACT")
+
+
+def _refuse_existing_run(out: Path) -> None:
+    """Never train over an earlier run."""
+    from mtml_train.checkpoint import BEST, LAST
+
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(f"{out} is a file; name a folder with --out")
+    if any((out / name).exists() for name in (LAST, BEST)):
+        raise OutputExistsError(
+            f"{out} holds a run already and was left as it is; go on with it by --resume, or name "
+            "another folder with --out"
+        )
+
+
+def _resumable(out: Path) -> Checkpoint:
+    """The last checkpoint of the run folder, with its optimiser."""
+    from mtml_train.checkpoint import LAST, load_checkpoint
+
+    if not (out / LAST).is_file():
+        raise CheckpointError(
+            f"nothing to resume in {out}: no {LAST} was written there yet; train without --resume"
+        )
+    return load_checkpoint(out / LAST, resume=True)
+
+
+def _resumed_config(checkpoint: Checkpoint, flags: Mapping[str, object]) -> TrainConfig:
+    """Settings of the run, with the flags that do not change what a step computes."""
+    config = checkpoint.card.config
+    for name, value in flags.items():
+        if name not in RUNTIME_SETTINGS and value != getattr(config, name):
+            raise DataError(
+                f"the run in {checkpoint.path.parent} was started with {name} = "
+                f"{getattr(config, name)!r}, --resume cannot change it to {value!r}; leave the "
+                "flag out or start another run"
+            )
+    try:
+        return replace(config, **flags)  # type: ignore[arg-type]  # checked by click
+    except ValueError as error:
+        raise DataError(f"these settings do not work: {error}") from error
+
+
+@train_main.command("check-data", cls=SafeCommand, context_settings=_CONTEXT)
+@click.argument("source")
+@click.option("--no-decode", is_flag=True, help="Do not decode the images, only look at files.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Decoding; 0 = all CPUs.")
+def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
+    """Compare a copy of a data set with the published counts, and list its faults.
+
+    SOURCE is veri:DIR or cityflow:DIR. Exit status 1 where something is missing, repeated or
+    unreadable; a smaller set than the published one is no fault.
+    """
+    from mtml_train.data_check.check import check_data, render
+
+    with progress_bar("checking", unit="images") as progress:
+        check = check_data(source, decode=not no_decode, threads=threads, progress=progress)
+    write_data(render(check))
+    if not check.complete:
+        raise click.exceptions.Exit(1)
+
+
+@train_main.command("synthetic", cls=SafeCommand, context_settings=_CONTEXT)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--train-vehicles", type=int, default=64, show_default=True)
+@click.option("--test-vehicles", type=int, default=32, show_default=True)
+@click.option("--images-per-vehicle", type=int, default=16, show_default=True)
+@click.option("--cameras", type=int, default=6, show_default=True)
+@click.option("--image-size", type=int, default=160, show_default=True, help="Longest side.")
+@click.option("--twins", type=int, default=2, show_default=True, help="Vehicles that look alike.")
+@click.option("--queries-per-vehicle", type=int, default=2, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER if it exists.")
+def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values: int) -> None:
+    """Render vehicles of known identity, camera and orientation in VeRi-776 layout."""
+    from mtml_train.synthetic import SyntheticSpec, write_synthetic
+
+    try:
+        spec = SyntheticSpec(**values)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    with progress_bar("rendering", unit="images") as progress:
+        summary = write_synthetic(
+            folder, spec, processes=processes, overwrite=overwrite, progress=progress
+        )
+    write_note(
+        f"wrote {summary.train_images} training, {summary.query_images} query and "
+        f"{summary.gallery_images} gallery images of {summary.train_vehicles} + "
+        f"{summary.test_vehicles} vehicles to {folder}; use it as veri:{folder}"
+    )
+
+
+@train_main.command("settings", cls=SafeCommand, context_settings=_CONTEXT)
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
+def settings_command(*, recipe: str) -> None:
+    """Print every setting with the value it has in a recipe, as TOML for --config."""
+    config = build_config(recipe, None, {})
+    for field in fields(config):
+        value = to_plain(config)[field.name]
+        write_data(f"{field.name} = {json.dumps(value)}")

@@ -1,0 +1,1 @@
+"""Training images as batches of bytes and labels."""

@@ -1,0 +1,79 @@
+"""The images of all joined data sets under one classifier.
+
+In: training splits of one or more data sets. Out: a `TrainSet`; identities are disjoint classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.data.records import UNKNOWN, ImageSet
+from mtml_deploy.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """Images of all joined data sets with class labels.
+
+    Attributes:
+        paths: [N] image files, as text.
+        classes: int64 [N], 0..C-1.
+        orientations: int64 [N], 0..7, -1 unknown.
+        groups: int64 [N], which data set an image is of.
+        identities: [C] (source, vehicle id) of each class; classes of two data sets are disjoint.
+        sources: what the user named, one per data set.
+    """
+
+    paths: tuple[str, ...]
+    classes: NDArray[np.int64]
+    orientations: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    identities: tuple[tuple[str, int], ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+
+def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
+    """All images of `sets` under one classifier (paper, section 3.2: I_1 and I_2).
+
+    Args:
+        sets: training splits; images of unknown identity are refused.
+
+    Returns:
+        The joined set; classes are numbered by data set, then by vehicle id.
+
+    Raises:
+        DataError: an image without vehicle id, or fewer than two identities.
+    """
+    keys: list[tuple[int, int]] = []
+    paths: list[str] = []
+    orientations: list[int] = []
+    for group, images in enumerate(sets):
+        for record in images.records:
+            if record.vehicle_id == UNKNOWN:
+                raise DataError(
+                    f"{record.path} of {images.source} has no vehicle id; training needs one for "
+                    "every image: leave it out of the list or label it"
+                )
+            keys.append((group, record.vehicle_id))
+            paths.append(str(record.path))
+            orientations.append(record.orientation)
+    ordered = sorted(set(keys))
+    if len(ordered) < 2:
+        raise DataError(f"found {len(ordered)} vehicle identities; training needs at least 2")
+    index = {key: position for position, key in enumerate(ordered)}
+    return TrainSet(
+        paths=tuple(paths),
+        classes=np.array([index[key] for key in keys], dtype=np.int64),
+        orientations=np.array(orientations, dtype=np.int64),
+        groups=np.array([group for group, _ in keys], dtype=np.int64),
+        identities=tuple((sets[group].source, vehicle) for group, vehicle in ordered),
+        sources=tuple(images.source for images in sets),
+    )

@@ -1,0 +1,1 @@
+"""A user's copy of a data set against its lists and the published counts."""

@@ -1,0 +1,183 @@
+"""Check a user's copy of a data set: against its own lists, its labels and the published counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.data import cityflow, veri
+from mtml_deploy.data.decode import SUFFIXES, printable
+from mtml_deploy.data.records import UNKNOWN, ImageSet
+from mtml_deploy.data.source import SPLITS, Source, load_source, parse_source
+from mtml_deploy.data.text_files import read_names, repeated
+from mtml_deploy.errors import DataError
+from mtml_train.data_check.files import FileFacts, decode_files, identical_files, read_files
+from mtml_train.data_check.report import Counts, DataCheck, SplitCheck, render
+
+__all__ = ["PUBLISHED", "DataCheck", "SplitCheck", "check_data", "render"]
+
+PUBLISHED: Final = {
+    # Kanaci et al. 2019, Table 1; cameras per split are not in it
+    ("veri", "train"): Counts(images=37_778, ids=576, orientations=8),
+    ("veri", "query"): Counts(images=1_678, ids=200),
+    ("veri", "gallery"): Counts(images=11_579, ids=200),
+    # the ids of the test part exist, but the organisers keep them
+    ("cityflow", "train"): Counts(images=36_935, ids=333),
+    ("cityflow", "query"): Counts(images=1_052),
+    ("cityflow", "gallery"): Counts(images=18_290),
+}
+"""Published counts by format and split."""
+
+Progress = Callable[[int, int], None]
+
+
+def check_data(
+    source: str, *, decode: bool = True, threads: int = 0, progress: Progress | None = None
+) -> DataCheck:
+    """Everything that is wrong or remarkable in a copy of a data set.
+
+    Every listed file is read (hash, first bytes) and, with `decode`, decoded. A list or label file
+    that cannot be loaded is a finding, not an exception.
+
+    Args:
+        source: see `mtml_deploy.data.source`; all splits are checked unless it names one.
+        decode: decode every image; without it only each file's first bytes are judged.
+        threads: reading and decoding threads; 0 means one per CPU.
+        progress: called with (steps done, steps in all); each file is one step, or two if decoded.
+
+    Returns:
+        What was found; `complete` and `as_published` sum it up, `render` gives the text.
+
+    Raises:
+        DataError: `source` is not a source, or its folder or file does not exist.
+    """
+    parsed = parse_source(source)
+    if not parsed.path.exists():
+        raise DataError(f"no such file or folder: {printable(parsed.path)}; check the name")
+    if parsed.kind in ("veri", "cityflow"):
+        splits: Sequence[str] = (parsed.split,) if parsed.split else SPLITS
+        checks = {split: _check_lists(parsed, split) for split in splits}
+    else:
+        checks = {"images": _check_named(source, labelled=parsed.kind == "csv")}
+    paths = sorted({path for _, present in checks.values() for path in present})
+    total = len(paths) * (2 if decode else 1)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    files = read_files(paths, threads=threads, done=report)
+    faults = {path: file.fault for path, file in files.items() if file.fault}
+    if decode:
+        faults = decode_files(paths, threads=threads, done=lambda n: report(len(paths) + n))
+    copies: dict[Path, Path] = {}
+    if parsed.kind == "veri":  # its queries are gallery images
+        query, gallery = (parsed.path / veri.FILES[part].folder for part in ("query", "gallery"))
+        copies = {path: gallery / path.name for path in files if path.parent == query}
+    groups = identical_files([files[path] for path in paths if path not in faults], copies=copies)
+    root = parsed.path if parsed.path.is_dir() else parsed.path.parent
+    return DataCheck(
+        source,
+        tuple(_with_files(check, present, files, faults) for check, present in checks.values()),
+        tuple(tuple(printable(os.path.relpath(p, root)) for p in group) for group in groups),
+        decode,
+    )
+
+
+def _check_lists(source: Source, split: str) -> tuple[SplitCheck, list[Path]]:
+    """A published layout's split and the listed files that are there."""
+    layouts = veri.FILES if source.kind == "veri" else cityflow.FILES
+    layout = next(files for name, files in layouts.items() if name == split)
+    folder = source.path / layout.folder
+    there = _file_names(folder)
+    try:
+        names = read_names(source.path / layout.names, what=f"the list of {layout.folder}")
+    except DataError:
+        names = ()  # loading, below, fails on the same and says it
+    listed = dict.fromkeys(names)
+    present = [folder / name for name in listed if name in there]
+    check = SplitCheck(
+        split,
+        Counts(images=len(present)),
+        PUBLISHED[source.kind, split],
+        missing=tuple(name for name in listed if name not in there),
+        repeated=repeated(names),
+        unlisted=tuple(printable(name) for name in sorted(there - listed.keys())),
+    )
+    try:
+        images = load_source(f"{source.kind}:{source.path}#{split}")
+    except DataError as error:
+        return replace(check, faults=(str(error),)), present
+    return _with_labels(check, images, orientations=source.kind == "veri"), present
+
+
+def _check_named(source: str, *, labelled: bool) -> tuple[SplitCheck, list[Path]]:
+    """The images of a table, list, folder or file, and those that are there."""
+    try:
+        images = load_source(source)
+    except DataError as error:
+        return SplitCheck("images", Counts(), faults=(str(error),)), []
+    present = [record.path for record in images.records if record.path.is_file()]
+    there = set(present)
+    check = SplitCheck(
+        "images",
+        Counts(images=len(present)),
+        missing=tuple(
+            printable(name)
+            for name, record in zip(images.names(), images.records, strict=True)
+            if record.path not in there
+        ),
+    )
+    # a folder promises no labels, so none is missed
+    return (_with_labels(check, images, orientations=True) if labelled else check), present
+
+
+def _with_labels(check: SplitCheck, images: ImageSet, *, orientations: bool) -> SplitCheck:
+    """The check with what the labels say; without `orientations` the format cannot hold them."""
+    names = [printable(record.path.name) for record in images.records]
+    vehicles = [record.vehicle_id for record in images.records]
+    cameras = [record.camera_id for record in images.records]
+    classes = [record.orientation for record in images.records]
+
+    def unlabelled(labels: Iterable[int]) -> tuple[str, ...]:
+        return tuple(name for name, label in zip(names, labels, strict=True) if label == UNKNOWN)
+
+    return replace(
+        check,
+        found=Counts(
+            check.found.images,
+            *(len(set(labels) - {UNKNOWN}) for labels in (vehicles, cameras, classes)),
+        ),
+        without_id=unlabelled(vehicles),
+        without_camera=unlabelled(cameras),
+        without_orientation=unlabelled(classes) if orientations else (),
+        notes=images.notes,
+    )
+
+
+def _with_files(
+    check: SplitCheck, present: list[Path], files: dict[Path, FileFacts], faults: dict[Path, str]
+) -> SplitCheck:
+    """The check with what reading its files showed."""
+    wrong = []
+    for path in present:
+        name = files[path].format
+        if name is not None and path.suffix.lower() not in SUFFIXES[name]:
+            wrong.append(f"{printable(path.name)} holds a {name}")
+    return replace(
+        check,
+        unreadable=tuple(f"{printable(p.name)}: {faults[p]}" for p in present if p in faults),
+        wrong_suffix=tuple(wrong),
+    )
+
+
+def _file_names(folder: Path) -> set[str]:
+    """Names of the files in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()

@@ -1,0 +1,1 @@
+"""Checkpoint to artifact: traced, compared with torch, written."""
