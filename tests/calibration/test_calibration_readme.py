@@ -14,7 +14,7 @@ from helpers_precision import mini_artifact
 
 from mtml_deploy.artifact.artifact import open_artifact
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "calibration" / "README.md").read_text(encoding="utf-8")
 
 # appended to the command that starts so: later options win

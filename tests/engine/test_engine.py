@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         capture_output=True,
         text=True,
         preexec_fn=limit,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         timeout=120,
     )
     assert done.returncode == 1
@@ -272,7 +272,7 @@ def test_a_killed_build_leaves_nothing_that_loads(tmp_path):
         [sys.executable, "-c", "from mtml_deploy.cli.main import main; main()", *words],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert child.stderr is not None

@@ -43,7 +43,11 @@ def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 60)  # 5 or 10 rows a file
         # so few rows need bounds as well
-        for module in ("search.error_bounds", "gallery.folder.search", "gallery.folder.int8_search"):
+        for module in (
+            "search.error_bounds",
+            "gallery.folder.search",
+            "gallery.folder.int8_search",
+        ):
             patch.setattr(f"mtml_deploy.{module}.EXTRA", 0)
         rows: dict[int, np.ndarray] = {}
         row_of: dict[str, int] = {}
@@ -389,7 +393,10 @@ def test_a_lock_file_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path):
 @pytest.mark.parametrize(
     ("place", "use"),
     [
-        ("folder.view.map_rows", lambda g: g.search(np.eye(3, dtype="f4"), model=identity(), top_k=9)),
+        (
+            "folder.view.map_rows",
+            lambda g: g.search(np.eye(3, dtype="f4"), model=identity(), top_k=9),
+        ),
         ("folder.verify.segment_state", verify),
         ("export.read_stored", export_embeddings),
     ],

@@ -30,7 +30,7 @@ from mtml_deploy.precision.calibration_list import (
     vehicles,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def unseen(done: int, total: int) -> None:

@@ -20,7 +20,7 @@ from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol
 from mtml_deploy.search.rank import rank
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "gims08"
 COMMAND = [
     sys.executable,

@@ -357,7 +357,7 @@ def test_killed_run_is_resumed_to_the_same_result(
     lines = tmp_path / "out.npz.part" / "batches.jsonl"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     try:
         deadline = time.monotonic() + 60

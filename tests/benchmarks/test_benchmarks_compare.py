@@ -189,7 +189,7 @@ def test_thresholds_of_a_project(tmp_path: Path):
         with pytest.raises(DataError, match=problem):
             load_thresholds(path)
     assert load_thresholds(None) == CompareThresholds()
-    own = load_thresholds(Path(__file__).parents[1] / "benchmarks" / "thresholds.toml")
+    own = load_thresholds(Path(__file__).parents[2] / "benchmarks" / "thresholds.toml")
     assert own.of("latency:b8/decode") > own.of("latency:b8/ort") == 0.05
 
 

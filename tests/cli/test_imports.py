@@ -15,7 +15,7 @@ from mtml_deploy.cli.main import main
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BLOCKED = (
     "torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda",
     "matplotlib", "safetensors", "tensorboard", "pymilvus", "milvus_lite", "mtml_train",

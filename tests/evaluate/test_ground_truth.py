@@ -12,7 +12,7 @@ from mtml_deploy.errors import DataError
 from mtml_deploy.evaluate.ground_truth import read_ground_truth
 from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
+DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 
 
 def named(names, vehicles=None, source="set"):

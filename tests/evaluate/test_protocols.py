@@ -14,7 +14,7 @@ from mtml_deploy.evaluate.protocols import (
     same_vehicle_rows,
 )
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
+DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 
 
 def labelled(vehicles, cameras, source="set"):

@@ -36,7 +36,7 @@ from mtml_train.checkpoint import load_checkpoint
 from mtml_train.config import TrainConfig
 from mtml_train.train import train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = EmbedBench(batch_size=2, rounds=2, limit=5, threads=1, matrix_size=16, settle_s=0)
 CONFIG = TrainConfig(
     variant="MTML-O", backbone="resnet18", weights="none", image_size=32, consensus_dim=8,

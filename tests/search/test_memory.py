@@ -15,7 +15,7 @@ from mtml_deploy.search.candidates.blas import fixed_bytes
 from mtml_deploy.search.memory import GIB, block_rows
 from mtml_deploy.search.rank import rank
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

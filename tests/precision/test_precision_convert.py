@@ -36,7 +36,7 @@ from mtml_deploy.precision.convert import convert
 from mtml_deploy.precision.options import Conversion
 from mtml_deploy.runtime import open_runtime
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "gims08"
 
 

@@ -34,7 +34,7 @@ from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions, estimate_bytes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FLOAT32_TOLERANCE = 1e-5  # squared distances of a few dozen, from a float32 product
 MEMORY_TOLERANCE = 0.02  # Linux counts pages in batches, and the interpreter takes some too
 METRIC_TOLERANCE = 1e-12  # the same fractions added in another order
@@ -141,7 +141,7 @@ def test_share_of_equal_positions():
 @pytest.fixture
 def importable(monkeypatch):
     """New processes can import the helpers of the tests."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
 def process(work, tmp_path: Path, threads: int = 3) -> FreshProcess:

@@ -14,7 +14,7 @@ from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
 from mtml_deploy.gallery.open import open_gallery
 from mtml_deploy.search.rank import rank
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "gims08"
+DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 
 
 def run(*words: object) -> Result:
