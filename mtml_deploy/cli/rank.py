@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mtml_deploy.evaluate.protocols import Protocol
     from mtml_deploy.report.rank_lists import RankedModel
     from mtml_deploy.runtime import Backend
-    from mtml_deploy.search.candidates.open import EngineName
+    from mtml_deploy.search.candidates.engine import EngineName
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rank import Ranking
     from mtml_deploy.search.rerank import RerankOptions

@@ -12,7 +12,7 @@ from mtml_deploy.defaults import ENGINES
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
-    from mtml_deploy.search.candidates.open import EngineName
+    from mtml_deploy.search.candidates.engine import EngineName
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 

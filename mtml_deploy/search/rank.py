@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.search.candidates.open import Engine, EngineName, Proposal, open_engine
+from mtml_deploy.search.candidates.engine import Engine, EngineName, Proposal
+from mtml_deploy.search.candidates.open import open_engine
 from mtml_deploy.search.distances import require_features, worker_threads
 from mtml_deploy.search.rescore import decide
 
@@ -65,7 +66,7 @@ def rank(
         gallery: float32 [G, D].
         top_k: ranks wanted, at least 1; K = min(top_k, G).
         excluded: gallery rows to leave out for a query row; None leaves out nothing.
-        engine: what proposes candidates; see `mtml_deploy.search.candidates.open`.
+        engine: what proposes candidates; see `mtml_deploy.search.candidates.engine`.
         device: where engine "ort" does, "cpu" or "cuda:N".
         memory_bytes: what may be taken beside the inputs and the result, a copy of a gallery that
             is not C-contiguous and what BLAS keeps for itself apart; None allows 512 queries at

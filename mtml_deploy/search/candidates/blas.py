@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.search.candidates.open import Proposal
+from mtml_deploy.search.candidates.engine import Proposal
 from mtml_deploy.search.distances import worker_threads
 from mtml_deploy.search.error_bounds import query_terms, spread_about
 from mtml_deploy.search.memory import block_rows
@@ -32,7 +32,7 @@ _HALF_EPS_32: Final = 2.0**-24
 
 
 class BlasEngine:
-    """See `mtml_deploy.search.candidates.open.Engine`."""
+    """See `mtml_deploy.search.candidates.engine.Engine`."""
 
     def __init__(
         self,

@@ -6,55 +6,13 @@ import this package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import BackendError
-
-EngineName = Literal["numpy", "faiss", "ort"]
-"""numpy: BLAS; faiss: FAISS on the CPU; ort: ONNX Runtime on a CPU or a CUDA GPU."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Candidates for the first places of one query.
-
-    Attributes:
-        rows: int64 [n], distinct gallery rows, in any order, none of them left out.
-        floor: no row that takes part and is not listed has a smaller squared distance.
-    """
-
-    rows: NDArray[np.int64]
-    floor: float
-
-
-class Engine(Protocol):
-    """Float32 arithmetic over one gallery, with a proven bound of its error."""
-
-    @property
-    def block(self) -> int:
-        """Queries that `propose` takes at most."""
-        ...
-
-    def propose(
-        self, query: NDArray[np.float32], left_out: Sequence[NDArray[np.int64]], count: int
-    ) -> Callable[[int], Proposal]:
-        """Candidates for a block of queries.
-
-        Args:
-            query: float32 [b, D], b at most `block`.
-            left_out: for each query, int64 [n] gallery rows that take no part.
-            count: places wanted, at least 1.
-
-        Returns:
-            Row of the block -> its candidates. May be called by several threads; valid until the
-            next `propose`.
-        """
-        ...
+from mtml_deploy.search.candidates.engine import Engine, EngineName
 
 
 def open_engine(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.search.candidates.blas import fixed_bytes
-from mtml_deploy.search.candidates.open import Proposal
+from mtml_deploy.search.candidates.engine import Proposal
 from mtml_deploy.search.distances import squared_norms
 from mtml_deploy.search.error_bounds import EXTRA
 from mtml_deploy.search.memory import block_rows
@@ -82,7 +82,7 @@ class TileLibrary(Protocol):
 
 
 class TiledEngine:
-    """See `mtml_deploy.search.candidates.open.Engine`."""
+    """See `mtml_deploy.search.candidates.engine.Engine`."""
 
     def __init__(
         self,
