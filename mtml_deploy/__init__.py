@@ -4,4 +4,4 @@ Reads no training code and needs no torch. Start with `artifact.open_artifact`, 
 `runtime.open_runtime`, `embed.embed`, `rank.rank` and `evaluate.evaluate`.
 """
 
-__version__ = "0.1.0"
+from mtml_deploy.version import __version__ as __version__

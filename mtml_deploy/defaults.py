@@ -53,6 +53,6 @@ ENGINES: Final = ("numpy", "faiss", "ort")
 """What can propose the nearest images; `engines.EngineName` as values."""
 
 BACKENDS: Final = ("ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx")
-"""What can run a model; `runtime.Backend` as values."""
+"""What can run a model; `runtime.runtime.Backend` as values."""
 
 BACKEND: Final = "ort"

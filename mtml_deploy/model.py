@@ -21,7 +21,8 @@ from mtml_deploy.embed.embed import embed, model_identity
 from mtml_deploy.embed.embeddings import Embeddings, load_embeddings
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.parity.verdict import gate_warning
-from mtml_deploy.runtime import Backend, Runtime, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Backend, Runtime
 
 
 @dataclass(frozen=True)

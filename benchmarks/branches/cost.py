@@ -28,7 +28,8 @@ from mtml_deploy.errors import ArtifactError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.parity.judge import parts_of
-from mtml_deploy.runtime import Backend, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Backend
 
 _WHOLE = "whole"
 

@@ -25,7 +25,8 @@ from mtml_deploy.data.batches import ImageBatch, iterate_batches
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.runtime import Runtime, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Runtime
 from mtml_train.checkpoint import Checkpoint
 
 END_TO_END_TARGET: Final = 0.9

@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
 
-from mtml_deploy import __version__
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.runtime.ort import offered_providers
 from mtml_deploy.runtime.ort_provider import CUDA, TENSORRT
+from mtml_deploy.version import __version__
 
 PACKAGES: Final = (
     "numpy",

@@ -12,7 +12,7 @@ from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime import Backend
+    from mtml_deploy.runtime.runtime import Backend
 
 
 @click.command(epilog=options.SOURCES)
@@ -49,7 +49,7 @@ def embed(
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed import embed as embed_images
     from mtml_deploy.embed.embed import partial_path
-    from mtml_deploy.runtime import open_runtime
+    from mtml_deploy.runtime.open import open_runtime
 
     opened = open_artifact(artifact)
     image_set = load_source(images)

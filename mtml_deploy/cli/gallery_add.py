@@ -15,7 +15,7 @@ from mtml_deploy.data.records import UNKNOWN
 if TYPE_CHECKING:
     from mtml_deploy.gallery.add import AddSummary, Known
     from mtml_deploy.model import EmbedOptions
-    from mtml_deploy.runtime import Backend
+    from mtml_deploy.runtime.runtime import Backend
 
 
 @click.command(epilog=options.SOURCES)
@@ -117,7 +117,7 @@ def _add_images(
     from mtml_deploy.gallery.add import add_images
     from mtml_deploy.gallery.folder.manifest import require_same_model
     from mtml_deploy.gallery.open import open_gallery
-    from mtml_deploy.runtime import open_runtime
+    from mtml_deploy.runtime.open import open_runtime
 
     artifact = open_artifact(model)
     with open_gallery(name) as gallery:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import click
 
-from mtml_deploy import __version__
 from mtml_deploy.cli.aicity import aicity
 from mtml_deploy.cli.build import build
 from mtml_deploy.cli.compress import compress
@@ -24,6 +23,7 @@ from mtml_deploy.cli.parity import parity
 from mtml_deploy.cli.rank import rank
 from mtml_deploy.cli.search import search
 from mtml_deploy.cli.tracklets import tracklets
+from mtml_deploy.version import __version__
 
 
 @click.group(cls=SafeGroup, context_settings={"help_option_names": ["-h", "--help"]})

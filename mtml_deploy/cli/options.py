@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.data.batches import BadImage
     from mtml_deploy.embed.embeddings import ModelIdentity
-    from mtml_deploy.runtime import Runtime
+    from mtml_deploy.runtime.runtime import Runtime
 
 SOURCES: Final = (
     "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "

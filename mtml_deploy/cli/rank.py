@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
     from mtml_deploy.report.rank_lists import RankedModel
-    from mtml_deploy.runtime import Backend
+    from mtml_deploy.runtime.runtime import Backend
     from mtml_deploy.search.candidates.engine import EngineName
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rank import Ranking

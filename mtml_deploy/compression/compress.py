@@ -30,7 +30,7 @@ from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError, EmbeddingsError
 from mtml_deploy.files import atomic_folder, require_absent
 from mtml_deploy.parity.agreement import Agreement, agreement, require
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 MAX_RELATIVE_PROJECTED: Final = 1e-4
 """Relative distance of an image's compressed embedding and the float64 projection of its old one.

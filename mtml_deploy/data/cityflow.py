@@ -11,8 +11,8 @@ from typing import Final
 
 from mtml_deploy.data.labels.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.data.labels.xml_items import ItemLabel, XmlLabels, read_xml_labels
-from mtml_deploy.data.layout import Split, SplitFiles, listed_names, unknown_notes
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.text_files import Split, SplitFiles, listed_names, unknown_notes
 
 FILES: Final[dict[Split, SplitFiles]] = {
     "train": SplitFiles(

@@ -10,9 +10,8 @@ from typing import Final
 
 from mtml_deploy.data.decode import printable
 from mtml_deploy.data.folder import common_root
-from mtml_deploy.data.layout import unknown_notes
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import parse_id, read_text
+from mtml_deploy.data.text_files import parse_id, read_text, unknown_notes
 from mtml_deploy.errors import DataError
 
 COLUMNS: Final = ("path", "vehicle_id", "camera_id", "orientation", "tracklet_id")

@@ -19,8 +19,8 @@ from typing import Final, Literal, cast
 from mtml_deploy.data.cityflow import load_cityflow
 from mtml_deploy.data.csv_table import load_table
 from mtml_deploy.data.folder import load_folder, load_list, load_single
-from mtml_deploy.data.layout import SPLITS, Split
 from mtml_deploy.data.records import ImageSet
+from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.data.veri import load_veri
 from mtml_deploy.errors import DataError
 

@@ -24,7 +24,7 @@ from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, require_suff
 from mtml_deploy.embed.resume import PartialRows, RowsHeader, remove_partial_rows
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, OutputExistsError
 from mtml_deploy.files import require_absent
-from mtml_deploy.runtime import Runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.open import Gallery
 from mtml_deploy.gallery.values import NewRows, RowRecord
-from mtml_deploy.runtime import Runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 _HASHED_AHEAD = 1024
 """Images hashed before they are decoded: few enough to be still in the system's cache then."""

@@ -21,7 +21,8 @@ from mtml_deploy.evaluate.protocols import Protocol, require_labels
 from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
 from mtml_deploy.parity.thresholds import GateThresholds
 from mtml_deploy.parity.verdict import Side
-from mtml_deploy.runtime import Runtime, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 _SAME: tuple[str, ...] = (
     "checkpoint_sha256",

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mtml_deploy import __version__
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.files import write_text
-from mtml_deploy.runtime import Backend
+from mtml_deploy.runtime.runtime import Backend
+from mtml_deploy.version import __version__
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluate.protocols import Protocol

@@ -16,7 +16,7 @@ from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import load_embeddings
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Title -> progress callback for a piece of work."""

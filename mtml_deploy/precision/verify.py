@@ -22,7 +22,7 @@ from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.fp16 import rounded
 from mtml_deploy.precision.network import Network
 from mtml_deploy.precision.session import GraphSession
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 if TYPE_CHECKING:
     import onnx

@@ -27,7 +27,6 @@ from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-from mtml_deploy.runtime import ModelOutputs, check_images
 from mtml_deploy.runtime.ort_binding import BoundSession
 from mtml_deploy.runtime.ort_provider import (
     TENSORRT,
@@ -38,6 +37,7 @@ from mtml_deploy.runtime.ort_provider import (
     unavailable,
 )
 from mtml_deploy.runtime.ort_record import check_graph, check_record
+from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
@@ -49,7 +49,7 @@ _ERRORS_ONLY: Final = 3
 
 
 class OrtRuntime:
-    """An ONNX Runtime session for one artifact (see `mtml_deploy.runtime.Runtime`).
+    """An ONNX Runtime session for one artifact (see `mtml_deploy.runtime.runtime.Runtime`).
 
     On the CPU a batch is run as it comes: the caller chooses its size. On a GPU it is cut and
     padded to the sizes of `ort_provider.PROFILE`, whose buffers stay on the device.

@@ -20,9 +20,9 @@ from mtml_deploy.engine.folder import find_engine, read_plan
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import BackendError
-from mtml_deploy.runtime import ModelOutputs, check_images
 from mtml_deploy.runtime.batching import Piece, cut
 from mtml_deploy.runtime.cuda import CudaDevice
+from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
 from mtml_deploy.runtime.trt_slot import Slot
 
@@ -31,7 +31,7 @@ SLOTS: Final = 2
 
 
 class TensorRtRuntime:
-    """An engine on one GPU (see `mtml_deploy.runtime.Runtime`).
+    """An engine on one GPU (see `mtml_deploy.runtime.runtime.Runtime`).
 
     A batch of any length is cut and padded (`pieces.cut`). After a CUDA error the runtime closes
     itself: what is left of a context after one is not to be trusted.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mtml_deploy import __version__
 from mtml_deploy.cli.console import (
     SafeCommand,
     prepare_streams,
@@ -26,6 +25,7 @@ from mtml_deploy.cli.console import (
 )
 from mtml_deploy.cli.precision_options import chosen_conversion, conversion_options
 from mtml_deploy.files import require_absent
+from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
 
 if TYPE_CHECKING:

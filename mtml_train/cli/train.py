@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mtml_deploy import __version__
 from mtml_deploy.cli.console import (
     SafeCommand,
     SafeGroup,
@@ -24,6 +23,7 @@ from mtml_deploy.cli.console import (
     write_note,
 )
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
+from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import (
     RECIPES,

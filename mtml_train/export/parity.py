@@ -25,7 +25,7 @@ from mtml_deploy.parity.agreement import (
     row_difference,
     spread,
 )
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 from mtml_train.export.extractor import FusedExtractor
 
 ROW_IMAGES: Final = 4

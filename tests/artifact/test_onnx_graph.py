@@ -14,7 +14,7 @@ from mtml_deploy.artifact.artifact import open_artifact as open_folder
 from mtml_deploy.artifact.onnx_file import append_projection
 from mtml_deploy.compression.projection import Projection
 from mtml_deploy.errors import ArtifactError, MissingExtraError
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 CLOSE = 2e-5
 """Float32 rounding of values up to 700 and of their product, relative to the result's length."""

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy import runtime
 from mtml_deploy.cli.main import main
 from mtml_deploy.defaults import BACKENDS, ENGINES
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.runtime.runtime import Backend
 from mtml_deploy.search.candidates import open as proposals
 
 LIBRARIES = {"numpy": "numpy", "faiss": "faiss", "ort": "onnxruntime"}
@@ -85,4 +85,4 @@ def test_nothing_is_no_budget(run):
 
 def test_choices_are_those_of_the_library():
     assert set(ENGINES) == set(proposals.EngineName.__args__)
-    assert set(BACKENDS) == set(runtime.Backend.__args__)
+    assert set(BACKENDS) == set(Backend.__args__)

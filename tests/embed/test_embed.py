@@ -23,7 +23,8 @@ from mtml_deploy.embed.embed import EmbedSummary, embed, model_identity
 from mtml_deploy.embed.embeddings import load_embeddings
 from mtml_deploy.embed.resume import PartialRows, RowsHeader
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, ImageError, OutputExistsError
-from mtml_deploy.runtime import Runtime, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 FLOAT32_RELATIVE = 1e-5
 """Sums of 512 pixels and 6 products in float32 (24 bits) against float64: 6e-8 per operation."""
@@ -332,7 +333,7 @@ sys.path.insert(0, sys.argv[1])
 from test_embed import load_set
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 folder = Path(sys.argv[2])
 with open_runtime(open_artifact(folder / "art")) as runtime:

@@ -24,7 +24,8 @@ from mtml_deploy.engine.gpu import find_gpus, gpu_of
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.runtime import Backend, open_runtime
+from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.runtime.runtime import Backend
 
 DEVICE = "cuda:0"
 

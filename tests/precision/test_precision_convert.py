@@ -34,7 +34,7 @@ from mtml_deploy.precision.calibration_list import (
 )
 from mtml_deploy.precision.convert import convert
 from mtml_deploy.precision.options import Conversion
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "gims08"

@@ -16,7 +16,7 @@ from mtml_deploy.precision.int8 import insert_quantisers, quantised_weight, step
 from mtml_deploy.precision.lowering import Plan, lowered
 from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.session import GraphSession
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 
 def test_steps_by_hand() -> None:

@@ -12,7 +12,8 @@ from helpers_engine import a_gpu
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.errors import BackendError
-from mtml_deploy.runtime import open_runtime, ort, ort_provider
+from mtml_deploy.runtime import ort, ort_provider
+from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import OrtRuntime
 from mtml_deploy.runtime.ort_provider import (
     device_provider,

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from mtml_deploy.artifact.artifact import Artifact, embedded_record
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 
 FLOAT32_RELATIVE = 1e-5
 """Sums of 512 pixels and 6 products in float32 (24 bits) against float64: 6e-8 per operation."""

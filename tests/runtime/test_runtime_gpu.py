@@ -15,8 +15,9 @@ from mtml_deploy.engine.gpu import Gpu, find_gpus
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import BackendError, MissingExtraError, MtmlError
-from mtml_deploy.runtime import Runtime, open_runtime
+from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import OrtRuntime
+from mtml_deploy.runtime.runtime import Runtime
 
 pytestmark = pytest.mark.gpu
 

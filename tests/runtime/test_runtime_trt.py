@@ -15,7 +15,8 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.engine.sidecar import make_sidecar, sidecar_json
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-from mtml_deploy.runtime import open_runtime, trt
+from mtml_deploy.runtime import trt
+from mtml_deploy.runtime.open import open_runtime
 
 PROFILE = BatchProfile(2, 8, 8)
 """Runs of 2, 3, 4, 6 and 8 images."""

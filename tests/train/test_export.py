@@ -19,7 +19,7 @@ from mtml_deploy.artifact.manifest import METADATA_KEY
 from mtml_deploy.errors import DataError, OutputExistsError, ParityError
 from mtml_deploy.parity.agreement import MAX_RELATIVE_FP32, MIN_COSINE_FP32, agreement
 from mtml_deploy.parity.images import PARITY_IMAGES, parity_images
-from mtml_deploy.runtime import open_runtime
+from mtml_deploy.runtime.open import open_runtime
 from mtml_train.checkpoint import BEST, Checkpoint, load_checkpoint, load_model
 from mtml_train.export import export as module
 from mtml_train.export.export import ExportOptions, export

@@ -1,0 +1,107 @@
+"""A loaded model: the protocol that every backend keeps, and what backends share.
+
+In: uint8 images [B, H, W, 3]. Out: their embeddings. No inference library is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.artifact.manifest import Manifest
+
+Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
+"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
+the others run engines built from it."""
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """Everything a model says of B images.
+
+    Attributes:
+        embeddings: float32 [B, D], not normalised.
+        orientation: float32 [B, 8], probability of each orientation class, rows sum to 1;
+            None for a model that was exported without it.
+    """
+
+    embeddings: NDArray[np.float32]
+    orientation: NDArray[np.float32] | None
+
+
+class Runtime(Protocol):
+    """A loaded model; a context manager, owned by one thread.
+
+    Row i of every result belongs to image i of the input.
+    """
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the loaded model is."""
+        ...
+
+    @property
+    def engine_sha256(self) -> str:
+        """Hash of the engine that runs; empty where the ONNX file itself does."""
+        ...
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of images.
+
+        Args:
+            images: uint8 [B, H, W, 3], RGB, B >= 1, H and W as in the manifest. A view that is not
+                C-contiguous is accepted and copied.
+
+        Returns:
+            float32 [B, D], C-contiguous, not normalised.
+
+        Raises:
+            ValueError: wrong dtype or shape, or the runtime is closed.
+            BackendError: the library failed, for example out of memory.
+        """
+        ...
+
+    def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
+        """Embeddings and, where the model has it, orientation; arguments and errors as `run`."""
+        ...
+
+    def close(self) -> None:
+        """Free the model; closing twice is allowed, running after it is not."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def check_images(images: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]:
+    """`images` fit for a run, C-contiguous; what every backend accepts is said once, here.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+        manifest: the model that will run.
+
+    Returns:
+        `images` itself, or a copy where its rows are not C-contiguous.
+
+    Raises:
+        ValueError: wrong dtype, shape or size, or no image at all.
+    """
+    expected = (manifest.height, manifest.width, 3)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+        raise ValueError(
+            f"images must be uint8 [B, {', '.join(map(str, expected))}], "
+            f"found {images.dtype} {list(images.shape)}"
+        )
+    if not len(images):
+        raise ValueError("images must hold at least one image, found none")
+    return np.ascontiguousarray(images)
