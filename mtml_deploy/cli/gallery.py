@@ -31,13 +31,13 @@ for _command in (add, index, tune):
 @click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(["float32", "int8"]),
     default="float32",
     show_default=True,
-    help="How vectors are kept; float16 halves the disk, rounds values and is slower to search; "
-    "int8 adds codes, a quarter of the vectors, so that a search reads little else.",
+    help="How vectors are kept; int8 adds codes, a quarter of the vectors, so that a search reads "
+    "little else.",
 )
-def create(*, name: str, model: Path, dtype: Literal["float32", "float16", "int8"]) -> None:
+def create(*, name: str, model: Path, dtype: Literal["float32", "int8"]) -> None:
     """Make an empty gallery for the model in ARTIFACT."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity

@@ -132,7 +132,7 @@ class Gallery(Protocol):
             numbers: row numbers that the gallery holds, in any order, also repeated.
 
         Returns:
-            float32 [n, D]; with rounded storage, the rounded vectors.
+            float32 [n, D].
 
         Raises:
             GalleryError: a row that the gallery does not hold (any more), or that is damaged.

@@ -212,6 +212,34 @@ def test_refusals(place: Path) -> None:
     assert run("gallery", "add", place / "g", "--images", image).exit_code == 2
 
 
+def test_a_float16_gallery_of_before_says_how_it_is_kept(place: Path) -> None:
+    add(place)
+    card = place / "g" / "gallery.json"
+    today = card.read_text()
+    card.write_text(today.replace('"dtype": "float32"', '"dtype": "float16"'))
+    result = run("gallery", "info", place / "g")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: {place / 'g'} holds float16 vectors, which are no longer read, expected float32 "
+        "or int8; with the previous release run: mtml-deploy gallery export "
+        f"{place / 'g'} --out rows.npz, then with this one: mtml-deploy gallery create NEW --model "
+        "ARTIFACT, and: mtml-deploy gallery add NEW --embeddings rows.npz (times are not in that "
+        "file; give them with --times)\n"
+    )
+    # the commands of the text; the previous release's export is that of today
+    card.write_text(today)
+    ok("gallery", "export", place / "g", "--out", place / "rows.npz")
+    ok("gallery", "create", place / "new", "--model", place / "art")
+    added = ok("gallery", "add", place / "new", "--embeddings", place / "rows.npz")
+    assert "12 added" in added.stderr
+    assert (
+        run(
+            "gallery", "create", place / "h", "--model", place / "art", "--dtype", "float16"
+        ).exit_code
+        == 2
+    )
+
+
 def test_real_cars(place: Path) -> None:
     if not DATA.is_dir():
         pytest.skip(f"needs the real images in {DATA}")

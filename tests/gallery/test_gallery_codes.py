@@ -109,14 +109,13 @@ def test_few_true_vectors_are_read(tmp_path, monkeypatch):
 
 def test_size_on_disk(tmp_path):
     sizes = {}
-    for dtype in ("float32", "float16", "int8"):
+    for dtype in ("float32", "int8"):
         with new_gallery(tmp_path / dtype, dtype=dtype, dim=DIM) as gallery:
             gallery.add(batch(np.arange(10 * DIM), dim=DIM))
         folder = tmp_path / dtype / "vectors"
         sizes[dtype] = {p.suffix: p.stat().st_size - HEAD_BYTES for p in folder.iterdir()}
     assert sizes == {
         "float32": {".bin": 10 * DIM * 4},
-        "float16": {".bin": 10 * DIM * 2},
         "int8": {".bin": 10 * DIM * 4, ".codes": 10 * (DIM + 8)},
     }
     assert coded_type(DIM).itemsize == DIM + 8

@@ -18,7 +18,7 @@ RESULT = 400 * 5 * (12 + 16)
 """Rows and distances of 400 lists, twice while they are put together."""
 
 
-@pytest.fixture(scope="module", params=["float32", "float16", "int8"])
+@pytest.fixture(scope="module", params=["float32", "int8"])
 def folder(request, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("memory") / "g"
     rng = np.random.default_rng(0)

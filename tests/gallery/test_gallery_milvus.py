@@ -201,8 +201,8 @@ def test_lengths_that_milvus_does_not_keep(lite, dim):
 
 
 def test_other_types_are_refused(lite):
-    with pytest.raises(GalleryError, match="float16 were asked for, expected float32"):
-        create_gallery(f"{lite}half", MODEL, dtype="float16")
+    with pytest.raises(GalleryError, match="int8 were asked for, expected float32"):
+        create_gallery(f"{lite}coded", MODEL, dtype="int8")
 
 
 def test_creation_that_fails_leaves_nothing(lite, monkeypatch):

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.vectors import Stored
 from mtml_deploy.search.distances import squared_distances
 
 EXACT_VALUES: Final = 1 << 20
@@ -15,12 +14,12 @@ EXACT_VALUES: Final = 1 << 20
 
 
 def exact_distances(
-    query: NDArray[np.float32], features: Stored, slots: NDArray[np.int64]
+    query: NDArray[np.float32], features: NDArray[np.float32], slots: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Squared distances float64 [n] from a query [D] to chosen rows of [N, D], see `distances`."""
     exact = np.empty(len(slots), dtype=np.float64)
     step = max(1, EXACT_VALUES // features.shape[1])
     for start in range(0, len(slots), step):
-        part = features[slots[start : start + step]].astype(np.float32, copy=False)
+        part = features[slots[start : start + step]]
         exact[start : start + step] = squared_distances(query, part, np.arange(len(part)))
     return exact

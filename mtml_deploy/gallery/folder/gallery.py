@@ -29,7 +29,7 @@ from mtml_deploy.gallery.folder.reader import read_rows
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NewRow, Segment
 from mtml_deploy.gallery.folder.search import search_segments
-from mtml_deploy.gallery.folder.vectors import Stored, crc32_of, cut_files, make_folder, to_stored
+from mtml_deploy.gallery.folder.vectors import crc32_of, cut_files, make_folder
 from mtml_deploy.gallery.folder.view import SegmentView, View
 from mtml_deploy.gallery.folder.writer import SegmentWriter
 from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, Selection, StoredRow
@@ -49,8 +49,8 @@ def create_gallery(folder: Path, model: ModelIdentity, *, dtype: StoredType = "f
     Args:
         folder: where; must not exist.
         model: the model whose embeddings it will hold.
-        dtype: how they are kept; float16 halves the disk and rounds every value, int8 adds codes
-            that make a scan read a quarter and leaves the order that of the float32 vectors.
+        dtype: how they are kept; int8 adds codes that make a scan read a quarter and leaves the
+            order that of the float32 vectors.
 
     Raises:
         OutputExistsError: `folder` exists.
@@ -102,7 +102,6 @@ class FolderGallery:
         self.require_writable()
         require_same_model(new.model, self.model, "this batch")
         require_range(new)
-        stored = to_stored(new.features, self.header)
         contents = [record.content for record in new.records]
         with self.table.change():
             row_of = self.table.rows_of(contents)
@@ -113,9 +112,9 @@ class FolderGallery:
             is_new[fresh] = True
             done = 0
             while done < len(fresh):
-                segment = self.writer.open_segment(stored[fresh[done:]])
+                segment = self.writer.open_segment(new.features[fresh[done:]])
                 chosen = fresh[done : done + self.writer.room(segment)]
-                self._append(segment, new, stored, chosen, first + done)
+                self._append(segment, new, chosen, first + done)
                 done += len(chosen)
         rows = np.array([row_of[content] for content in contents], dtype=np.int64)
         return Added(rows, is_new)
@@ -224,11 +223,9 @@ class FolderGallery:
         if self._lock is None:
             raise ValueError(f"{self.folder} was opened for reading; open it with write=True")
 
-    def _append(
-        self, segment: Segment, new: NewRows, stored: Stored, chosen: list[int], first: int
-    ) -> None:
+    def _append(self, segment: Segment, new: NewRows, chosen: list[int], first: int) -> None:
         """Write and record the chosen rows of a batch; the first gets the number `first`."""
-        kept = np.ascontiguousarray(stored[chosen])
+        kept = np.ascontiguousarray(new.features[chosen])
         placed = self.writer.append(segment, kept)
         facts = zip(
             chosen,

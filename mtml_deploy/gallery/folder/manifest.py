@@ -18,7 +18,7 @@ from mtml_deploy.gallery.errors import GalleryError
 SCHEMA: Final = 1
 _FILE: Final = "gallery.json"
 
-StoredType = Literal["float32", "float16", "int8"]
+StoredType = Literal["float32", "int8"]
 """How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
 
 
@@ -37,14 +37,9 @@ class GalleryHeader:
     schema: int = SCHEMA
 
     @property
-    def vector_type(self) -> Literal["float32", "float16"]:
-        """Type of the values that decide the order."""
-        return "float16" if self.dtype == "float16" else "float32"
-
-    @property
     def row_bytes(self) -> int:
         """Bytes of one vector."""
-        return int(np.dtype(self.vector_type).itemsize) * self.model.dim
+        return np.dtype(np.float32).itemsize * self.model.dim
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +78,8 @@ def load_header(folder: Path) -> GalleryHeader:
     """The card of the gallery in `folder`.
 
     Raises:
-        GalleryError: no gallery there, a damaged card, or one of another version.
+        GalleryError: no gallery there, a damaged card, one of another version, or one of float16
+            vectors, which earlier versions made.
     """
     path = folder / _FILE
     if not path.is_file():
@@ -97,6 +93,14 @@ def load_header(folder: Path) -> GalleryHeader:
             raise GalleryError(
                 f"{path} has schema {values['schema']}, this version reads {SCHEMA}; use the "
                 "version that wrote it"
+            )
+        if values["dtype"] == "float16":
+            raise GalleryError(
+                f"{folder} holds float16 vectors, which are no longer read, expected float32 or "
+                "int8; with the previous release run: mtml-deploy gallery export "
+                f"{folder} --out rows.npz, then with this one: mtml-deploy gallery create NEW "
+                "--model ARTIFACT, and: mtml-deploy gallery add NEW --embeddings rows.npz (times "
+                "are not in that file; give them with --times)"
             )
         model = ModelIdentity(**values["model"])
         if not isinstance(model.dim, int) or model.dim < 1:

@@ -13,14 +13,16 @@ from mtml_deploy.errors import MtmlError
 from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.manifest import GalleryHeader
 from mtml_deploy.gallery.folder.rows import RowTable
-from mtml_deploy.gallery.folder.vectors import Stored, crc32_of, map_rows
+from mtml_deploy.gallery.folder.vectors import crc32_of, map_rows
 
 _ATTEMPTS: Final = 5
 """Reads before giving up, should compactions keep replacing the files meanwhile."""
 
 
-def read_stored(folder: Path, header: GalleryHeader, chunk: NDArray[np.void]) -> Stored:
-    """Vectors [n, D] of rows, checked against their checksums.
+def read_stored(
+    folder: Path, header: GalleryHeader, chunk: NDArray[np.void]
+) -> NDArray[np.float32]:
+    """Vectors float32 [n, D] of rows, checked against their checksums.
 
     Args:
         folder: the gallery.
@@ -30,7 +32,7 @@ def read_stored(folder: Path, header: GalleryHeader, chunk: NDArray[np.void]) ->
     Raises:
         GalleryError: a row is missing or corrupted.
     """
-    stored = np.empty((len(chunk), header.model.dim), dtype=header.vector_type)
+    stored = np.empty((len(chunk), header.model.dim), dtype=np.float32)
     for number in np.unique(chunk["segment"]).tolist():
         here = np.flatnonzero(chunk["segment"] == number)
         slots = chunk["slot"][here]
@@ -80,4 +82,4 @@ def read_rows(
             # a compaction may have replaced the files after they were looked up
             if table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
                 raise
-    return stored.astype(np.float32, copy=False)[places]
+    return stored[places]

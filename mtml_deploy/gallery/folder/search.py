@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.exact_distances import exact_distances
-from mtml_deploy.gallery.folder.fp16 import decode_half, keeps_subnormals
 from mtml_deploy.gallery.folder.int8_search import nearest_by_codes
-from mtml_deploy.gallery.folder.vectors import Stored
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits
 from mtml_deploy.search.distances import require_features
@@ -28,9 +26,6 @@ _BLOCK_VALUES: Final = 1 << 24
 
 _BLOCK_QUERIES: Final = 512
 """Queries per matrix product: BLAS gains nothing from more."""
-
-_DECODE_VALUES: Final = 1 << 19
-"""float16 values decoded at once (2 MiB of float32): stays in the cache for the product."""
 
 _FIXED_BYTES: Final = 1 << 25
 """Decoded and gathered vectors, whatever the gallery (32 MiB)."""
@@ -171,7 +166,7 @@ def _search_one(
         ]
     bounds = lower_bounds(
         query,
-        lambda centred: _products(centred, segment.features),
+        lambda centred: centred @ segment.features.T,
         centre=segment.centre,
         spread=segment.spread,
         norms=segment.norms,
@@ -188,19 +183,3 @@ def _search_one(
         )
         found.append((segment.numbers["row"][slots], exact))
     return found
-
-
-def _products(query: NDArray[np.float32], features: Stored) -> NDArray[np.float32]:
-    """float32 products [b, n] of queries [b, D] with rows [n, D]."""
-    if features.dtype == np.float32:
-        whole: NDArray[np.float32] = query @ features.T
-        return whole
-    products = np.empty((len(query), len(features)), dtype=np.float32)
-    step = max(1, _DECODE_VALUES // features.shape[1])
-    buffer = np.empty(step * features.shape[1], dtype=np.int32)
-    fast = keeps_subnormals()
-    for start in range(0, len(features), step):
-        part = features[start : start + step].astype(np.float16, copy=False)
-        decoded = decode_half(part, buffer) if fast else part.astype(np.float32)
-        products[:, start : start + step] = query @ decoded.T
-    return products

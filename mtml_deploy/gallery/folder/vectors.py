@@ -33,9 +33,6 @@ Layer = Literal["vectors", "codes"]
 
 _SUFFIXES: Final[dict[Layer, str]] = {"vectors": ".bin", "codes": ".codes"}
 
-Stored = NDArray[np.float32 | np.float16]
-"""Vectors as they are kept, [n, D]."""
-
 
 @dataclass(frozen=True)
 class FileState:
@@ -65,29 +62,9 @@ def make_folder(gallery: Path) -> None:
     (gallery / _FOLDER).mkdir()
 
 
-def to_stored(features: NDArray[np.float32], header: GalleryHeader) -> Stored:
-    """Vectors [n, D] as they will be kept: rounded to float16 where the gallery keeps that.
-
-    Raises:
-        EmbeddingsError: a value is too large for float16.
-    """
-    if header.vector_type == "float32":
-        return np.ascontiguousarray(features)
-    with np.errstate(over="ignore"):  # reported below, with the row
-        stored = features.astype(np.float16)
-    finite = np.isfinite(stored).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise EmbeddingsError(
-            f"row {row} of this batch holds {np.abs(features[row]).max():.4g}, float16 reaches "
-            "65504; make the gallery with --dtype float32"
-        )
-    return stored
-
-
-def crc32_of(stored: Stored) -> list[int]:
+def crc32_of(vectors: NDArray[np.float32]) -> list[int]:
     """Checksum of the bytes of every row."""
-    return [zlib.crc32(row.tobytes()) for row in stored]
+    return [zlib.crc32(row.tobytes()) for row in vectors]
 
 
 def create_segment(gallery: Path, number: int, header: GalleryHeader) -> None:
@@ -110,7 +87,7 @@ def write_rows(
     header: GalleryHeader,
     *,
     first: int,
-    rows: Stored | NDArray[np.void],
+    rows: NDArray[np.float32] | NDArray[np.void],
     layer: Layer = "vectors",
 ) -> None:
     """Write rows and wait until they are on disk.
@@ -120,7 +97,7 @@ def write_rows(
         number: segment.
         header: card of the gallery.
         first: slot of the first row; everything from there on is overwritten.
-        rows: vectors [n, D] of the gallery's type, or `coded_type` [n].
+        rows: vectors float32 [n, D], or `coded_type` [n].
         layer: which file they belong in.
     """
     with segment_path(gallery, number, layer).open("r+b") as file:
@@ -166,8 +143,11 @@ def segment_state(
     return FileState((size - HEAD_BYTES) // _row_bytes(header, layer), "")
 
 
-def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> Stored:
+def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> NDArray[np.float32]:
     """The first `rows` vectors of a segment, read from the file as they are used.
+
+    Returns:
+        float32 [rows, D].
 
     Raises:
         EmbeddingsError: they are of another model.
@@ -176,7 +156,7 @@ def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> St
     path = _checked_path(gallery, number, header, "vectors", rows)
     shape = (rows, header.model.dim)
     # a plain array over the map: the subclass would slow down every small operation
-    return np.asarray(np.memmap(path, header.vector_type, "r", offset=HEAD_BYTES, shape=shape))
+    return np.asarray(np.memmap(path, np.float32, "r", offset=HEAD_BYTES, shape=shape))
 
 
 def map_codes(gallery: Path, number: int, header: GalleryHeader, rows: int) -> NDArray[np.void]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.int8 import encode
 from mtml_deploy.gallery.folder.vectors import (
-    Stored,
     crc32_of,
     layers,
     map_codes,
@@ -127,7 +126,7 @@ def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -
         return
     mapped = map_codes(gallery.folder, number, gallery.header, int(chunk["slot"].max()) + 1)
     stored = mapped[chunk["slot"]]
-    expected = encode(_read(gallery, chunk).astype(np.float32, copy=False))
+    expected = encode(_read(gallery, chunk))
     equal = (stored["codes"] == expected["codes"]).all(axis=1)
     equal &= stored["scale"] == expected["scale"]
     # a sum of float64: its last bits are the machine's
@@ -156,9 +155,9 @@ def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Find
     yield from sorted(found, key=lambda finding: finding.row or 0)
 
 
-def _read(gallery: FolderGallery, chunk: NDArray[np.void]) -> Stored:
-    """Stored vectors of rows of one segment that are known to be in its file."""
+def _read(gallery: FolderGallery, chunk: NDArray[np.void]) -> NDArray[np.float32]:
+    """Vectors float32 [n, D] of rows of one segment that are known to be in its file."""
     number, last = int(chunk["segment"][0]), int(chunk["slot"].max())
     mapped = map_rows(gallery.folder, number, gallery.header, last + 1)
-    taken: Stored = mapped[chunk["slot"]]
+    taken: NDArray[np.float32] = mapped[chunk["slot"]]
     return taken

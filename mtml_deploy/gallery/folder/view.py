@@ -17,7 +17,7 @@ from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.manifest import GalleryHeader
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
-from mtml_deploy.gallery.folder.vectors import Stored, layers, map_codes, map_rows
+from mtml_deploy.gallery.folder.vectors import layers, map_codes, map_rows
 from mtml_deploy.gallery.values import Filter
 
 _ATTEMPTS: Final = 5
@@ -29,7 +29,7 @@ class SegmentView:
     """One segment, its arrays in slot order; row numbers ascend with the slot.
 
     Attributes:
-        features: float32 or float16 [n, D], the vectors that decide.
+        features: float32 [n, D], the vectors that decide.
         codes: `coded_type` [n], scanned in their place; None without int8 codes.
         centre: float64 [D].
         numbers: `NUMBERS` [n].
@@ -38,7 +38,7 @@ class SegmentView:
         alive: bool [n], false where removed.
     """
 
-    features: Stored
+    features: NDArray[np.float32]
     codes: NDArray[np.void] | None
     centre: NDArray[np.float64]
     numbers: NDArray[np.void]

@@ -17,7 +17,6 @@ from mtml_deploy.gallery.folder.manifest import GalleryHeader
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import Segment
 from mtml_deploy.gallery.folder.vectors import (
-    Stored,
     create_segment,
     layers,
     segment_state,
@@ -63,11 +62,11 @@ class SegmentWriter:
         """How many more rows a segment takes."""
         return self.segment_rows - segment.rows
 
-    def open_segment(self, coming: Stored, *, new: bool = False) -> Segment:
+    def open_segment(self, coming: NDArray[np.float32], *, new: bool = False) -> Segment:
         """The segment that the next rows go to; inside a change.
 
         Args:
-            coming: [n, D], those rows; their mean becomes the centre of a new segment.
+            coming: float32 [n, D], those rows; their mean becomes the centre of a new segment.
             new: begin one in any case.
 
         Returns:
@@ -86,14 +85,14 @@ class SegmentWriter:
         create_segment(self._folder, number, self._header)
         return Segment(number, 0, coming.mean(axis=0, dtype=np.float64))
 
-    def append(self, segment: Segment, stored: Stored) -> Appended:
+    def append(self, segment: Segment, vectors: NDArray[np.float32]) -> Appended:
         """Write vectors [n, D] behind those of a segment, on disk at the end; inside a change."""
-        slots = range(segment.rows, segment.rows + len(stored))
+        slots = range(segment.rows, segment.rows + len(vectors))
         place = self._folder, segment.number, self._header
-        write_rows(*place, first=slots.start, rows=stored)
-        scanned = stored.astype(np.float32, copy=False)
+        write_rows(*place, first=slots.start, rows=vectors)
+        scanned = vectors
         if "codes" in layers(self._header):
-            coded = encode(scanned)
+            coded = encode(vectors)
             write_rows(*place, first=slots.start, rows=coded, layer="codes")
             scanned = decode(coded)
         self._table.put_segment(Segment(segment.number, slots.stop, segment.centre))
