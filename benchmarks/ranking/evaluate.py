@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
-import mtml_deploy.evaluate.match_ranks
 from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.measure.rounds import ratio
 from benchmarks.ranking.clustered import Labels
@@ -27,17 +26,17 @@ from benchmarks.ranking.peers import Peer
 from benchmarks.ranking.peers_code import load_evaluation
 from benchmarks.ranking.sizes import BAR_SIZE, Size
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.match_ranks import product_distances
+from mtml_deploy.evaluate.match_ranks import match_ranks
 from mtml_deploy.evaluate.metrics import CMC_LENGTH, RetrievalMetrics, evaluate, retrieval_metrics
 from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
-from mtml_deploy.search.distances import squared_norms
+from mtml_deploy.search.distance_blocks import QueryDistances, product_distances
+from mtml_deploy.search.distances import squared_distances, squared_norms
 
 BAR: Final = 4.0
 """How many times faster than the compiled peers the part after the distances must be."""
 
 _PROTOCOL: Final = find_protocol("veri776")
 _WARM_UP_QUERIES: Final = 32
-_Distances = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _WHOLE, _AFTER = "evaluation", "after_distances"
 
@@ -125,6 +124,7 @@ def _our_work_after(folder: Path) -> Work:
         gallery.features,
         squared_norms(query.features),
         squared_norms(gallery.features),
+        out=np.empty((len(query), len(gallery))),
     )
     # distances are overwritten, hence the copy
     warm = near[:_WARM_UP_QUERIES].copy()
@@ -134,6 +134,32 @@ def _our_work_after(folder: Path) -> Work:
     )
 
 
+@dataclass(frozen=True)
+class _Given:
+    """The order of the L2 distances, where these are known: an `Order` of the first queries.
+
+    Attributes:
+        query: float32 [Q, D].
+        gallery: float32 [G, D].
+        near: float64 [b, G], squared distances of the first b queries; overwritten.
+        margins: float64 [b or more], their largest errors.
+    """
+
+    query: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    near: NDArray[np.float64]
+    margins: NDArray[np.float64]
+
+    def blocks(self) -> Iterator[list[QueryDistances]]:
+        yield [
+            QueryDistances(row, distances, float(self.margins[row]), partial(self.distances, row))
+            for row, distances in enumerate(self.near)
+        ]
+
+    def distances(self, query_row: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return squared_distances(self.query[query_row], self.gallery, rows)
+
+
 def _judged(
     query: Embeddings,
     gallery: Embeddings,
@@ -141,22 +167,12 @@ def _judged(
     margins: NDArray[np.float64],
 ) -> RetrievalMetrics:
     """What `evaluate` does for mAP, mINP and CMC, given the distances of the first queries."""
-    taken = 0
-
-    def given(part: NDArray[np.float32], *_: object, **__: object) -> _Distances:
-        nonlocal taken
-        rows = slice(taken, taken + len(part))
-        taken = rows.stop
-        return near[rows], margins[rows]
-
     # the very code that runs otherwise, threads included, less the product
-    with patch.object(mtml_deploy.evaluate.match_ranks, "product_distances", given):
-        ranks, tied = mtml_deploy.evaluate.match_ranks.match_ranks(
-            query.features[: len(near)],
-            gallery.features,
-            matches=same_vehicle_rows(query, gallery),
-            excluded=_PROTOCOL.excluded(query, gallery),
-        )
+    ranks, tied = match_ranks(
+        _Given(query.features, gallery.features, near, margins),
+        matches=same_vehicle_rows(query, gallery),
+        excluded=_PROTOCOL.excluded(query, gallery),
+    )
     return retrieval_metrics(
         ranks,
         protocol=_PROTOCOL,

@@ -13,8 +13,8 @@ from mtml_deploy.defaults import EXPAND_ALPHA
 if TYPE_CHECKING:
     from mtml_deploy.cli.gallery_search_options import Find
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.protocols import RowsOf
     from mtml_deploy.gallery.open import Gallery
+    from mtml_deploy.search.distance_blocks import RowsOf
     from mtml_deploy.search.query_expansion import ExpansionOptions
 
 _Command = TypeVar("_Command", bound=Callable[..., None])

@@ -23,13 +23,12 @@ from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluate.match_ranks import match_ranks
-from mtml_deploy.evaluate.protocols import Protocol, RowsOf, require_labels, same_vehicle_rows
+from mtml_deploy.evaluate.protocols import Protocol, require_labels, same_vehicle_rows
 from mtml_deploy.evaluate.verification import Verification, VerificationPairs
-from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.distance_blocks import Order, PlainOrder, RowsOf
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluate.ground_truth import GroundTruth
-    from mtml_deploy.search.reranked_order import Reranked
 
 CMC_LENGTH: Final = 50
 """Ranks of the CMC curve that are kept; fewer if the gallery is smaller."""
@@ -94,7 +93,7 @@ def evaluate(
     protocol: Protocol,
     *,
     truth: GroundTruth | None = None,
-    reranked: Reranked | None = None,
+    reranked: Order | None = None,
     memory_bytes: int | None = None,
 ) -> RetrievalMetrics:
     """Metrics of ranking `gallery` for every image of `query`.
@@ -107,7 +106,7 @@ def evaluate(
             then be unknown; the protocol still gives list length and counting. None: the labels.
         reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
             the L2 distances.
-        memory_bytes: see `match_ranks`; plays no part where `reranked` is given.
+        memory_bytes: see `PlainOrder`; plays no part where `reranked` is given.
 
     Returns:
         The metrics.
@@ -142,24 +141,11 @@ def evaluate(
     """
     require_comparable(query, gallery)
     matches, excluded, known = _relevance(query, gallery, protocol, truth)
-    pairs = VerificationPairs(
-        known,
-        gallery_size=len(gallery),
-        exact=reranked.distances
-        if reranked is not None
-        else lambda row, rows: squared_distances(query.features[row], gallery.features, rows),
+    order: Order = reranked or PlainOrder(
+        query.features, gallery.features, memory_bytes=memory_bytes
     )
-    if reranked is None:
-        ranks, tied = match_ranks(
-            query.features,
-            gallery.features,
-            matches=matches,
-            excluded=excluded,
-            pairs=pairs,
-            memory_bytes=memory_bytes,
-        )
-    else:
-        ranks, tied = reranked.match_ranks(matches=matches, excluded=excluded, pairs=pairs)
+    pairs = VerificationPairs(known, gallery_size=len(gallery), exact=order.distances)
+    ranks, tied = match_ranks(order, matches=matches, excluded=excluded, pairs=pairs)
     if not any(len(found) for found in ranks):
         raise ProtocolError(
             f"no query of {query.source} has a match in {gallery.source} under protocol "

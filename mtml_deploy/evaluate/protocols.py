@@ -6,7 +6,7 @@ Published numbers differ by these rules, so every result names its protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ProtocolError
-
-RowsOf = Callable[[int], NDArray[np.int64]]
-"""Query row -> int64 [n] gallery rows, ascending."""
+from mtml_deploy.search.distance_blocks import RowsOf
 
 _UNKNOWN_RULE: Final = (
     "A query of unknown vehicle has no match. A gallery image of unknown vehicle "

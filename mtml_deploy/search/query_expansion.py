@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.defaults import EXPAND_ALPHA
+from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.distances import require_features
-from mtml_deploy.search.rank import Excluded, rank
+from mtml_deploy.search.rank import rank
 
 VectorsOf = Callable[[int], NDArray[np.float32]]
 """Query row -> float32 [n, D], the vectors that were found for it."""
@@ -52,7 +53,7 @@ def expand(
     gallery: NDArray[np.float32],
     *,
     options: ExpansionOptions,
-    excluded: Excluded | None = None,
+    excluded: RowsOf | None = None,
     memory_bytes: int | None = None,
 ) -> NDArray[np.float32]:
     """Every query, expanded by its nearest gallery rows in the order of `rank`.

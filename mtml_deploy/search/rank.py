@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from mtml_deploy.search.candidates.engine import Engine, EngineName, Proposal
 from mtml_deploy.search.candidates.open import open_engine
+from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.distances import require_features, worker_threads
 from mtml_deploy.search.rescore import decide
 
 logger = logging.getLogger(__name__)
-
-Excluded = Callable[[int], NDArray[np.int64]]
-"""Query row -> gallery rows to leave out, for example those a protocol removes."""
 
 _SPAN: Final = 8
 """Queries that a thread takes at once."""
@@ -48,7 +46,7 @@ def rank(
     gallery: NDArray[np.float32],
     *,
     top_k: int,
-    excluded: Excluded | None = None,
+    excluded: RowsOf | None = None,
     engine: EngineName = "numpy",
     device: str = "cpu",
     memory_bytes: int | None = None,
@@ -128,7 +126,7 @@ class _Search:
 
     query: NDArray[np.float32]
     gallery: NDArray[np.float32]
-    excluded: Excluded | None
+    excluded: RowsOf | None
     ranking: Ranking
 
     def fill(self, queries: NDArray[np.int64], engine: Engine) -> NDArray[np.int64]:

@@ -84,7 +84,7 @@ def rerank(
     The distance of query q to gallery image g is lambda d(q, g) + (1 - lambda) J(q, g): d is the
     squared L2 distance divided by the squared distance from q to the image farthest from it, among
     all queries and gallery images; J is the Jaccard distance of their vectors, see
-    `kreciprocal.reciprocal.encode`. All images, whichever a protocol later leaves out of the lists,
+    `kreciprocal.encoding.encode`. All images, whichever a protocol later leaves out of the lists,
     take part as neighbours, as in the authors' program.
 
     Args:

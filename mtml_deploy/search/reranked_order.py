@@ -1,26 +1,25 @@
 """The order of a gallery after re-ranking, block by block.
 
-In: the parts of the re-ranked distances. Out: rank lists and ranks of matches, ties by gallery row.
-A block of distances exists only while its queries are looked at. A float64 product gives the
+In: the parts of the re-ranked distances. Out: rank lists, ties by gallery row, and the distances
+block by block, as an evaluation asks for them. A float64 product gives the
 original distances; where its rounding could change an order, `squared_distances` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.evaluate.match_ranks import product_distances, ranks_in_order
-from mtml_deploy.evaluate.protocols import RowsOf
-from mtml_deploy.evaluate.verification import VerificationPairs
+from mtml_deploy.search.distance_blocks import QueryDistances, RowsOf, product_distances
 from mtml_deploy.search.distances import require_features, squared_distances
 from mtml_deploy.search.kreciprocal.encoding import SparseRows
 from mtml_deploy.search.kreciprocal.jaccard import Overlap
-from mtml_deploy.search.rank import Excluded, Ranking
+from mtml_deploy.search.rank import Ranking
 
 BLOCK_VALUES: Final = 1 << 22
 """float64 distances held at once (32 MiB), a few times over."""
@@ -30,7 +29,10 @@ _HALF_EPS_64: Final = 2.0**-53
 
 
 class Reranked:
-    """The order of a gallery after re-ranking, computed block by block when asked for."""
+    """The order of a gallery after re-ranking, computed block by block when asked for.
+
+    It is an `Order`; see `mtml_deploy.search.distance_blocks`.
+    """
 
     def __init__(
         self,
@@ -57,32 +59,6 @@ class Reranked:
         self._share = weight / np.where(farthest > 0, farthest, 1.0)
         self._weight = weight
 
-    def match_ranks(
-        self, *, matches: RowsOf, excluded: RowsOf, pairs: VerificationPairs | None = None
-    ) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
-        """Ranks, from 1, of each query's matches; see `evaluate.match_ranks`.
-
-        Args:
-            matches: gallery rows that match a query row; those also excluded do not count.
-            excluded: gallery rows that are left out for a query row.
-            pairs: is given the distances of all pairs that take part.
-
-        Returns:
-            For each query int64 [n] ranks, ascending; and bool [Q], whether a match and another
-            row have equal distances.
-        """
-        ranks = []
-        tied = np.zeros(len(self._query), dtype=bool)
-        for row, distances, margin, exact in self._distances():
-            left_out = excluded(row)
-            matching = np.setdiff1d(matches(row), left_out, assume_unique=True)
-            distances[left_out] = np.inf
-            if pairs is not None:
-                pairs.add(row, distances, matching, margin=margin)
-            found, tied[row] = ranks_in_order(distances, matching, margin=margin, exact=exact)
-            ranks.append(found)
-        return ranks, tied
-
     def distances(self, query_row: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The re-ranked distances that decide the order, for chosen gallery rows of one query.
 
@@ -96,7 +72,7 @@ class Reranked:
         rest = self._overlap.jaccard(query_row, query_row + 1)[0] * (1 - self._weight)
         return self._mix(query_row, rows, rest)
 
-    def rank(self, *, top_k: int, excluded: Excluded | None = None) -> Ranking:
+    def rank(self, *, top_k: int, excluded: RowsOf | None = None) -> Ranking:
         """The first `top_k` gallery rows of every query.
 
         Args:
@@ -114,7 +90,7 @@ class Reranked:
         shape = (len(self._query), min(top_k, len(self._gallery)))
         rows = np.full(shape, -1, dtype=np.int32)
         ranked = np.full(shape, np.inf, dtype=np.float32)
-        for row, distances, margin, exact in self._distances():
+        for row, distances, margin, exact in chain.from_iterable(self.blocks()):
             if excluded is not None:
                 distances[excluded(row)] = np.inf
             count = min(shape[1], int(np.count_nonzero(np.isfinite(distances))))
@@ -128,38 +104,29 @@ class Reranked:
             ranked[row, :count] = values[order]
         return Ranking(rows, ranked)
 
-    def _distances(
-        self,
-    ) -> Iterator[
-        tuple[
-            int,
-            NDArray[np.float64],
-            float,
-            Callable[[NDArray[np.int64]], NDArray[np.float64]],
-        ]
-    ]:
-        """Query by query: its row, float64 [G] distances, their error, and exact ones of rows."""
+    def blocks(self) -> Iterator[list[QueryDistances]]:
+        """Query by query the re-ranked distances; see `Order.blocks`."""
         query_norms = require_features("query", self._query)
         gallery_norms = require_features("gallery", self._gallery)
         block = max(1, BLOCK_VALUES // len(self._gallery))
+        space = np.empty((min(block, len(self._query)), len(self._gallery)))
         for start in range(0, len(self._query), block):
             part = slice(start, start + block)
             near, margins = product_distances(
-                self._query[part], self._gallery, query_norms[part], gallery_norms
+                self._query[part], self._gallery, query_norms[part], gallery_norms, out=space
             )
             overlap = self._overlap.jaccard(start, start + len(near))
             overlap *= 1 - self._weight
             near *= self._share[part, None]
             near += overlap
-            for offset, distances in enumerate(near):
-                row = start + offset
-                # the mix, at most about 1, is rounded a few times more
-                yield (
-                    row,
-                    distances,
-                    float(margins[offset] * self._share[row]) * 1.01 + 16 * _HALF_EPS_64,
-                    partial(self._mix, row, rest=overlap[offset]),
+            # the mix, at most about 1, is rounded a few times more
+            margins = margins * self._share[part] * 1.01 + 16 * _HALF_EPS_64
+            yield [
+                QueryDistances(row, distances, margin, partial(self._mix, row, rest=rest))
+                for row, distances, margin, rest in zip(
+                    range(start, start + len(near)), near, margins.tolist(), overlap, strict=True
                 )
+            ]
 
     def _mix(
         self, row: int, rows: NDArray[np.int64], rest: NDArray[np.float64]

@@ -12,6 +12,7 @@ import pytest
 from mtml_deploy.errors import MemoryBudgetError
 from mtml_deploy.evaluate.match_ranks import match_ranks
 from mtml_deploy.search.candidates.blas import fixed_bytes
+from mtml_deploy.search.distance_blocks import PlainOrder
 from mtml_deploy.search.memory import GIB, block_rows
 from mtml_deploy.search.rank import rank
 
@@ -46,11 +47,9 @@ def test_a_small_budget_is_refused_and_the_least_one_works():
             lambda budget: [
                 found.tolist()
                 for found in match_ranks(
-                    features,
-                    features,
+                    PlainOrder(features, features, memory_bytes=budget),
                     matches=rows,
                     excluded=nothing.__getitem__,
-                    memory_bytes=budget,
                 )[0]
             ],
             None,
@@ -66,6 +65,7 @@ CHILD = """
 import json, resource, sys, tracemalloc
 import numpy as np
 from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.search.distance_blocks import PlainOrder
 from mtml_deploy.search.rank import rank
 
 what, budget, size, equal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "equal"
@@ -77,8 +77,8 @@ nothing = np.empty(0, dtype=np.int64)
 def run(query, gallery):
     if what == "evaluate":
         match_ranks(
-            query, gallery, matches=lambda row: np.arange(5), excluded=lambda row: nothing,
-            memory_bytes=budget,
+            PlainOrder(query, gallery, memory_bytes=budget),
+            matches=lambda row: np.arange(5), excluded=lambda row: nothing,
         )
     else:
         rank(query, gallery, top_k=20, engine=what, memory_bytes=budget)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtml_deploy.evaluate.match_ranks import match_ranks
 from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.kreciprocal.candidate_pool import CandidatePool
 from mtml_deploy.search.kreciprocal.neighbours import find_neighbours
@@ -130,7 +131,7 @@ def test_ranks_of_matches_are_those_of_the_ranking(case):
     found = rerank(query, gallery, options=RerankOptions(k1=k1, k2=k2, weight=weight))
     rng = np.random.default_rng(k1)
     matches = [np.flatnonzero(rng.random(len(gallery)) < 0.3) for _ in query]
-    ranks, tied = found.match_ranks(matches=matches.__getitem__, excluded=left_out.__getitem__)
+    ranks, tied = match_ranks(found, matches=matches.__getitem__, excluded=left_out.__getitem__)
     rows = found.rank(top_k=len(gallery), excluded=left_out.__getitem__).rows
     assert [r.tolist() for r in ranks] == [
         (np.flatnonzero(np.isin(rows[q], matches[q])) + 1).tolist() for q in range(len(query))

@@ -1,6 +1,6 @@
 """How much the sparse vectors of queries overlap those of a gallery.
 
-In: vectors of `reciprocal.encode`. Out: blocks of Jaccard distances; only pairs that share a column
+In: vectors of `encoding.encode`. Out: blocks of Jaccard distances; only pairs that share a column
 cost time.
 """
 
