@@ -11,7 +11,7 @@ from typing import Final
 
 from calibration.compare import MIN_COSINE, Comparison, recommended
 from mtml_deploy.precision.calibration_list import vehicles
-from mtml_deploy.report.metrics_markdown import escaped, table_row
+from mtml_deploy.text import escaped, table
 
 SCHEMA: Final = 1
 """Version of the layout of `comparison_json`."""
@@ -85,26 +85,9 @@ def comparison_markdown(comparison: Comparison) -> str:
         "",
         verdict,
         "",
-        table_row(["calibrator", "part", "cosine min", "cosine p1", "cosine mean", "max abs"]),
-        table_row(["---", "---", *["---:"] * 4]),
-    ]
-    for each in comparison.tried:
-        for part, found in each.parts.items():
-            cosines = (found.cosine_min, found.cosine_p1, found.cosine_mean)
-            cells = [each.calibrator, part, *(f"{value:.6f}" for value in cosines)]
-            lines.append(table_row([*cells, f"{found.max_abs:.3g}"]))
-    lines += [
+        *_parts(comparison),
         "",
-        table_row(["calibrator", "worst cosine", "steps, s", "run, s"]),
-        table_row(["---", *["---:"] * 3]),
-    ]
-    lines += [
-        table_row(
-            [each.calibrator, f"{each.worst:.6f}", f"{each.steps_s:.2f}", f"{each.run_s:.2f}"]
-        )
-        for each in comparison.tried
-    ]
-    lines += [
+        *_times(comparison),
         "",
         f"Model {manifest.model_sha256[:12]} ({manifest.variant}, {manifest.backbone}, "
         f"{manifest.height}x{manifest.width}), {comparison.layers} layers in int8, "
@@ -117,3 +100,24 @@ def comparison_markdown(comparison: Comparison) -> str:
         "of every image, int8 to fp32.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _parts(comparison: Comparison) -> list[str]:
+    """A table of how near int8 is to fp32, by calibrator and part of the embedding."""
+    rows = []
+    for each in comparison.tried:
+        for part, found in each.parts.items():
+            cosines = (found.cosine_min, found.cosine_p1, found.cosine_mean)
+            cells = (f"{value:.6f}" for value in cosines)
+            rows.append((each.calibrator, part, *cells, f"{found.max_abs:.3g}"))
+    titles = ("calibrator", "part", "cosine min", "cosine p1", "cosine mean", "max abs")
+    return table(titles, rows, align="llrrrr")
+
+
+def _times(comparison: Comparison) -> list[str]:
+    """A table of the worst cosine and the times of each calibrator."""
+    rows = [
+        (each.calibrator, f"{each.worst:.6f}", f"{each.steps_s:.2f}", f"{each.run_s:.2f}")
+        for each in comparison.tried
+    ]
+    return table(("calibrator", "worst cosine", "steps, s", "run, s"), rows, align="lrrr")

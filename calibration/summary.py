@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from calibration.candidates import Candidates
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
-from mtml_deploy.report.metrics_markdown import table_row
+from mtml_deploy.text import table
 
 
 def found_lines(candidates: Candidates) -> list[str]:
@@ -58,14 +58,14 @@ def set_markdown(chosen: CalibrationSet) -> str:
     cameras = sorted({camera for camera, _ in pairs})
     classes = sorted({orientation for _, orientation in pairs})
     names = ["unknown" if each == UNKNOWN else ORIENTATIONS[each] for each in classes]
-    lines += ["", table_row(["camera", *names, "all"])]
-    lines.append(table_row(["---"] + ["---:"] * (len(classes) + 1)))
+    rows = []
     for camera in cameras:
         row = [pairs[camera, orientation] for orientation in classes]
         name = "unknown" if camera == UNKNOWN else str(camera)
-        lines.append(table_row([name, *map(str, row), str(sum(row))]))
+        rows.append((name, *map(str, row), str(sum(row))))
     sums = [sum(pairs[camera, orientation] for camera in cameras) for orientation in classes]
-    lines.append(table_row(["all", *map(str, sums), str(sum(sums))]))
+    rows.append(("all", *map(str, sums), str(sum(sums))))
+    lines += ["", *table(("camera", *names, "all"), rows, align="l" + "r" * (len(classes) + 1))]
     return "\n".join(lines)
 
 

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 from benchmarks.measure.rounds import in_words
 from benchmarks.report.compare import CompareThresholds, Comparison, Outcome
+from mtml_deploy.text import table
 
-_HEADER = (
-    "| series | base | new | change for the worse | allowed | p | superiority | runs | verdict |",
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+_TITLES = (
+    "series",
+    "base",
+    "new",
+    "change for the worse",
+    "allowed",
+    "p",
+    "superiority",
+    "runs",
+    "verdict",
 )
 
 
@@ -35,12 +43,12 @@ def compare_markdown(outcome: Outcome, thresholds: CompareThresholds) -> str:
         "",
     ]
     if notable:
-        lines += [*_HEADER, *map(_row, notable), ""]
+        lines += [*_table(notable), ""]
     for title, names in (("Only in BASE", outcome.missing), ("Only in NEW", outcome.added)):
         if names:
             lines += [f"{title}: {', '.join(f'`{name}`' for name in names)}.", ""]
     lines += ["<details><summary>All series</summary>", ""]
-    lines += [*_HEADER, *map(_row, _worst_first(outcome.comparisons)), "", "</details>", ""]
+    lines += [*_table(_worst_first(outcome.comparisons)), "", "</details>", ""]
     return "\n".join(lines)
 
 
@@ -48,9 +56,13 @@ def _worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return sorted(comparisons, key=lambda item: -item.change)
 
 
-def _row(item: Comparison) -> str:
+def _table(comparisons: Sequence[Comparison]) -> list[str]:
+    return table(_TITLES, map(_cells, comparisons), align="lrrrrrrrl")
+
+
+def _cells(item: Comparison) -> tuple[str, ...]:
     """One line of a table."""
-    cells = (
+    return (
         f"{item.title} `{item.name}`",
         in_words(item.base.median, item.base),
         in_words(item.new.median, item.new),
@@ -61,4 +73,3 @@ def _row(item: Comparison) -> str:
         f"{len(item.base.values)}, {len(item.new.values)}",
         item.verdict,
     )
-    return f"| {' | '.join(cells)} |"

@@ -17,6 +17,7 @@ from benchmarks.measure.gpu_state import GpuState
 from benchmarks.measure.machine import Environment
 from benchmarks.measure.rounds import Ratio, Series, in_words
 from mtml_deploy.files import require_absent, write_text
+from mtml_deploy.text import percent, table
 
 SCHEMA: Final = 1
 """Version of the layout of `record_json`; fields may be added, never change their meaning."""
@@ -135,21 +136,22 @@ def record_markdown(record: Record) -> str:
     columns = ("p50", "p95", "p99", "runs")
     if not record.percentiles:
         columns = ("median", "lowest", "highest", "rounds")
-    lines = [f"# {record.title}", "", _row("measured", *columns)]
-    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    rows = []
     for series in record.series:
         speeds = (series.median, min(series.values), max(series.values))
         if record.percentiles:
             speeds = percentiles(series.values)
         cells = [in_words(speed, series) for speed in speeds]
-        lines.append(_row(series.title, *cells, str(len(series.values))))
-    lines += ["", _row("ratio of medians", "value", "target"), "| --- | ---: | --- |"]
+        rows.append((series.title, *cells, str(len(series.values))))
+    lines = [f"# {record.title}", "", *table(("measured", *columns), rows, align="lrrrr"), ""]
+    ratios = []
     for ratio in record.ratios:
         target = ""
         if ratio.at_least is not None:
             verdict = "reached" if ratio.reached else "missed"
-            target = f"at least {_percent(ratio.at_least)}: {verdict}"
-        lines.append(_row(ratio.title, _percent(ratio.value), target))
+            target = f"at least {percent(ratio.at_least)} %: {verdict}"
+        ratios.append((ratio.title, f"{percent(ratio.value)} %", target))
+    lines += table(("ratio of medians", "value", "target"), ratios, align="lrl")
     lines += ["", *(f"- {series.title}: {series.what}" for series in record.series)]
     lines += [f"- {note}" for note in record.notes]
     commit = environment.git_commit or "not a checkout"
@@ -176,10 +178,6 @@ def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     return p50, p95, p99
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
 def _gpu(gpu: GpuState) -> str:
     """One line on a GPU."""
     state = ", ".join(f"{name} {value:g}" for name, value in gpu.state.items())
@@ -188,10 +186,6 @@ def _gpu(gpu: GpuState) -> str:
         f"{gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver or 'unknown'}, CUDA {gpu.cuda}; "
         f"{state or 'clocks unknown'}."
     )
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _listed(values: Mapping[str, Plain]) -> str:

@@ -18,12 +18,16 @@ from typing import IO, Any, Final
 import click
 
 from mtml_deploy.errors import MtmlError
+from mtml_deploy.text import printable
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+
+_LAYOUT: Final = "\n\t"
+"""Control characters that our own texts are laid out with."""
 
 
 class UserError(click.ClickException):
@@ -33,32 +37,17 @@ class UserError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the text."""
-        click.echo(f"error: {printable(self.message)}", err=True, file=file)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that can harm a terminal.
-
-    Args:
-        text: anything, for example with the name of a file a stranger made.
-
-    Returns:
-        The text with control characters and undecodable bytes as escapes; newlines and tabs stay.
-    """
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+        click.echo(f"error: {printable(self.message, keep=_LAYOUT)}", err=True, file=file)
 
 
 def write_data(text: str) -> None:
     """Print a result on stdout."""
-    click.echo(printable(text))
+    click.echo(printable(text, keep=_LAYOUT))
 
 
 def write_note(text: str) -> None:
     """Print a remark on stderr."""
-    click.echo(printable(text), err=True)
+    click.echo(printable(text, keep=_LAYOUT), err=True)
 
 
 def prepare_streams(*, verbose: bool) -> None:

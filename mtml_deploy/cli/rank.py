@@ -281,7 +281,7 @@ def _rank_pair(
 
 def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:
     """What the steps did to mAP and CMC@1, as the end of a sentence."""
-    from mtml_deploy.report.metrics_json import percent
+    from mtml_deploy.text import percent
 
     if before is None or after is None:
         return ""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.folder import common_root
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.data.text_files import parse_id, read_text, unknown_notes
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 COLUMNS: Final = ("path", "vehicle_id", "camera_id", "orientation", "tracklet_id")
 """In any order; all but the first may be left out, empty cells are unknown."""

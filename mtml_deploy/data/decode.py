@@ -26,6 +26,7 @@ from PIL import (
 )
 
 from mtml_deploy.errors import ImageError
+from mtml_deploy.text import printable
 
 PIXEL_CAP: Final = 16_000_000
 """Images with more pixels are refused from their header, before any pixel is decoded."""
@@ -92,11 +93,6 @@ class RefusedImageError(ImageError):
         self.path = path
         self.reason = reason
         super().__init__(f"{printable(path)}: {reason}")
-
-
-def printable(path: Path | str) -> str:
-    """The path as text that can be written as UTF-8: other bytes become escapes."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def content_format(head: bytes) -> str | None:

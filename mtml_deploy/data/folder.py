@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.decode import SUFFIXES, printable
+from mtml_deploy.data.decode import SUFFIXES
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.text_files import numbered_lines
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 IMAGE_SUFFIXES: Final = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 

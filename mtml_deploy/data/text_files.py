@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 Split = Literal["train", "query", "gallery"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "query", "gallery")

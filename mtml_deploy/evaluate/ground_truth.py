@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import file_sha256
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.data.text_files import read_names, read_text, repeated, require_distinct, shortened
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 _QUERY_ORDER: Final = "name_query.txt"
 _GALLERY_ORDER: Final = "name_test.txt"

@@ -14,9 +14,9 @@ from mtml_deploy.gallery.local_rerank import RerankedHits
 from mtml_deploy.gallery.open import Gallery
 from mtml_deploy.gallery.times import format_time
 from mtml_deploy.gallery.values import Hits, StoredRow
-from mtml_deploy.report.rank_lists import printable
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
 

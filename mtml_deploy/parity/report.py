@@ -5,10 +5,12 @@ In: a `GateResult` and the compared sides. Out: text for a terminal, a file, or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mtml_deploy.evaluate.protocols import Protocol
-from mtml_deploy.parity.judge import GateResult
+from mtml_deploy.parity.judge import Check, GateResult
 from mtml_deploy.parity.verdict import Side
-from mtml_deploy.report.metrics_json import percent
+from mtml_deploy.text import percent, table
 
 
 def gate_markdown(
@@ -34,6 +36,7 @@ def gate_markdown(
     failed = [check for check in result.checks if not check.passed]
     verdict = "PASSED" if not failed else f"FAILED {len(failed)} of {len(result.checks)} bounds"
     engine = f", engine {result.engine_sha256[:12]}" if result.engine_sha256 else ""
+    ranking = result.ranking
     lines = [
         f"# Parity gate: {verdict}",
         "",
@@ -41,37 +44,11 @@ def gate_markdown(
         f"{sources[0]} against {sources[1]}, {result.mean_ap.queries} counted queries, protocol "
         f"{protocol.name}.",
         "",
-        "| bound | measured | must be | |",
-        "| --- | ---: | --- | --- |",
-    ]
-    lines += [
-        f"| {check.name} | {check.value:.6g} | {check.bound} | "
-        f"{'ok' if check.passed else '**FAILED**'} |"
-        for check in (*failed, *(check for check in result.checks if check.passed))
-    ]
-    lines += [
+        *_bounds(failed, [check for check in result.checks if check.passed]),
         "",
-        "| part | cosine min | cosine p1 | cosine mean | max abs | max relative |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {name} | {found.cosine_min:.6f} | {found.cosine_p1:.6f} | {found.cosine_mean:.6f} | "
-        f"{found.max_abs:.3g} | {found.max_relative:.3g} |"
-        for name, found in result.agreement.items()
-    ]
-    change, ranking = result.mean_ap, result.ranking
-    lines += [
+        *_agreement(result),
         "",
-        "| retrieval, % | reference | candidate | change | 95 % interval |",
-        "| --- | ---: | ---: | ---: | --- |",
-        f"| mAP (step) | {percent(change.reference)} | {percent(change.candidate)} | "
-        f"{100 * change.difference:+.3f} | {100 * change.low:+.3f} to {100 * change.high:+.3f} |",
-    ]
-    lines += [
-        f"| CMC@{rank} | {percent(before)} | {percent(after)} | {100 * (after - before):+.3f} | |"
-        for rank, (before, after) in result.cmc.items()
-    ]
-    lines += [
+        *_retrieval(result),
         "",
         f"Rank lists: same first image for {percent(ranking.top1)} % of the queries, "
         f"{percent(ranking.top10)} % of the first ten shared, Kendall's tau of the first hundred "
@@ -81,6 +58,43 @@ def gate_markdown(
         "queries. Relative: |difference| / |reference|.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _bounds(failed: Sequence[Check], passed: Sequence[Check]) -> list[str]:
+    """A table of every bound."""
+    rows = [
+        (check.name, f"{check.value:.6g}", check.bound, "ok" if check.passed else "**FAILED**")
+        for check in (*failed, *passed)
+    ]
+    return table(("bound", "measured", "must be", ""), rows, align="lrll")
+
+
+def _agreement(result: GateResult) -> list[str]:
+    """A table of how near the embeddings are."""
+    titles = ("part", "cosine min", "cosine p1", "cosine mean", "max abs", "max relative")
+    rows = [
+        (
+            name,
+            *(f"{cos:.6f}" for cos in (found.cosine_min, found.cosine_p1, found.cosine_mean)),
+            *(f"{error:.3g}" for error in (found.max_abs, found.max_relative)),
+        )
+        for name, found in result.agreement.items()
+    ]
+    return table(titles, rows, align="lrrrrr")
+
+
+def _retrieval(result: GateResult) -> list[str]:
+    """A table of what it does to mAP and CMC."""
+    change = result.mean_ap
+    values = {"mAP (step)": (change.reference, change.candidate)}
+    values |= {f"CMC@{rank}": both for rank, both in result.cmc.items()}
+    rows = [
+        (name, percent(before), percent(after), f"{100 * (after - before):+.3f}", "")
+        for name, (before, after) in values.items()
+    ]
+    rows[0] = (*rows[0][:-1], f"{100 * change.low:+.3f} to {100 * change.high:+.3f}")
+    titles = ("retrieval, %", "reference", "candidate", "change", "95 % interval")
+    return table(titles, rows, align="lrrrl")
 
 
 def _name(side: Side) -> str:

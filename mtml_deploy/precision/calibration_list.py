@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final, cast
 
 from mtml_deploy.artifact.artifact import file_sha256
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.folder import load_list
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import require_absent, write_text
 from mtml_deploy.precision.options import LIST_COMMAND
+from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
 """Version of the layout of the manifest."""

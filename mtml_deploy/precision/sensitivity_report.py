@@ -16,6 +16,7 @@ from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.files import atomic_file, write_text
 from mtml_deploy.precision.sensitivity import LayerNoise
 from mtml_deploy.precision.trade_off import TradeOff
+from mtml_deploy.text import table
 
 SCHEMA: Final = 1
 NAME: Final = "sensitivity"
@@ -124,24 +125,17 @@ def report_markdown(report: SensitivityReport) -> str:
         "",
         "## Layers kept against quality",
         "",
-        "| layers in fp16 | worst cosine | of | mAP, % | change, points | |",
-        "| ---: | ---: | --- | ---: | ---: | --- |",
+        *_curve(report, last),
+        "",
+        "## Branches",
+        "",
     ]
-    if report.reference_map is not None:
-        lines.append(f"| fp32 | 1 | | {100 * report.reference_map:.2f} | | |")
-    for point in (*report.curve, *report.beyond):
-        quality = point.quality
-        part = min(quality.cosine_min, key=lambda name: quality.cosine_min[name])
-        score, change = "not measured", ""
-        if quality.mean_ap is not None and report.reference_map is not None:
-            score = f"{100 * quality.mean_ap:.2f}"
-            change = f"{100 * (quality.mean_ap - report.reference_map):+.2f}"
-        lines.append(
-            f"| {point.kept} | {quality.cosine_min[part]:.6f} | {part} | {score} | {change} | "
-            f"{_outcome(point, last)} |"
-        )
-    lines += ["", "## Branches", "", "| branch | noise of its layers |", "| --- | ---: |"]
-    lines += [f"| {name} | {noise:.3e} |" for name, noise in branch_noise(report.ranking).items()]
+    noises = branch_noise(report.ranking).items()
+    lines += table(
+        ("branch", "noise of its layers"),
+        [(name, f"{noise:.3e}") for name, noise in noises],
+        align="lr",
+    )
     lines += [
         "",
         "## Layers, the most sensitive first",
@@ -150,15 +144,36 @@ def report_markdown(report: SensitivityReport) -> str:
         f"over {report.noise_images} images. Cosines: worst of {report.images} images, with every "
         "fp16 rounding carried out.",
         "",
-        "| | layer | noise | precision |",
-        "| ---: | --- | ---: | --- |",
     ]
-    lines += [
-        f"| {rank} | {each.layer.name} | {each.noise:.3e} | "
-        f"{'fp16' if rank <= last.kept else 'int8'} |"
+    layers = [
+        (
+            str(rank),
+            each.layer.name,
+            f"{each.noise:.3e}",
+            "fp16" if rank <= last.kept else "int8",
+        )
         for rank, each in enumerate(report.ranking, 1)
     ]
+    lines += table(("", "layer", "noise", "precision"), layers, align="rlrl")
     return "\n".join(lines) + "\n"
+
+
+def _curve(report: SensitivityReport, last: TradeOff) -> list[str]:
+    """A table of how many layers are kept and what that gives."""
+    rows = []
+    if report.reference_map is not None:
+        rows.append(("fp32", "1", "", f"{100 * report.reference_map:.2f}", "", ""))
+    for point in (*report.curve, *report.beyond):
+        quality = point.quality
+        part = min(quality.cosine_min, key=lambda name: quality.cosine_min[name])
+        score, change = "not measured", ""
+        if quality.mean_ap is not None and report.reference_map is not None:
+            score = f"{100 * quality.mean_ap:.2f}"
+            change = f"{100 * (quality.mean_ap - report.reference_map):+.2f}"
+        cosine = f"{quality.cosine_min[part]:.6f}"
+        rows.append((str(point.kept), cosine, part, score, change, _outcome(point, last)))
+    titles = ("layers in fp16", "worst cosine", "of", "mAP, %", "change, points", "")
+    return table(titles, rows, align="rrlrrl")
 
 
 def _outcome(point: TradeOff, last: TradeOff) -> str:

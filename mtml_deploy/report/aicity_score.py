@@ -15,10 +15,9 @@ from mtml_deploy.report.metrics_json import (
     INP_RULE,
     STEP_RULE,
     TRAPEZOID_RULE,
-    percent,
     unmatched_sentence,
 )
-from mtml_deploy.report.metrics_markdown import escaped, table_row
+from mtml_deploy.text import escaped, percent, table_row
 
 SCHEMA: Final = 1
 """Version of the layout of `score_json`."""

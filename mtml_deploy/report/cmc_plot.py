@@ -11,7 +11,7 @@ from mtml_deploy.errors import MissingExtraError, MtmlError
 from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.evaluate.random_galleries import DrawnMetrics
 from mtml_deploy.files import atomic_file
-from mtml_deploy.report.metrics_json import percent
+from mtml_deploy.text import percent
 
 
 def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics | DrawnMetrics]) -> None:

@@ -24,13 +24,13 @@ from mtml_deploy.report.metrics_json import (
     RERANK_RULE,
     SCHEMA,
     one_protocol,
-    percent,
     reranking_record,
     reranking_text,
     verification_record,
 )
-from mtml_deploy.report.metrics_markdown import definition_lines, escaped, table_row
+from mtml_deploy.report.metrics_markdown import definition_lines
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.text import escaped, percent, table_row
 
 SPREAD_RULE: Final = (
     "mean, standard deviation (divisor: draws - 1), smallest and largest value over the draws"

@@ -7,7 +7,6 @@ average precision, so that a number is never seen without its rule. Fractions 0.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from mtml_deploy.evaluate.protocols import Protocol, find_protocol
 from mtml_deploy.evaluate.verification import ONE_IN, Verification
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.text import json_number
 
 SCHEMA: Final = 1
 """Version of the layout of `metrics_json`."""
@@ -279,11 +279,6 @@ def _truth_record(truth: GroundTruth) -> dict[str, object]:
     }
 
 
-def percent(fraction: float) -> str:
-    """`fraction` as percent with one digit, without the sign; a dash for NaN."""
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
 def unmatched_sentence(metrics: RetrievalMetrics) -> str:
     """How many queries had no match and how they counted, as part of a sentence."""
     unmatched = metrics.num_queries - metrics.num_valid
@@ -291,8 +286,3 @@ def unmatched_sentence(metrics: RetrievalMetrics) -> str:
         return "every query has a match"
     how = "skipped in every mean" if metrics.unmatched == "skipped" else "counted as 0"
     return f"{unmatched} without a match, {how}"
-
-
-def json_number(value: float) -> float | None:
-    """`value`, or None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value

@@ -20,10 +20,10 @@ from mtml_deploy.report.metrics_json import (
     Evaluation,
     expansion_text,
     one_protocol,
-    percent,
     reranking_text,
     unmatched_sentence,
 )
+from mtml_deploy.text import escaped, percent, table
 
 
 def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
@@ -41,13 +41,14 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
     protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
     header = ["model", "mAP (step)", "mAP (trapezoid)", "mINP"]
     header += [f"CMC@{rank}" for rank in CMC_RANKS]
-    lines = [f"# Evaluation, protocol {protocol.name}", "", table_row(header)]
-    lines.append(table_row(["---"] + ["---:"] * (len(header) - 1)))
+    rows = []
     for evaluation in evaluations:
         metrics = evaluation.metrics
         values = [metrics.mean_ap, metrics.mean_ap_trapezoid, metrics.mean_inp]
         values += [metrics.cmc_at(rank) for rank in CMC_RANKS]
-        lines.append(table_row([escaped(evaluation.label), *(percent(value) for value in values)]))
+        rows.append((escaped(evaluation.label), *map(percent, values)))
+    lines = [f"# Evaluation, protocol {protocol.name}", ""]
+    lines += table(header, rows, align="l" + "r" * (len(header) - 1))
     lines += _verification_table(evaluations)
     lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
     lines += definition_lines()
@@ -80,13 +81,11 @@ def _verification_table(evaluations: Sequence[Evaluation]) -> list[str]:
     if not measured:
         return []
     header = ["model", *(f"TPR@FPR {text}" for text in FPR_TEXTS), "matching pairs", "other pairs"]
-    lines = ["", table_row(header), table_row(["---"] + ["---:"] * (len(header) - 1))]
+    rows = []
     for label, found in measured:
         rates = (percent(math.nan if rate is None else rate) for rate in found.tpr)
-        lines.append(
-            table_row([escaped(label), *rates, str(found.positives), str(found.negatives)])
-        )
-    return lines
+        rows.append((escaped(label), *rates, str(found.positives), str(found.negatives)))
+    return ["", *table(header, rows, align="l" + "r" * (len(header) - 1))]
 
 
 def definition_lines() -> list[str]:
@@ -111,14 +110,3 @@ def _truth_sentence(truth: GroundTruth | None) -> str:
     if truth.contradictions:
         doubt = f" {truth.contradictions} of these matches have another vehicle id by the labels."
     return f" Ground truth: {files}.{doubt}"
-
-
-def table_row(cells: Sequence[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
-def escaped(text: str) -> str:
-    """`text` on one line, without the characters that Markdown and HTML give a meaning."""
-    flat = " ".join(text.split())
-    return "".join(f"&#{ord(c)};" if c in "&<>|*_`[]\\" else c for c in flat)

@@ -22,6 +22,7 @@ from mtml_deploy.report.metrics_json import EXPANSION_RULE, RERANK_RULE, reranki
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rank import Ranking
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
 """Version of the layout of `rank_json`."""
@@ -289,8 +290,3 @@ def rank_text(model: RankedModel, *, length: int, limit: int) -> list[str]:
     if hidden > 0:
         lines.append(f"... and {hidden} more queries; --json or --html keep all of them")
     return lines
-
-
-def printable(name: str) -> str:
-    """`name` with control characters as escapes: a file name may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

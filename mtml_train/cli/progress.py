@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mtml_deploy.cli.console import printable
+from mtml_deploy.text import printable
 from mtml_train.train import StepReport
 from mtml_train.validate import Validation
 
@@ -56,7 +56,7 @@ class TrainDisplay:
             report: progress, a validation or a note.
         """
         if isinstance(report, str):
-            self._console.print(printable(report))
+            self._console.print(printable(report, keep="\n\t"))
         elif isinstance(report, Validation):
             self._console.print("validation  " + in_percent(report.scalars()))
         else:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data import cityflow, veri
-from mtml_deploy.data.decode import SUFFIXES, printable
+from mtml_deploy.data.decode import SUFFIXES
 from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.data.source import SPLITS, Source, load_source, parse_source
 from mtml_deploy.data.text_files import read_names, repeated
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 from mtml_train.data_check.files import FileFacts, decode_files, identical_files, read_files
 from mtml_train.data_check.report import Counts, DataCheck, SplitCheck, render
 

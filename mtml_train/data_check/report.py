@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+from mtml_deploy.text import table_row
+
 SHOWN: Final = 20
 """Entries of each list that the text shows; the rest is counted."""
 
@@ -131,10 +133,9 @@ def render(check: DataCheck) -> str:
     """
     lines = [f"# {check.source}", "", *_verdict(check), ""]
     columns = [field.name for field in fields(Counts)]
-    lines += [f"| split | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    lines += [table_row(["split", *columns]), "|---" * (1 + len(columns)) + "|"]
     for split in check.splits:
-        cells = [_cell(split, column) for column in columns]
-        lines.append(f"| {split.split} | {' | '.join(cells)} |")
+        lines.append(table_row([split.split, *(_cell(split, column) for column in columns)]))
     for split in check.splits:
         for name, heading in _LISTS.items():
             entries: tuple[str, ...] = getattr(split, name)

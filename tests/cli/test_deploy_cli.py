@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
 
-from mtml_deploy.cli.console import exit_on_error, printable
+from mtml_deploy.cli.console import exit_on_error
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed import partial_path
 from mtml_deploy.embed.embeddings import load_embeddings
@@ -312,12 +312,6 @@ def test_help_names_every_protocol() -> None:
     for command in ("rank", "evaluate"):
         words = ok(command, "--help").stdout.replace(",", " ").replace(".", " ").split()
         assert set(PROTOCOLS) <= set(words)
-
-
-def test_printable_keeps_text_and_disarms_the_rest() -> None:
-    assert printable("Zoë\t車\n") == "Zoë\t車\n"
-    assert printable("a\x1b[31mb\rc") == "a\\x1b[31mb\\rc"
-    assert printable(os.fsdecode(b"\xff.jpg")) == "\\udcff.jpg"
 
 
 def test_full_disk_is_an_error_line() -> None:

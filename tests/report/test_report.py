@@ -7,7 +7,7 @@ from helpers_report import EVALUATION, METRICS
 
 from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
 from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.report.metrics_json import FPR_TEXTS, metrics_json, percent
+from mtml_deploy.report.metrics_json import FPR_TEXTS, metrics_json
 
 
 def test_json_says_what_was_measured_how_and_on_what():
@@ -57,9 +57,3 @@ def test_metrics_of_ranks_alone_have_no_verification():
 
 def test_names_of_false_positive_rates():
     assert FPR_TEXTS == ("1e-4", "1e-3", "1e-2")
-
-
-def test_percent():
-    assert [percent(0.64608), percent(1.0), percent(0.0), percent(float("nan"))] == [
-        "64.6", "100.0", "0.0", "–",
-    ]  # fmt: skip

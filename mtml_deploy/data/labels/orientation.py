@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.data.text_files import numbered_lines, shortened
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 FIELDS: Final = 42
 """Path, 20 keypoints of two coordinates, orientation."""

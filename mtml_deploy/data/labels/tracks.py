@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.text_files import numbered_lines, shortened
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 
 def read_tracks(path: Path) -> dict[str, int]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 from xml.parsers import expat
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.data.text_files import parse_id, read_bytes
 from mtml_deploy.errors import DataError
+from mtml_deploy.text import printable
 
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _CODECS: Final = {

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.decode import printable
 from mtml_deploy.data.text_files import LARGEST_ID, read_bytes
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluate.aicity import LIST_LENGTH
+from mtml_deploy.text import printable
 
 
 def submission_text(rows: NDArray[np.int32]) -> str:

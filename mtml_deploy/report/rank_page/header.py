@@ -19,11 +19,11 @@ from mtml_deploy.report.metrics_json import (
     STEP_RULE,
     TRAPEZOID_RULE,
     expansion_text,
-    percent,
     reranking_text,
     unmatched_sentence,
 )
-from mtml_deploy.report.rank_lists import RankedModel, Which, printable
+from mtml_deploy.report.rank_lists import RankedModel, Which
+from mtml_deploy.text import percent, printable
 
 MARKS: Final = {
     True: ("match", "✓", "same vehicle"),

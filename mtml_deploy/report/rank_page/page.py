@@ -13,13 +13,11 @@ from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.evaluate.protocols import Protocol
-from mtml_deploy.report.metrics_json import percent
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
     Which,
     choose_queries,
-    printable,
     rank_list,
     require_same_images,
 )
@@ -34,6 +32,7 @@ from mtml_deploy.report.rank_page.header import (
 )
 from mtml_deploy.report.rank_page.style import STYLE
 from mtml_deploy.report.rank_page.thumbnails import Thumbnail, make_thumbnail
+from mtml_deploy.text import percent, printable
 
 THUMBNAIL_SIDE: Final = 112
 """Longer side of a thumbnail in pixels."""

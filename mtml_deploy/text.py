@@ -1,0 +1,65 @@
+"""Text for people: names that any terminal can show, percent, Markdown tables.
+
+In: names, fractions, cells. Out: text without anything that harms a terminal, or lines of Markdown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+_RULES: Final = {"l": "---", "r": "---:"}
+
+
+def printable(text: Path | str, *, keep: str = "") -> str:
+    """`text` without characters that can harm a terminal: a file name may hold anything.
+
+    Args:
+        text: a name, or a longer text with names in it.
+        keep: characters that stay as they are, for example line ends of a longer text.
+
+    Returns:
+        The text with control characters and undecodable bytes as escapes; valid UTF-8.
+    """
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )
+
+
+def percent(fraction: float) -> str:
+    """`fraction` as percent with one digit, without the sign; a dash for NaN."""
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def json_number(value: float) -> float | None:
+    """`value`, or None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else value
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, align: str) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        titles: of the columns.
+        rows: cells of each line, as many as titles; foreign text is `escaped` by the caller.
+        align: "l" or "r" for each column.
+
+    Returns:
+        The title, the rule below it and the rows.
+    """
+    rule = [_RULES[side] for side in align]
+    return [table_row(cells) for cells in (titles, rule, *rows)]
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, without the characters that Markdown and HTML give a meaning."""
+    flat = " ".join(text.split())
+    return "".join(f"&#{ord(c)};" if c in "&<>|*_`[]\\" else c for c in flat)

@@ -1,0 +1,26 @@
+"""Names, percent and tables for people."""
+
+import os
+
+from mtml_deploy.text import percent, printable, table
+
+
+def test_printable_keeps_text_and_disarms_the_rest() -> None:
+    assert printable("Zoë\t車\n", keep="\n\t") == "Zoë\t車\n"
+    assert printable("a\x1b[31mb\rc") == "a\\x1b[31mb\\rc"
+    assert printable(os.fsdecode(b"\xff.jpg")) == "\\udcff.jpg"
+
+
+def test_percent():
+    assert [percent(0.64608), percent(1.0), percent(0.0), percent(float("nan"))] == [
+        "64.6", "100.0", "0.0", "–",
+    ]  # fmt: skip
+
+
+def test_a_table_has_a_rule_below_its_titles():
+    assert table(("name", "value", "why"), [("a", "1", "x"), ("b", "22", "")], align="lrl") == [
+        "| name | value | why |",
+        "| --- | ---: | --- |",
+        "| a | 1 | x |",
+        "| b | 22 |  |",
+    ]
