@@ -1,14 +1,15 @@
 """The exported model folder: `model.onnx` beside `manifest.json`, all deploy knows of training.
 
 In: a folder. Out: an `Artifact` whose manifest was checked and whose model has the hash it names.
+Or in: a model in memory and what it is. Out: the two files, each naming the other.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mtml_deploy.artifact.manifest import (
     METADATA_KEY,
@@ -20,6 +21,9 @@ from mtml_deploy.artifact.manifest import (
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import write_text
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = [
     "MANIFEST_FILE",
     "METADATA_KEY",
@@ -30,6 +34,7 @@ __all__ = [
     "file_sha256",
     "open_artifact",
     "save_manifest",
+    "write_artifact",
 ]
 
 MODEL_FILE: Final = "model.onnx"
@@ -101,3 +106,24 @@ def open_artifact(folder: Path) -> Artifact:
             f"{manifest.model_sha256[:12]}...: the file was changed, truncated or mixed up; {fix}"
         )
     return artifact
+
+
+def write_artifact(folder: Path, model: onnx.ModelProto, manifest: Manifest) -> Artifact:
+    """Write an artifact's two files into a folder that nobody reads yet.
+
+    Args:
+        folder: exists; files in it are replaced.
+        model: gets the record of the manifest as its only metadata.
+        manifest: its model hash is not used.
+
+    Returns:
+        The artifact, with the hash of the file that was written.
+    """
+    import onnx
+
+    del model.metadata_props[:]
+    model.metadata_props.add(key=METADATA_KEY, value=embedded_record(manifest))
+    path = folder / MODEL_FILE
+    onnx.save_model(model, path)
+    save_manifest(folder, replace(manifest, model_sha256=file_sha256(path)))
+    return open_artifact(folder)

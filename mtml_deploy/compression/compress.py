@@ -14,16 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact.artifact import (
-    MODEL_FILE,
-    Artifact,
-    embedded_record,
-    file_sha256,
-    open_artifact,
-    save_manifest,
-)
-from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.artifact.onnx_file import append_projection
+from mtml_deploy.artifact.artifact import Artifact, open_artifact, write_artifact
+from mtml_deploy.compression.append import append_projection
 from mtml_deploy.compression.projection import WHITENING_FLOOR, Projection, learn_projection
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
@@ -130,8 +122,9 @@ def compress(
     if metrics is not None:
         record["metrics"] = dict(metrics)
     manifest = replace(old, dim=projection.matrix.shape[1], compression=record)
+    model = append_projection(artifact.model_path, projection)
     with atomic_folder(out, overwrite=overwrite) as folder:
-        candidate = _write(folder, artifact, projection, manifest)
+        candidate = write_artifact(folder, model, manifest)
         with open_runtime(candidate) as runtime:
             found = agreement(expected.astype(np.float32), runtime.run(check))
         require(
@@ -140,7 +133,7 @@ def compress(
             at_most=MAX_RELATIVE_PROJECTED,
         )
         record = record | {"check": _check_record(found, len(check))}
-        _write(folder, artifact, projection, replace(manifest, compression=record))
+        write_artifact(folder, model, replace(manifest, compression=record))
     return open_artifact(out)
 
 
@@ -160,14 +153,6 @@ def require_made_by(artifact: Artifact, images: Embeddings) -> None:
             f"{expected.dim} dimensions); embed the images with it: mtml-deploy embed "
             f"{artifact.folder} --images ... --out FILE"
         )
-
-
-def _write(folder: Path, parent: Artifact, projection: Projection, manifest: Manifest) -> Artifact:
-    """Model and manifest in `folder`, each naming the other."""
-    path = folder / MODEL_FILE
-    append_projection(parent.model_path, path, projection, record=embedded_record(manifest))
-    save_manifest(folder, replace(manifest, model_sha256=file_sha256(path)))
-    return open_artifact(folder)
 
 
 def _check_record(found: Agreement, images: int) -> dict[str, object]:

@@ -16,9 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.artifact.write import write_artifact
 from mtml_deploy.data.batches import load_images
 from mtml_deploy.data.folder import load_list
 from mtml_deploy.engine.graph_check import problems_of, refuse_problems
@@ -40,9 +39,8 @@ from mtml_deploy.precision.ranges import (
     overflowing,
     quantisation_steps,
 )
-from mtml_deploy.precision.retrieval import Progress
 from mtml_deploy.precision.sensitivity_report import write_report
-from mtml_deploy.precision.verify import model_outputs, verify
+from mtml_deploy.precision.verify import Progress, model_outputs, verify
 
 RANGE_IMAGES: Final = 8
 """Images on which overflow is looked for; the comparison sees all, and fp16 keeps headroom."""

@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.artifact.write import write_artifact
+from mtml_deploy.artifact.artifact import Artifact, write_artifact
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.fp16 import rounded
 from mtml_deploy.precision.lowering import Plan, lowered
 from mtml_deploy.precision.network import Layer, Network
 from mtml_deploy.precision.options import Conversion
-from mtml_deploy.precision.retrieval import Progress, mean_ap
-from mtml_deploy.precision.sensitivity import SENSITIVITY_IMAGES, LayerNoise, rank_layers
+from mtml_deploy.precision.sensitivity import (
+    SENSITIVITY_IMAGES,
+    LayerNoise,
+    Quality,
+    beyond,
+    keep_until_passed,
+    rank_layers,
+)
 from mtml_deploy.precision.sensitivity_report import SensitivityReport
-from mtml_deploy.precision.trade_off import Quality, beyond, keep_until_passed
-from mtml_deploy.precision.verify import Outputs, compare, model_outputs
+from mtml_deploy.precision.verify import Outputs, Progress, compare, mean_ap, model_outputs
 
 if TYPE_CHECKING:
     import onnx

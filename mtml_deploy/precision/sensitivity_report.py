@@ -14,8 +14,7 @@ from typing import Final
 
 from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.files import atomic_file, write_text
-from mtml_deploy.precision.sensitivity import LayerNoise
-from mtml_deploy.precision.trade_off import TradeOff
+from mtml_deploy.precision.sensitivity import LayerNoise, TradeOff
 from mtml_deploy.text import table
 
 SCHEMA: Final = 1

@@ -2,13 +2,17 @@
 
 In: the outputs of the fp32 model and a candidate artifact. Out: measures for the manifest, or a
 `ParityError`. Measured twice: as ONNX Runtime runs the file here, and with every fp16 rounding
-carried out (see `rounded`), as a GPU will.
+carried out (see `rounded`), as a GPU will. With a labelled source, the mAP of an artifact that is
+not published yet, by the very code that ranks and evaluates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +20,12 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embed import embed
+from mtml_deploy.embed.embeddings import load_embeddings
 from mtml_deploy.errors import ParityError
+from mtml_deploy.evaluate.metrics import evaluate
+from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.parity.agreement import Agreement, agreement, require, row_difference, spread
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.fp16 import rounded
@@ -32,6 +41,9 @@ ROW_IMAGES: Final = 3
 
 WHOLE: Final = "embedding"
 """Name of the whole embedding among the parts that are compared."""
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Title -> progress callback for a piece of work."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +158,36 @@ def verify(
         worst = float(np.abs(reference.orientation - emulated.orientation).max())
         measures["orientation_max_abs"] = worst
     return measures
+
+
+def mean_ap(
+    artifact: Artifact, data: str, *, protocol: str, title: str, progress: Progress
+) -> float:
+    """MAP (step) of a data set's queries against its gallery.
+
+    Args:
+        artifact: the model, run by ONNX Runtime on the CPU.
+        data: labelled source with the splits query and gallery, for example "veri:DIR".
+        protocol: name of the evaluation protocol.
+        title: what the progress shows.
+        progress: for a title, gives the progress callback.
+
+    Returns:
+        Fraction 0..1.
+
+    Raises:
+        MtmlError: what reading, embedding and evaluating raise.
+    """
+    rule = find_protocol(protocol)
+    sets = [load_source(data, split=split) for split in ("query", "gallery")]
+    found = []
+    with (
+        tempfile.TemporaryDirectory(prefix="mtml-convert-") as folder,
+        open_runtime(artifact) as runtime,
+    ):
+        for split, images in zip(("query", "gallery"), sets, strict=True):
+            out = Path(folder) / f"{split}.npz"
+            with progress(f"{title}: {split}") as report:
+                embed(runtime, images, out, progress=report)
+            found.append(load_embeddings(out))
+    return evaluate(found[0], found[1], rule).mean_ap

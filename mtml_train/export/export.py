@@ -20,14 +20,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
+from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
 from mtml_deploy.artifact.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
     ORIENTATION_OUTPUT,
     Manifest,
 )
-from mtml_deploy.artifact.write import write_artifact
 from mtml_deploy.files import atomic_folder, require_absent
 from mtml_deploy.parity.images import parity_images
 from mtml_train.checkpoint import Checkpoint, load_model

@@ -204,8 +204,8 @@ def test_a_graph_that_computes_something_else_is_not_written(made, monkeypatch, 
     wrong = replace(projection, **{fault: changed[fault]})
     append = module.append_projection
 
-    def planted(model, out, _, *, record):
-        append(model, out, wrong, record=record)
+    def planted(model, _):
+        return append(model, wrong)
 
     monkeypatch.setattr(module, "append_projection", planted)
     with pytest.raises(ParityError, match="the model was not written"):

@@ -8,8 +8,13 @@ import pytest
 
 from mtml_deploy.errors import ParityError
 from mtml_deploy.precision.network import Layer
-from mtml_deploy.precision.sensitivity import LayerNoise
-from mtml_deploy.precision.trade_off import Quality, beyond, growing_counts, keep_until_passed
+from mtml_deploy.precision.sensitivity import (
+    LayerNoise,
+    Quality,
+    beyond,
+    growing_counts,
+    keep_until_passed,
+)
 
 RANKING = tuple(
     LayerNoise(Layer(f"gray.{i}", "gray", "Conv", f"n{i}", f"s{i}", 0), 1 / (i + 1))

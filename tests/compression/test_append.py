@@ -9,9 +9,8 @@ import onnx
 import pytest
 from helpers_artifact import DIM, SIZE, expected_embeddings, tiny_manifest, write_model
 
-from mtml_deploy.artifact.artifact import MODEL_FILE, embedded_record, file_sha256, save_manifest
-from mtml_deploy.artifact.artifact import open_artifact as open_folder
-from mtml_deploy.artifact.onnx_file import append_projection
+from mtml_deploy.artifact.artifact import embedded_record, write_artifact
+from mtml_deploy.compression.append import append_projection
 from mtml_deploy.compression.projection import Projection
 from mtml_deploy.errors import ArtifactError, MissingExtraError
 from mtml_deploy.runtime.open import open_runtime
@@ -62,10 +61,7 @@ def write(folder: Path, appended: Projection, **model):
     write_model(folder / "old.onnx", "old", **model)
     flag = model.get("with_orientation", False)
     manifest = tiny_manifest(dim=appended.matrix.shape[1], with_orientation=flag)
-    path = folder / MODEL_FILE
-    append_projection(folder / "old.onnx", path, appended, record=embedded_record(manifest))
-    save_manifest(folder, tiny_manifest(**vars(manifest) | {"model_sha256": file_sha256(path)}))
-    return open_folder(folder)
+    return write_artifact(folder, append_projection(folder / "old.onnx", appended), manifest)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -114,17 +110,16 @@ def test_shapes_are_static_and_the_record_is_replaced(tmp_path):
 
 
 def test_what_is_no_model_or_too_old_is_refused(tmp_path):
-    appended, out = projection(3, normalise=True), tmp_path / "out.onnx"
+    appended = projection(3, normalise=True)
     (tmp_path / "text").write_text("no model")
     with pytest.raises(ArtifactError, match="is not an ONNX model"):
-        append_projection(tmp_path / "text", out, appended, record="")
+        append_projection(tmp_path / "text", appended)
     write_model(tmp_path / "old.onnx", "old")
     model = onnx.load(tmp_path / "old.onnx")
     model.opset_import[0].version = 17
     onnx.save(model, tmp_path / "old.onnx")
     with pytest.raises(ArtifactError, match="operator set 17, and 18 or later"):
-        append_projection(tmp_path / "old.onnx", out, appended, record="")
-    assert not out.exists()
+        append_projection(tmp_path / "old.onnx", appended)
 
 
 def test_tensorrt_builds_it(tmp_path):
@@ -138,4 +133,4 @@ def test_tensorrt_builds_it(tmp_path):
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"mtml-reid\[onnx\]"):
-        append_projection(tmp_path / "a", tmp_path / "b", projection(3, normalise=True), record="")
+        append_projection(tmp_path / "a", projection(3, normalise=True))
