@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.reader import read_stored
-from mtml_deploy.gallery.values import RowRecord
+from mtml_deploy.gallery.values import GalleryError, RowRecord
 
 _CHUNK_BYTES: Final = 1 << 24
 """Vectors read at once (16 MiB)."""

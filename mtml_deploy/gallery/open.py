@@ -16,9 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
-from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, RowRecord, Selection, StoredRow
+from mtml_deploy.gallery.values import (
+    Added,
+    Filter,
+    GalleryError,
+    Hits,
+    NewRows,
+    RowRecord,
+    Selection,
+    StoredRow,
+)
 
 if TYPE_CHECKING:
     from mtml_deploy.gallery.folder.compact import Compacted

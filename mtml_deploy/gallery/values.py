@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.errors import MtmlError
+
+
+class GalleryError(MtmlError):
+    """A gallery is missing, damaged, in use, or cannot hold what it was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.files import atomic_file
 from mtml_deploy.gallery.approximate.ivf import TRAINING_ROWS, InvertedFile, require_faiss
 from mtml_deploy.gallery.approximate.manifest import IndexCard, index_path, rows_path, save_card
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.reader import read_stored
+from mtml_deploy.gallery.values import GalleryError
 
 _CHUNK_BYTES: Final = 1 << 26
 """float32 vectors read and added at once (64 MiB): enough to keep faiss's threads at work."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.values import GalleryError
 
 if TYPE_CHECKING:
     import faiss

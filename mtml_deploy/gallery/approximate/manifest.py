@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.values import GalleryError
 
 SCHEMA: Final = 1
 _FOLDER: Final = "index"

@@ -15,8 +15,8 @@ from mtml_deploy.gallery.approximate.manifest import (
     rebuild,
     rows_path,
 )
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.values import GalleryError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.approximate.open import OpenIndex
-from mtml_deploy.gallery.folder.exact_distances import exact_distances
 from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.search import Found, merged, nearest_lists, to_hits
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits

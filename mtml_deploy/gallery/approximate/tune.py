@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from mtml_deploy.gallery.approximate.manifest import IndexCard, Tuning, save_card
 from mtml_deploy.gallery.approximate.open import OpenIndex, open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.gallery import FolderGallery
-from mtml_deploy.gallery.values import Hits
+from mtml_deploy.gallery.values import GalleryError, Hits
 
 SAMPLE: Final = 200
 """Rows that serve as queries where the user gives none."""

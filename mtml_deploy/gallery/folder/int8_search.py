@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.exact_distances import exact_distances
 from mtml_deploy.gallery.folder.int8 import code_products
+from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.search.error_bounds import EXTRA, lower_bounds
 

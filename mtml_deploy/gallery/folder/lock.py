@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.values import GalleryError
 
 
 class WriterLock:

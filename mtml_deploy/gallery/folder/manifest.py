@@ -13,7 +13,7 @@ import numpy as np
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.values import GalleryError
 
 SCHEMA: Final = 1
 _FILE: Final = "gallery.json"

@@ -15,7 +15,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.schema import (
     NUMBERS,
     ROWS_FILE,
@@ -25,7 +24,7 @@ from mtml_deploy.gallery.folder.schema import (
     Segment,
 )
 from mtml_deploy.gallery.folder.sqlite import Database
-from mtml_deploy.gallery.values import RowRecord, Selection, StoredRow
+from mtml_deploy.gallery.values import GalleryError, RowRecord, Selection, StoredRow
 
 _NUMBERS_SQL: Final = (
     "SELECT row, segment, slot, removed, camera_id, orientation, "

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.exact_distances import exact_distances
 from mtml_deploy.gallery.folder.int8_search import nearest_by_codes
+from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits
 from mtml_deploy.search.distances import require_features

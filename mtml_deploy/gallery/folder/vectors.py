@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.int8 import coded_type
 from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.values import GalleryError
 
 HEAD_BYTES: Final = 4096
 """One page, so that mapped rows are aligned."""

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.manifest import GalleryHeader
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
 from mtml_deploy.gallery.folder.vectors import layers, map_codes, map_rows
-from mtml_deploy.gallery.values import Filter
+from mtml_deploy.gallery.values import Filter, GalleryError
 
 _ATTEMPTS: Final = 5
 """Loads before giving up, should compactions keep replacing the files meanwhile."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from mtml_deploy.gallery.errors import GalleryError
+from mtml_deploy.gallery.values import GalleryError
 
 SCHEMES: Final = ("milvus", "milvuss", "milvus-lite")
 """Without and with TLS, and a local folder."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.connect import connect, reason, release
 from mtml_deploy.gallery.milvus.entities import FIELDS, LOOKED_UP, TEXT_BYTES, Entity
+from mtml_deploy.gallery.values import GalleryError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.address import TOKEN_VARIABLE, MilvusAddress
+from mtml_deploy.gallery.values import GalleryError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

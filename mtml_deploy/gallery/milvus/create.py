@@ -7,11 +7,11 @@ from typing import Final
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import OutputExistsError
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import Collection
 from mtml_deploy.gallery.milvus.entities import card_entity
 from mtml_deploy.gallery.milvus.manifest import Card
+from mtml_deploy.gallery.values import GalleryError
 
 _DIMS: Final = range(2, 32769)
 """Lengths of vectors that Milvus keeps."""

@@ -13,10 +13,9 @@ from typing import Final, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.milvus.manifest import CARD_ROW, Card, card_text
-from mtml_deploy.gallery.values import Filter, RowRecord, StoredRow
+from mtml_deploy.gallery.values import Filter, GalleryError, RowRecord, StoredRow
 
 MAX_PATH_BYTES: Final = 8192
 MAX_CONTENT_BYTES: Final = 512

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.gallery import first_uses, require_range
 from mtml_deploy.gallery.folder.manifest import require_same_model
 from mtml_deploy.gallery.milvus.address import MilvusAddress
@@ -35,7 +34,15 @@ from mtml_deploy.gallery.milvus.entities import (
 from mtml_deploy.gallery.milvus.manifest import Card
 from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
 from mtml_deploy.gallery.milvus.search import nearest_rows
-from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, Selection, StoredRow
+from mtml_deploy.gallery.values import (
+    Added,
+    Filter,
+    GalleryError,
+    Hits,
+    NewRows,
+    Selection,
+    StoredRow,
+)
 from mtml_deploy.search.distances import require_features
 
 if TYPE_CHECKING:

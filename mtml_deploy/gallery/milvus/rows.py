@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
     RECORD_BYTES,
@@ -21,7 +20,7 @@ from mtml_deploy.gallery.milvus.entities import (
     vectors_of,
 )
 from mtml_deploy.gallery.milvus.manifest import CARD_ROW, Card, parse_card
-from mtml_deploy.gallery.values import StoredRow
+from mtml_deploy.gallery.values import GalleryError, StoredRow
 from mtml_deploy.search.distances import squared_distances
 
 ASKED: Final = 1000

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.milvus.client import MAX_CANDIDATES, Collection
+from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.search.error_bounds import EXTRA
 
 _MORE: Final = 4

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.errors import GalleryError
 from mtml_deploy.gallery.folder.verify import Finding
 from mtml_deploy.gallery.milvus.entities import IMAGES, stored_row, vector_crc, vectors_of
+from mtml_deploy.gallery.values import GalleryError
 
 if TYPE_CHECKING:
     from mtml_deploy.gallery.milvus.gallery import MilvusGallery
