@@ -8,7 +8,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
 from mtml_deploy.evaluate.aicity import GALLERY, LIST_LENGTH, QUERIES
 
 
@@ -49,12 +49,15 @@ def write(
     from mtml_deploy.embed.embeddings import load_embeddings
     from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
     from mtml_deploy.evaluate.aicity.track2_file import submission_text
+    from mtml_deploy.evaluate.stages import rerank_sets
     from mtml_deploy.files import require_absent, write_text
 
     require_absent(out, overwrite=overwrite)
     queries, searched = load_embeddings(query), load_embeddings(gallery)
     require_answerable(queries, searched, local=local)
-    order = None if reranking is None else rerank_pair(queries, searched, reranking)
+    order = None
+    if reranking is not None:
+        order = rerank_sets(queries, searched, reranking, watch=watch_reranking)
     write_text(out, submission_text(best_rows(queries, searched, reranked=order)))
     how = "" if reranking is None else ", re-ranked"
     write_note(

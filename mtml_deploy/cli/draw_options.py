@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
-    from mtml_deploy.evaluate.random_galleries import DrawnMetrics, ImagePool, Reorder
+    from mtml_deploy.evaluate.random_galleries import DrawnMetrics
     from mtml_deploy.search.rerank import RerankOptions
-    from mtml_deploy.search.reranked_order import Reranked
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -105,39 +104,32 @@ def evaluate_drawn(
     """
     from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
     from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+    from mtml_deploy.search.rerank import estimate_bytes
 
     pool = pool_images(gallery, query)
     name = label or options.model_label(pool.images.model)
-    with progress_bar("drawing galleries", unit="draws") as progress:
-        metrics = evaluate_draws(
-            pool, protocol, draws=draws, seed=seed, memory_bytes=memory_bytes, progress=progress
-        )
-    evaluations = [DrawnEvaluation(name, metrics, pool)]
     if reranking is not None:
-        reorder = _reorder(pool, reranking)
-        with progress_bar("re-ranking galleries", unit="draws") as progress:
-            metrics = evaluate_draws(
-                pool, protocol, draws=draws, seed=seed, reorder=reorder, progress=progress
-            )
+        size, vehicles = len(pool.images), len(set(pool.images.vehicle_ids.tolist()))
+        needed = estimate_bytes(size - vehicles, vehicles, pool.images.model.dim, options=reranking)
+        write_note(
+            f"re-ranking the {size:,} images of a draw takes about {needed / 2**20:,.0f} MiB "
+            f"beside their embeddings"
+        )
+    with progress_bar("drawing galleries", unit="draws") as progress:
+        plain, *reranked = evaluate_draws(
+            pool,
+            protocol,
+            draws=draws,
+            seed=seed,
+            reranking=reranking,
+            memory_bytes=memory_bytes,
+            progress=progress,
+        )
+    evaluations = [DrawnEvaluation(name, plain, pool)]
+    for metrics in reranked:
         evaluations.append(DrawnEvaluation(f"{name}, re-ranked", metrics, pool, reranking))
     return Results(
         markdown=drawn_markdown(evaluations),
         json=drawn_json(evaluations[0], reranked=None if reranking is None else evaluations[1]),
         curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
     )
-
-
-def _reorder(pool: ImagePool, reranking: RerankOptions) -> Reorder:
-    """Re-ranking of one draw; says how much memory each will take."""
-    from mtml_deploy.search.rerank import estimate_bytes, rerank
-
-    def reorder(query: Embeddings, gallery: Embeddings) -> Reranked:
-        return rerank(query.features, gallery.features, options=reranking)
-
-    size, vehicles = len(pool.images), len(set(pool.images.vehicle_ids.tolist()))
-    needed = estimate_bytes(size - vehicles, vehicles, pool.images.model.dim, options=reranking)
-    write_note(
-        f"re-ranking the {size:,} images of a draw takes about {needed / 2**20:,.0f} MiB beside "
-        f"their embeddings"
-    )
-    return reorder

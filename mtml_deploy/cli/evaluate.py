@@ -10,8 +10,8 @@ import click
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.cli.draw_options import Results, draw_options, evaluate_drawn, require_no_draws
-from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options, expand_set
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, rerank_pair
+from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options
+from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
 from mtml_deploy.cli.search_options import memory_bytes, memory_option
 from mtml_deploy.defaults import PROTOCOL
 
@@ -145,7 +145,7 @@ def _evaluate_pair(
     memory: int | None,
 ) -> Results:
     """Metrics of one query set and one gallery, before and after expansion and re-ranking."""
-    from mtml_deploy.evaluate.metrics import evaluate as measure
+    from mtml_deploy.evaluate.stages import SearchOptions, stages
     from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
@@ -155,32 +155,33 @@ def _evaluate_pair(
             "the labels; if these are many, it is not for these images"
         )
     name = label or options.model_label(query.model)
-    metrics = measure(query, gallery, protocol, truth=truth, memory_bytes=memory)
-    before = describe_evaluation(name, metrics, query, gallery, truth=truth)
-    evaluations, expanded, reranked = [before], None, None
-    if expansion is not None:
-        excluded = protocol.excluded(query, gallery) if truth is None else truth.junk.__getitem__
-        query = expand_set(query, gallery, excluded, expansion, memory_bytes=memory)
-        name = f"{name}, expanded"
-        metrics = measure(query, gallery, protocol, truth=truth, memory_bytes=memory)
-        expanded = describe_evaluation(
-            name, metrics, query, gallery, truth=truth, expansion=expansion
+    evaluations = [
+        describe_evaluation(
+            f"{name}{stage.suffix}",
+            stage.metrics(),
+            stage.query,
+            gallery,
+            reranking=stage.reranking,
+            truth=truth,
+            expansion=stage.expansion,
         )
-        evaluations.append(expanded)
-    if reranking is not None:
-        order = rerank_pair(query, gallery, reranking)
-        reranked = describe_evaluation(
-            f"{name}, re-ranked",
-            measure(query, gallery, protocol, truth=truth, reranked=order),
+        for stage in stages(
             query,
             gallery,
-            reranking=reranking,
+            protocol,
             truth=truth,
+            search=SearchOptions(memory_bytes=memory),
             expansion=expansion,
+            reranking=reranking,
+            watch=watch_reranking,
         )
-        evaluations.append(reranked)
+    ]
     return Results(
         markdown=metrics_markdown(evaluations),
-        json=metrics_json(before, expanded=expanded, reranked=reranked),
+        json=metrics_json(
+            evaluations[0],
+            expanded=None if expansion is None else evaluations[1],
+            reranked=None if reranking is None else evaluations[-1],
+        ),
         curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
     )

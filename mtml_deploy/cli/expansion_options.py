@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mtml_deploy.cli.gallery_search_options import Find
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.gallery.open import Gallery
-    from mtml_deploy.search.distance_blocks import RowsOf
     from mtml_deploy.search.query_expansion import ExpansionOptions
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -62,40 +61,6 @@ def chosen_expansion(*, expand: int | None, alpha: float) -> ExpansionOptions | 
     from mtml_deploy.search.query_expansion import ExpansionOptions
 
     return ExpansionOptions(neighbours=expand, alpha=alpha)
-
-
-def expand_set(
-    query: Embeddings,
-    gallery: Embeddings,
-    excluded: RowsOf,
-    options: ExpansionOptions,
-    *,
-    memory_bytes: int | None = None,
-) -> Embeddings:
-    """The queries with expanded features; everything else of them stays.
-
-    Args:
-        query: the query set.
-        gallery: the gallery, of the same model.
-        excluded: gallery rows that take no part for a query row.
-        options: parameters.
-        memory_bytes: see `rank`.
-
-    Returns:
-        The expanded set.
-    """
-    from dataclasses import replace
-
-    from mtml_deploy.search.query_expansion import expand
-
-    features = expand(
-        query.features,
-        gallery.features,
-        options=options,
-        excluded=excluded,
-        memory_bytes=memory_bytes,
-    )
-    return replace(query, features=features)
 
 
 def expand_in_gallery(

@@ -9,23 +9,24 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_data, write_note
-from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options, expand_set
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, rerank_pair
-from mtml_deploy.cli.search_options import Searching, chosen_search, engine_option, memory_option
+from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options
+from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
+from mtml_deploy.cli.search_options import chosen_search, engine_option, memory_option
 from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
 from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
+    from mtml_deploy.evaluate.stages import SearchOptions
     from mtml_deploy.report.rank_lists import RankedModel
     from mtml_deploy.runtime.runtime import Backend
     from mtml_deploy.search.candidates.engine import EngineName
     from mtml_deploy.search.query_expansion import ExpansionOptions
-    from mtml_deploy.search.rank import Ranking
     from mtml_deploy.search.rerank import RerankOptions
-    from mtml_deploy.search.reranked_order import Reranked
 
 _TEXT_QUERIES: Final = 5
 """Queries whose list is printed; more would scroll away."""
@@ -131,6 +132,7 @@ def rank(
     from mtml_deploy.report.rank_lists import rank_json, rank_text
     from mtml_deploy.report.rank_page.page import rank_page
 
+    search = chosen_search(engine=engine, device=device, memory_gib=memory_gib)
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, html_file)):
         require_absent(path, overwrite=overwrite)
@@ -154,14 +156,14 @@ def rank(
     ranked = [
         model
         for pair, name in zip(pairs, names, strict=True)
-        for model in _rank_pair(
+        for model in _ranked(
             *pair,
             rule,
             top_k=top_k,
             label=name,
+            search=search,
             expansion=expansion,
             reranking=reranking,
-            search=chosen_search(engine=engine, device=device, memory_gib=memory_gib),
         )
     ]
     steps = (expansion is not None) + (reranking is not None)
@@ -199,84 +201,50 @@ def _check_models(
         raise click.UsageError(f"{1 + len(compare)} models need as many --label, or none")
 
 
-def _rank_pair(
+def _ranked(
     query: Embeddings,
     gallery: Embeddings,
     protocol: Protocol,
     *,
     top_k: int,
     label: str | None,
+    search: SearchOptions,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
-    search: Searching,
-) -> list[RankedModel]:
-    """Ranking of one model, then those of expanded queries and re-ranked, as asked for.
-
-    Each has metrics where the labels allow any.
-    """
-    from mtml_deploy.embed.embeddings import require_comparable
+) -> Iterator[RankedModel]:
+    """The lists of every stage of one model, with metrics where the labels allow any."""
+    from mtml_deploy.data.records import UNKNOWN
     from mtml_deploy.evaluate.protocols import require_labels
+    from mtml_deploy.evaluate.stages import stages
     from mtml_deploy.report.rank_lists import RankedModel
-    from mtml_deploy.search.rank import rank as rank_rows
 
-    require_comparable(query, gallery)
     if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"
         require_labels(protocol, query, gallery)
-    excluded = protocol.excluded(query, gallery)
-    name = label or options.model_label(query.model)
-
-    def nearest(query: Embeddings) -> Ranking:
-        return rank_rows(
-            query.features,
-            gallery.features,
-            top_k=top_k,
-            excluded=excluded,
-            engine=search.engine,
-            device=search.device,
-            memory_bytes=search.memory_bytes,
-        )
-
-    memory = search.memory_bytes
-    ranked = [
-        RankedModel(
-            label=name,
-            query=query,
+    known = all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery))
+    for stage in stages(
+        query,
+        gallery,
+        protocol,
+        search=search,
+        expansion=expansion,
+        reranking=reranking,
+        watch=watch_reranking,
+    ):
+        ranking, metrics = stage.ranking(top_k), None
+        try:
+            metrics = stage.metrics() if known else None
+        except ProtocolError as error:  # a list is useful without metrics
+            write_note(f"note: no metrics: {error}")
+            known = False
+        yield RankedModel(
+            label=f"{label or options.model_label(query.model)}{stage.suffix}",
+            query=stage.query,
             gallery=gallery,
-            ranking=nearest(query),
-            metrics=_metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
+            ranking=ranking,
+            metrics=metrics,
+            reranking=stage.reranking,
+            expansion=stage.expansion,
         )
-    ]
-    if expansion is not None:
-        query = expand_set(query, gallery, excluded, expansion, memory_bytes=memory)
-        name = f"{name}, expanded"
-        ranked.append(
-            RankedModel(
-                label=name,
-                query=query,
-                gallery=gallery,
-                ranking=nearest(query),
-                metrics=None
-                if ranked[0].metrics is None
-                else _metrics(query, gallery, protocol, reranked=None, memory_bytes=memory),
-                expansion=expansion,
-            )
-        )
-    if reranking is not None:
-        order = rerank_pair(query, gallery, reranking)
-        ranked.append(
-            RankedModel(
-                label=f"{name}, re-ranked",
-                query=query,
-                gallery=gallery,
-                ranking=order.rank(top_k=top_k, excluded=excluded),
-                metrics=None
-                if ranked[0].metrics is None
-                else _metrics(query, gallery, protocol, reranked=order, memory_bytes=memory),
-                reranking=reranking,
-                expansion=expansion,
-            )
-        )
-    return ranked
 
 
 def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:
@@ -289,24 +257,3 @@ def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> 
         f": mAP {percent(before.mean_ap)} % before, {percent(after.mean_ap)} % after; "
         f"CMC@1 {percent(before.cmc_at(1))} % before, {percent(after.cmc_at(1))} % after"
     )
-
-
-def _metrics(
-    query: Embeddings,
-    gallery: Embeddings,
-    protocol: Protocol,
-    *,
-    reranked: Reranked | None,
-    memory_bytes: int | None,
-) -> RetrievalMetrics | None:
-    """Metrics of one order; None where the labels do not allow any."""
-    from mtml_deploy.data.records import UNKNOWN
-    from mtml_deploy.evaluate.metrics import evaluate
-
-    if not all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery)):
-        return None
-    try:
-        return evaluate(query, gallery, protocol, reranked=reranked, memory_bytes=memory_bytes)
-    except ProtocolError as error:  # a list is useful without metrics
-        write_note(f"note: no metrics: {error}")
-        return None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import Progress, progress_bar, write_note
 from mtml_deploy.defaults import RERANK_K1, RERANK_K2, RERANK_LAMBDA
-from mtml_deploy.errors import EmbeddingsError
 
 if TYPE_CHECKING:
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.search.rerank import RerankOptions
-    from mtml_deploy.search.reranked_order import Reranked
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -89,32 +88,26 @@ def chosen_options(*, rerank: bool, k1: int, k2: int, weight: float) -> RerankOp
     return RerankOptions(k1=k1, k2=k2, weight=weight)
 
 
-def rerank_pair(query: Embeddings, gallery: Embeddings, options: RerankOptions) -> Reranked:
-    """Re-rank, having said how much memory it takes.
+@contextmanager
+def watch_reranking(
+    query: Embeddings, gallery: Embeddings, options: RerankOptions
+) -> Iterator[Progress]:
+    """Say how much memory re-ranking takes, then show a progress bar.
 
     Args:
         query: the query set.
-        gallery: the gallery, of the same model.
+        gallery: the gallery.
         options: parameters.
 
-    Returns:
-        The re-ranked order.
-
-    Raises:
-        EmbeddingsError: a set is empty.
+    Yields:
+        Called with (blocks done, in total).
     """
-    from mtml_deploy.search.rerank import estimate_bytes, rerank
+    from mtml_deploy.search.rerank import estimate_bytes
 
-    for role, images in (("query set", query), ("gallery", gallery)):
-        if len(images) == 0:
-            raise EmbeddingsError(
-                f"the {role} ({images.source}) has no images, and re-ranking needs neighbours; "
-                f"embed at least one image, or leave out --rerank"
-            )
     needed = estimate_bytes(len(query), len(gallery), query.model.dim, options=options)
     write_note(
         f"re-ranking {len(query) + len(gallery):,} images takes about {needed / 2**20:,.0f} MiB "
         f"beside their embeddings"
     )
     with progress_bar("comparing all images", unit="blocks") as progress:
-        return rerank(query.features, gallery.features, options=options, progress=progress)
+        yield progress

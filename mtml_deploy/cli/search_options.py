@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -12,29 +11,17 @@ from mtml_deploy.defaults import ENGINES
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
+    from mtml_deploy.evaluate.stages import SearchOptions
     from mtml_deploy.search.candidates.engine import EngineName
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
-@dataclass(frozen=True)
-class Searching:
-    """How to rank; see `mtml_deploy.search.rank.rank`.
-
-    Attributes:
-        engine: what proposes candidates.
-        device: where it does.
-        memory_bytes: the budget; None sets none.
-    """
-
-    engine: EngineName
-    device: str
-    memory_bytes: int | None
-
-
-def chosen_search(*, engine: EngineName, device: str, memory_gib: float | None) -> Searching:
+def chosen_search(*, engine: EngineName, device: str, memory_gib: float | None) -> SearchOptions:
     """What the user asked for; --device is that of the model, and only ort searches there too."""
-    return Searching(engine, device if engine == "ort" else "cpu", memory_bytes(memory_gib))
+    from mtml_deploy.evaluate.stages import SearchOptions
+
+    return SearchOptions(engine, device if engine == "ort" else "cpu", memory_bytes(memory_gib))
 
 
 def memory_option(command: _Command) -> _Command:

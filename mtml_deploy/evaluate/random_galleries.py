@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,14 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.evaluate.protocols import Protocol
-
-if TYPE_CHECKING:
-    from mtml_deploy.search.reranked_order import Reranked
+from mtml_deploy.evaluate.stages import SearchOptions, stages
+from mtml_deploy.search.rerank import RerankOptions
 
 COPY_TOLERANCE: Final = 1e-2
 """L2 distance of two embeddings of one image, relative to their length, at most: int8 models differ
 by thousandths between batches, two views of one vehicle by far more."""
-
-Reorder = Callable[[Embeddings, Embeddings], "Reranked"]
-"""Queries, gallery -> the re-ranked order."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +178,10 @@ def evaluate_draws(
     *,
     draws: int,
     seed: int,
-    reorder: Reorder | None = None,
+    reranking: RerankOptions | None = None,
     memory_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> DrawnMetrics:
+) -> list[DrawnMetrics]:
     """Metrics of every draw of a gallery.
 
     Args:
@@ -193,12 +189,12 @@ def evaluate_draws(
         protocol: one that draws its gallery.
         draws: how many, at least 1.
         seed: of the draws; equal seeds give equal galleries.
-        reorder: re-ranks the gallery of each draw; None judges the order of the L2 distances.
+        reranking: parameters, with which every draw is re-ranked by itself; None does not re-rank.
         memory_bytes: see `evaluate`.
         progress: called with (draws done, in total).
 
     Returns:
-        The metrics.
+        The metrics of the order of the L2 distances, then those of the re-ranked one if asked for.
 
     Raises:
         ProtocolError: no vehicle has two images.
@@ -214,17 +210,19 @@ def evaluate_draws(
             f"{vehicles} vehicles of {images.source} has two images ({pool.unknown} images are of "
             f"unknown vehicle, {pool.copies} are copies); give all images of a labelled set"
         )
+    search = SearchOptions(memory_bytes=memory_bytes)
     results = []
     for draw in range(draws):
         drawn = draw_gallery(images, seed=seed, draw=draw)
         query, gallery = (_selected(images, np.flatnonzero(part)) for part in (~drawn, drawn))
-        order = None if reorder is None else reorder(query, gallery)
-        results.append(
-            evaluate(query, gallery, protocol, reranked=order, memory_bytes=memory_bytes)
-        )
+        asked = stages(query, gallery, protocol, search=search, reranking=reranking)
+        results.append([stage.metrics() for stage in asked])
         if progress is not None:
             progress(draw + 1, draws)
-    return DrawnMetrics(protocol.name, tuple(results), seed, vehicles)
+    return [
+        DrawnMetrics(protocol.name, by_stage, seed, vehicles)
+        for by_stage in zip(*results, strict=True)
+    ]
 
 
 def _without_copies(images: Embeddings, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -58,7 +58,7 @@ def test_vehicleid_needs_one_file_and_no_cameras(tmp_path):
     assert result.stdout == (tmp_path / "m.md").read_text()
     assert result.stderr == ""
     pool = pool_images(load_embeddings(tmp_path / "all.npz"))
-    expected = evaluate_draws(pool, find_protocol("vehicleid"), draws=10, seed=0)
+    (expected,) = evaluate_draws(pool, find_protocol("vehicleid"), draws=10, seed=0)
     record = json.loads((tmp_path / "m.json").read_text())
     assert record["draws"] == {"count": 10, "seed": 0}
     assert record["mean_ap"]["mean"] == expected.mean_ap
@@ -76,10 +76,7 @@ def test_vehicleid_pools_both_files_and_reranks_each_draw(place):
     assert "re-ranking the 58 images of a draw takes about" in result.stderr
     pool = pool_images(load_embeddings(place / "g.npz"), load_embeddings(place / "q.npz"))
     options = RerankOptions(k1=5, k2=3, weight=0.2)
-    after = evaluate_draws(
-        pool, find_protocol("vehicleid"), draws=3, seed=0,
-        reorder=lambda query, gallery: rerank(query.features, gallery.features, options=options),
-    )  # fmt: skip
+    _, after = evaluate_draws(pool, find_protocol("vehicleid"), draws=3, seed=0, reranking=options)
     record = json.loads((place / "m.json").read_text())
     assert record["images"]["used"] == 58
     assert record["reranked"]["mean_ap"]["mean"] == after.mean_ap
