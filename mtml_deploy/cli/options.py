@@ -87,7 +87,7 @@ def note_skipped(skipped: Sequence[BadImage]) -> None:
 
 def warn_ungated(artifact: Artifact, runtime: Runtime, *, backend: str, device: str) -> None:
     """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
-    from mtml_deploy.parity.verdict import gate_warning
+    from mtml_deploy.artifact.verdict import gate_warning
 
     warning = gate_warning(
         artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256

@@ -75,9 +75,8 @@ def parity(
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.parity.gate import run_gate
-    from mtml_deploy.parity.report import gate_markdown
     from mtml_deploy.parity.thresholds import load_thresholds
-    from mtml_deploy.parity.verdict import Side, save_verdict, verdict_json
+    from mtml_deploy.parity.verdict import Side, gate_markdown, save_verdict, verdict_json
 
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, markdown_file)):

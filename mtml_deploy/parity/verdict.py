@@ -1,29 +1,27 @@
-"""The gate's verdict on disk: `parity/<backend>-<device>.json` and `.md` inside the artifact.
+"""The gate's verdict, for programs and for people, and where it is kept.
 
-In: a `GateResult` and what was compared. Out: a record that names the very model file, and for a
-later command the answer to "was this model, on this backend and device, ever compared?".
+In: a `GateResult` and what was compared. Out: a record that names the very model file, Markdown
+with the verdict first for a terminal or a CI job summary, and both on disk inside the artifact,
+where `artifact/verdict.py` finds them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.verdict import SCHEMA, verdict_path
+from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.files import write_text
+from mtml_deploy.parity.judge import Check, GateResult
+from mtml_deploy.parity.thresholds import GateThresholds
 from mtml_deploy.runtime.runtime import Backend
+from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
-
-if TYPE_CHECKING:
-    from mtml_deploy.evaluate.protocols import Protocol
-    from mtml_deploy.parity.judge import GateResult
-    from mtml_deploy.parity.thresholds import GateThresholds
-
-SCHEMA: Final = 1
-FOLDER: Final = "parity"
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,51 @@ def verdict_json(
     return json.dumps(_without_nan(record), indent=1, allow_nan=False) + "\n"
 
 
-def verdict_path(artifact: Artifact, *, backend: str, device: str) -> Path:
-    """Where the verdict of one backend and kind of device is kept."""
-    return artifact.folder / FOLDER / f"{backend}-{device.partition(':')[0]}.json"
+def gate_markdown(
+    result: GateResult,
+    *,
+    candidate: Side,
+    reference: Side,
+    sources: tuple[str, str],
+    protocol: Protocol,
+) -> str:
+    """The result as Markdown: verdict, bounds, then every measure.
+
+    Args:
+        result: from `judge`.
+        candidate: the judged side.
+        reference: what it was compared with.
+        sources: query and gallery source.
+        protocol: of mAP and CMC.
+
+    Returns:
+        Markdown, ending in a newline; percent in tables where the column says so.
+    """
+    failed = [check for check in result.checks if not check.passed]
+    verdict = "PASSED" if not failed else f"FAILED {len(failed)} of {len(result.checks)} bounds"
+    engine = f", engine {result.engine_sha256[:12]}" if result.engine_sha256 else ""
+    ranking = result.ranking
+    lines = [
+        f"# Parity gate: {verdict}",
+        "",
+        f"Candidate: {_name(candidate)}{engine}. Reference: {_name(reference)}. Images: "
+        f"{sources[0]} against {sources[1]}, {result.mean_ap.queries} counted queries, protocol "
+        f"{protocol.name}.",
+        "",
+        *_bounds(failed, [check for check in result.checks if check.passed]),
+        "",
+        *_agreement(result),
+        "",
+        *_retrieval(result),
+        "",
+        f"Rank lists: same first image for {percent(ranking.top1)} % of the queries, "
+        f"{percent(ranking.top10)} % of the first ten shared, Kendall's tau of the first hundred "
+        f"{ranking.kendall_tau:.4f}.",
+        "",
+        "Cosine: of every image, candidate to reference. Interval: paired bootstrap over the "
+        "queries. Relative: |difference| / |reference|.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def save_verdict(side: Side, *, record: str, markdown: str) -> Path:
@@ -104,45 +144,6 @@ def save_verdict(side: Side, *, record: str, markdown: str) -> Path:
     write_text(path.with_suffix(".md"), markdown)
     write_text(path, record)
     return path
-
-
-def gate_warning(artifact: Artifact, *, backend: str, device: str, engine_sha256: str = "") -> str:
-    """What a user of a model must know about its verdict.
-
-    An fp32 model that ONNX Runtime runs on a CPU was compared with torch when it was exported, on
-    the same backend; everything else needs a verdict of the gate.
-
-    Args:
-        artifact: the model.
-        backend: what will run it.
-        device: where.
-        engine_sha256: hash of the engine that will run, if one does.
-
-    Returns:
-        One sentence, empty where the model passed.
-    """
-    name = f"{artifact.manifest.precision} model on {backend}, {device}"
-    fix = (
-        f"compare it: mtml-deploy parity {artifact.folder} --reference ART_FP32 --data veri:DIR "
-        f"--backend {backend} --device {device}"
-    )
-    path = verdict_path(artifact, backend=backend, device=device)
-    if not path.is_file():
-        if (artifact.manifest.precision, backend, device) == ("fp32", "ort", "cpu"):
-            return ""
-        return f"the retrieval quality of this {name} was never compared with its reference; {fix}"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        judged = record["candidate"]
-        hashes = (judged["model_sha256"], judged["engine_sha256"])
-        passed = record["schema"] == SCHEMA and record["passed"] is True
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        return f"the parity verdict {path} cannot be read ({error!r}); {fix}"
-    if hashes != (artifact.manifest.model_sha256, engine_sha256):
-        return f"the parity verdict {path} is of another model file or engine; {fix}"
-    if not passed:
-        return f"this {name} FAILED the parity gate, see {path.with_suffix('.md')}; {fix}"
-    return ""
 
 
 def _side(side: Side) -> dict[str, str]:
@@ -168,3 +169,49 @@ def _without_nan(value: object) -> object:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value
+
+
+def _bounds(failed: Sequence[Check], passed: Sequence[Check]) -> list[str]:
+    """A table of every bound."""
+    rows = [
+        (check.name, f"{check.value:.6g}", check.bound, "ok" if check.passed else "**FAILED**")
+        for check in (*failed, *passed)
+    ]
+    return table(("bound", "measured", "must be", ""), rows, align="lrll")
+
+
+def _agreement(result: GateResult) -> list[str]:
+    """A table of how near the embeddings are."""
+    titles = ("part", "cosine min", "cosine p1", "cosine mean", "max abs", "max relative")
+    rows = [
+        (
+            name,
+            *(f"{cos:.6f}" for cos in (found.cosine_min, found.cosine_p1, found.cosine_mean)),
+            *(f"{error:.3g}" for error in (found.max_abs, found.max_relative)),
+        )
+        for name, found in result.agreement.items()
+    ]
+    return table(titles, rows, align="lrrrrr")
+
+
+def _retrieval(result: GateResult) -> list[str]:
+    """A table of what it does to mAP and CMC."""
+    change = result.mean_ap
+    values = {"mAP (step)": (change.reference, change.candidate)}
+    values |= {f"CMC@{rank}": both for rank, both in result.cmc.items()}
+    rows = [
+        (name, percent(before), percent(after), f"{100 * (after - before):+.3f}", "")
+        for name, (before, after) in values.items()
+    ]
+    rows[0] = (*rows[0][:-1], f"{100 * change.low:+.3f} to {100 * change.high:+.3f}")
+    titles = ("retrieval, %", "reference", "candidate", "change", "95 % interval")
+    return table(titles, rows, align="lrrrl")
+
+
+def _name(side: Side) -> str:
+    """One side in words."""
+    manifest = side.artifact.manifest
+    return (
+        f"{manifest.variant} {manifest.embedding} {manifest.precision} "
+        f"{manifest.model_sha256[:12]} on {side.backend}, {side.device}"
+    )

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from helpers_artifact import tiny_manifest, write_artifact
 
 from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.artifact.verdict import gate_warning, verdict_path
 from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
 from mtml_deploy.parity.bootstrap import paired_change
@@ -21,7 +22,6 @@ from mtml_deploy.parity.gate import require_same_model
 from mtml_deploy.parity.judge import parts_of
 from mtml_deploy.parity.rank_agreement import kendall_tau
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS, load_thresholds
-from mtml_deploy.parity.verdict import gate_warning, verdict_path
 
 
 def run_parity(candidate: Path, reference: Path, data: Path, *more: str):
