@@ -1,11 +1,11 @@
-"""Defaults that the library and the command line share, each once.
+"""Defaults and closed choices that the library and the command line share, each once.
 
 Kept apart from the code that uses them because `--help` shows them and must not import NumPy.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 BATCH_SIZE: Final = 32
 """Images per run; larger batches are not faster on a CPU."""
@@ -49,10 +49,16 @@ EXPAND_ALPHA: Final = 3.0
 EMBEDDINGS_SUFFIX: Final = ".npz"
 """How embeddings files are told from images and folders."""
 
-ENGINES: Final = ("numpy", "faiss", "ort")
-"""What can propose the nearest images; `engines.EngineName` as values."""
+EngineName = Literal["numpy", "faiss", "ort"]
+"""What proposes the nearest images. numpy: BLAS; faiss: FAISS on the CPU; ort: ONNX Runtime on a
+CPU or a CUDA GPU."""
 
-BACKENDS: Final = ("ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx")
-"""What can run a model; `runtime.runtime.Backend` as values."""
+ENGINE: Final = "numpy"
+"""Engine unless told otherwise; it needs no further library."""
+
+Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
+"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
+the others run engines built from it."""
 
 BACKEND: Final = "ort"
+"""Backend unless told otherwise."""

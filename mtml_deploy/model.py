@@ -17,12 +17,12 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import gate_warning
 from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.source import load_source
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX
+from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX, Backend
 from mtml_deploy.embed.embed import embed, model_identity
 from mtml_deploy.embed.embeddings import Embeddings, load_embeddings
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Backend, Runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 
 @dataclass(frozen=True)

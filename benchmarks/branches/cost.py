@@ -22,6 +22,7 @@ from benchmarks.speed.latency import batch_of, describe_model
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.records import ImageSet
+from mtml_deploy.defaults import Backend
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, load_embeddings
 from mtml_deploy.errors import ArtifactError
@@ -29,7 +30,6 @@ from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.parity.judge import parts_of
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Backend
 
 _WHOLE = "whole"
 

@@ -15,7 +15,7 @@ from mtml_deploy.defaults import PROTOCOL
 from mtml_train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime.runtime import Backend
+    from mtml_deploy.defaults import Backend
 
 
 @click.command(epilog=options.SOURCES)

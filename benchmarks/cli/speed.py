@@ -16,7 +16,7 @@ from mtml_deploy.cli.parity import parity as deploy_parity
 from mtml_deploy.defaults import PROTOCOL
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime.runtime import Backend
+    from mtml_deploy.defaults import Backend
 
 _images = click.option(
     "--images", metavar="SOURCE",

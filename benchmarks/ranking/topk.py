@@ -18,7 +18,7 @@ from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.measure.rounds import Series, ratio
 from benchmarks.ranking.data import BLOCK_QUERIES, equal_share, float32_distances, load_features
 from benchmarks.ranking.sizes import BAR_SIZE, TOP_K, Size
-from mtml_deploy.search.candidates.engine import EngineName
+from mtml_deploy.defaults import EngineName
 from mtml_deploy.search.rank import rank
 
 BAR: Final = 0.85

@@ -15,10 +15,10 @@ from benchmarks.runners.open import Images, Part, Runner, Subject, run_each
 from benchmarks.sizes import Arithmetic
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
+from mtml_deploy.defaults import Backend
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import prepare_session, require_active
-from mtml_deploy.runtime.runtime import Backend
 
 _TITLES: Mapping[Backend, str] = {
     "ort": "ONNX Runtime",

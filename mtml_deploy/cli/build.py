@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.engine.library import TARGETS, Target
 from mtml_deploy.errors import BackendError
-
-if TYPE_CHECKING:
-    from mtml_deploy.engine.library import Target
 
 
 @click.command()
 @click.argument("artifact", type=options.FOLDER)
 @click.option(
     "--target",
-    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    type=click.Choice(TARGETS),
     help="What to build for.  [default: the one that is installed]",
 )
 @click.option("--min-batch", type=click.IntRange(min=1), default=1, show_default=True,

@@ -12,7 +12,7 @@ from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime.runtime import Backend
+    from mtml_deploy.defaults import Backend
 
 
 @click.command(epilog=options.SOURCES)

@@ -13,9 +13,9 @@ from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.data.records import UNKNOWN
 
 if TYPE_CHECKING:
+    from mtml_deploy.defaults import Backend
     from mtml_deploy.gallery.add import AddSummary, Known
     from mtml_deploy.model import EmbedOptions
-    from mtml_deploy.runtime.runtime import Backend
 
 
 @click.command(epilog=options.SOURCES)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
 from mtml_deploy.cli.console import write_note
-from mtml_deploy.defaults import BACKEND, BACKENDS, BATCH_SIZE, DEVICE
+from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
@@ -55,7 +55,7 @@ device = click.option(
 )
 backend = click.option(
     "--backend",
-    type=click.Choice(BACKENDS),
+    type=click.Choice(get_args(Backend)),
     default=BACKEND,
     show_default=True,
     help="What runs the model; never another one than asked for.",

@@ -13,7 +13,7 @@ from mtml_deploy.defaults import DEVICE, PROTOCOL
 from mtml_deploy.errors import ParityError
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime.runtime import Backend
+    from mtml_deploy.defaults import Backend
 
 
 @click.command(epilog=options.SOURCES)

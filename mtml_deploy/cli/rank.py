@@ -18,13 +18,12 @@ from mtml_deploy.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mtml_deploy.defaults import Backend, EngineName
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
     from mtml_deploy.evaluate.stages import SearchOptions
     from mtml_deploy.report.rank_lists import RankedModel
-    from mtml_deploy.runtime.runtime import Backend
-    from mtml_deploy.search.candidates.engine import EngineName
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 

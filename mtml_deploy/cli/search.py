@@ -20,7 +20,7 @@ from mtml_deploy.cli.rerank_options import chosen_options, rerank_options
 from mtml_deploy.defaults import TOP_K
 
 if TYPE_CHECKING:
-    from mtml_deploy.runtime.runtime import Backend
+    from mtml_deploy.defaults import Backend
 
 _TEXT_QUERIES: Final = 5
 """Queries whose list is printed; more would scroll away."""

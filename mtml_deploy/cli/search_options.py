@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
-from mtml_deploy.defaults import ENGINES
+from mtml_deploy.defaults import ENGINE, EngineName
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluate.stages import SearchOptions
-    from mtml_deploy.search.candidates.engine import EngineName
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -39,8 +38,8 @@ def engine_option(command: _Command) -> _Command:
     """Add --engine to a command."""
     return click.option(
         "--engine",
-        type=click.Choice(ENGINES),
-        default=ENGINES[0],
+        type=click.Choice(get_args(EngineName)),
+        default=ENGINE,
         show_default=True,
         help="What proposes the nearest images, never their order: ort is ONNX Runtime, on the "
         "--device.",

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+from mtml_deploy.defaults import ENGINE, EngineName
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluate.ground_truth import GroundTruth
 from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluate.protocols import Protocol
-from mtml_deploy.search.candidates.engine import EngineName
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand
 from mtml_deploy.search.rank import Ranking, rank
@@ -39,7 +39,7 @@ class SearchOptions:
         memory_bytes: the budget of ranking and metrics; None sets none.
     """
 
-    engine: EngineName = "numpy"
+    engine: EngineName = ENGINE
     device: str = "cpu"
     memory_bytes: int | None = None
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import SCHEMA, verdict_path
+from mtml_deploy.defaults import Backend
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.parity.judge import Check, GateResult
 from mtml_deploy.parity.thresholds import GateThresholds
-from mtml_deploy.runtime.runtime import Backend
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
 

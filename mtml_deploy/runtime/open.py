@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import get_args
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.defaults import Backend
 from mtml_deploy.errors import BackendError
-from mtml_deploy.runtime.runtime import Backend, Runtime
+from mtml_deploy.runtime.runtime import Runtime
 
 
 def open_runtime(

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.manifest import Manifest
-
-Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
-"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
-the others run engines built from it."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.search.candidates.engine import Engine, EngineName, Proposal
+from mtml_deploy.defaults import EngineName
+from mtml_deploy.search.candidates.engine import Engine, Proposal
 from mtml_deploy.search.candidates.open import open_engine
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.distances import require_features, worker_threads

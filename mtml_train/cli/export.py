@@ -24,6 +24,7 @@ from mtml_deploy.cli.console import (
     write_note,
 )
 from mtml_deploy.cli.precision_options import chosen_conversion, conversion_options
+from mtml_deploy.engine.library import TARGETS
 from mtml_deploy.files import require_absent
 from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--target",
     "targets",
-    type=click.Choice(["onnx", "tensorrt", "tensorrt-rtx"]),
+    type=click.Choice(["onnx", *TARGETS]),
     multiple=True,
     help="Engines to build into the artifact, may be repeated; onnx builds none.  [default: those "
     "that this machine can build and run]",

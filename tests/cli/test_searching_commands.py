@@ -3,16 +3,15 @@
 import importlib.util
 import json
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.defaults import BACKENDS, ENGINES
+from mtml_deploy.defaults import Backend, EngineName
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
-from mtml_deploy.runtime.runtime import Backend
-from mtml_deploy.search.candidates import open as proposals
 
 LIBRARIES = {"numpy": "numpy", "faiss": "faiss", "ort": "onnxruntime"}
 
@@ -45,7 +44,7 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", get_args(EngineName))
 def test_the_engine_changes_no_list(run, tmp_path, engine):
     if importlib.util.find_spec(LIBRARIES[engine]) is None:
         pytest.skip(f"{LIBRARIES[engine]} is not installed")
@@ -84,5 +83,6 @@ def test_nothing_is_no_budget(run):
 
 
 def test_choices_are_those_of_the_library():
-    assert set(ENGINES) == set(proposals.EngineName.__args__)
-    assert set(BACKENDS) == set(Backend.__args__)
+    choices = {option.name: option.type for option in main.commands["rank"].params}
+    assert choices["engine"].choices == get_args(EngineName)
+    assert choices["backend"].choices == get_args(Backend)

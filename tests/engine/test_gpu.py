@@ -19,13 +19,13 @@ from benchmarks.runners.layout_modules import BranchLayout
 from benchmarks.runners.open import Subject, lowest_cosine, offers
 from benchmarks.runners.torch_model import GpuModule, record_graph
 from mtml_deploy.artifact.artifact import Artifact, open_artifact
+from mtml_deploy.defaults import Backend
 from mtml_deploy.engine.folder import build_engine
 from mtml_deploy.engine.gpu import find_gpus, gpu_of
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Backend
 
 DEVICE = "cuda:0"
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-EngineName = Literal["numpy", "faiss", "ort"]
-"""numpy: BLAS; faiss: FAISS on the CPU; ort: ONNX Runtime on a CPU or a CUDA GPU."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.defaults import EngineName
 from mtml_deploy.errors import BackendError
-from mtml_deploy.search.candidates.engine import Engine, EngineName
+from mtml_deploy.search.candidates.engine import Engine
 
 
 def open_engine(
