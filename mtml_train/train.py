@@ -33,7 +33,7 @@ from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
 from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.distributed import Process, join_processes
-from mtml_train.model import MTML, load_backbone_weights
+from mtml_train.model import MTML
 from mtml_train.step import TrainStep, learning_rate
 from mtml_train.validate import Validation, require_protocol, split_validation, validate
 
@@ -122,7 +122,7 @@ def _prepare(
     torch.manual_seed(config.seed)
     model = build_model(config, len(card.identities))
     if resume is None:
-        load_backbone_weights(model, backbone=config.backbone, weights=config.weights)
+        model.trunks.load_pretrained(config.weights)
     else:
         load_weights(model, resume)
     model.to(process.device).to(memory_format=torch.channels_last)

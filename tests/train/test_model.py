@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtml_deploy.errors import CheckpointError, DataError
+from mtml_train.backbones import build_backbone, load_backbone, read_weights_file
 from mtml_train.config import VARIANTS
-from mtml_train.model import MTML, load_backbone_weights, read_weights_file
+from mtml_train.model import MTML
 from mtml_train.views import to_planes
 
 FEATURES = 512  # of ResNet-18
@@ -102,6 +103,14 @@ def test_an_unknown_backbone_is_refused(backbone: str) -> None:
         build(OG, backbone=backbone)
 
 
+@torch.inference_mode()
+def test_a_backbone_is_built_with_the_width_of_its_features() -> None:
+    for name, width in (("resnet18", 512), ("resnet50", 2048)):
+        network, found = build_backbone(name)
+        assert found == width
+        assert network.eval()(torch.zeros(2, 3, SIZE, SIZE)).shape == (2, width)
+
+
 # weights to start from
 
 
@@ -124,13 +133,34 @@ def write_weights(folder: Path, form: str, state: dict[str, Tensor]) -> Path:
     return folder / "weights.pth"
 
 
+def test_tensors_keep_the_names_that_checkpoints_have(resnet: dict[str, Tensor]) -> None:
+    # written out: a checkpoint of an earlier version must load, key by key
+    state = {
+        f"trunks.nets.{branch}.{name}": value
+        for branch in OG
+        for name, value in resnet.items()
+        if not name.startswith("fc.")
+    }
+    for name, rows, columns in (
+        ("id_heads.gray", 5, FEATURES),
+        ("id_heads.orientation", 5, FEATURES),
+        ("orientation_head", 8, FEATURES),
+        ("fusion", 12, 2 * FEATURES),
+        ("consensus_head", 5, 12),
+    ):
+        state |= {f"{name}.weight": torch.rand(rows, columns), f"{name}.bias": torch.rand(rows)}
+    model = build(OG)
+    model.load_state_dict(state, strict=True)
+    assert_equal_tensors(model.state_dict(), state)
+
+
 @pytest.mark.parametrize("form", ["safetensors", "bare", "state_dict", "module"])
 def test_weights_from_a_file_go_into_every_branch(
     tmp_path: Path, resnet: dict[str, Tensor], form: str
 ) -> None:
     path = write_weights(tmp_path, form, resnet)
     model = build(OG)
-    load_backbone_weights(model, backbone="resnet18", weights=str(path))
+    model.trunks.load_pretrained(str(path))
     trunk = {name: value for name, value in resnet.items() if not name.startswith("fc.")}
     for net in model.trunks.nets.values():
         assert_equal_tensors(net.state_dict(), trunk)
@@ -139,7 +169,7 @@ def test_weights_from_a_file_go_into_every_branch(
 def test_weights_none_leaves_the_random_ones() -> None:
     model = build(("gray",))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    load_backbone_weights(model, backbone="resnet18", weights="none")
+    model.trunks.load_pretrained("none")
     assert_equal_tensors(model.state_dict(), before)
 
 
@@ -148,14 +178,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, other: str) -> N
     state = torchvision.models.get_model(other, weights=None).state_dict()
     path = write_weights(tmp_path, "bare", dict(state))
     with pytest.raises(CheckpointError, match="does not hold the weights of a resnet18"):
-        load_backbone_weights(build(("gray",)), backbone="resnet18", weights=str(path))
+        load_backbone(build_backbone("resnet18")[0], "resnet18", str(path))
 
 
 def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path, resnet: dict[str, Tensor]) -> None:
     short = {name: value for name, value in resnet.items() if name != "layer2.0.conv1.weight"}
     path = write_weights(tmp_path, "safetensors", short)
     with pytest.raises(CheckpointError, match=r"1 tensors missing .*layer2.0.conv1.weight"):
-        load_backbone_weights(build(("gray",)), backbone="resnet18", weights=str(path))
+        load_backbone(build_backbone("resnet18")[0], "resnet18", str(path))
 
 
 class Harmful:
@@ -211,4 +241,4 @@ def test_imagenet_weights_without_a_network_name_the_way_out(
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fail)
     with pytest.raises(CheckpointError, match=r"could not be downloaded .*--weights FILE"):
-        load_backbone_weights(build(("gray",)), backbone="resnet18", weights="imagenet")
+        load_backbone(build_backbone("resnet18")[0], "resnet18", "imagenet")
