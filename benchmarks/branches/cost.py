@@ -17,7 +17,7 @@ from benchmarks.measure.rounds import Ratio, ratio
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
 from benchmarks.report.record import Record
 from benchmarks.runners.deployed import open_deployed
-from benchmarks.runners.open import Subject
+from benchmarks.runners.runner import Subject
 from benchmarks.speed.latency import batch_of, describe_model
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest

@@ -50,7 +50,7 @@ def branches(
     """Time of each branch beside its mAP; exports of branches: mtml-export RUN --branches NAMES."""
     prepare(out, ("branches",), overwrite=overwrite)
     from benchmarks.branches.cost import BranchBench, measure_branches
-    from benchmarks.runners.open import Subject
+    from benchmarks.runners.runner import Subject
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.evaluate.protocols import find_protocol

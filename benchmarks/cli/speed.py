@@ -60,7 +60,7 @@ def latency(
 ) -> None:
     """Time of one run at each batch size, by part, and memory; peers beside it."""
     prepare(out, ("latency",), overwrite=overwrite)
-    from benchmarks.runners.open import Subject
+    from benchmarks.runners.runner import Subject
     from benchmarks.speed.latency import LatencyBench, measure_latency
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
@@ -110,7 +110,7 @@ def throughput(
 ) -> None:
     """Images per second at each batch size, beside the device's own limit; peers beside it."""
     prepare(out, ("throughput",), overwrite=overwrite)
-    from benchmarks.runners.open import Subject
+    from benchmarks.runners.runner import Subject
     from benchmarks.speed.throughput import ThroughputBench, measure_throughput
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source

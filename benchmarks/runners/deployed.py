@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.runners.open import Images, Part, Runner, Subject, run_each
+from benchmarks.runners.runner import Images, Part, Runner, Subject, run_each
 from benchmarks.sizes import Arithmetic
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME

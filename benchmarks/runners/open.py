@@ -1,98 +1,25 @@
-"""What can run a model: one `Runner` per library and device, opened only where it can work here.
+"""What can run a model here: one offer per library, opened only where it can work.
 
-In: an artifact, and for torch the run it was exported from. Out: runners that all take the same
-uint8 batches, and for each that cannot run here the reason.
+In: a `Subject`. Out: its runners, checked to give the same embeddings, and for each that cannot run
+here the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sizes import Arithmetic
-from mtml_deploy.artifact.artifact import Artifact
+from benchmarks.runners.deployed import open_deployed, open_openvino
+from benchmarks.runners.runner import Images, Offer, Runner, Subject, TorchKey
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
-
-Images = NDArray[np.uint8]
-"""uint8 [B, H, W, 3]."""
-
-TorchKey = Literal["torch", "torch-compile", "torch-fp16", "torch-fp16-graph"]
-
-Part = Literal["copy_in", "compute", "copy_out"]
-
-PARTS: Final[Mapping[Part, str]] = {
-    "copy_in": "host copy",
-    "compute": "compute",
-    "copy_out": "copy back",
-}
-"""Parts of a run on a GPU and their names in tables."""
 
 LEAST_COSINE: Final = 0.98
 """A runner that gives other embeddings than the first computes something else: int8 has 0.99."""
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A loaded model.
-
-    Attributes:
-        key: its name in the record.
-        title: its name in tables.
-        what: how it runs the model, for the record.
-        precision: of its products.
-        run: uint8 [B, H, W, 3] in host memory -> float32 [B, D] in host memory.
-        stream: runs many batches as fast as they go through, results in host memory at the end.
-        parts: seconds of each part of one run, measured apart; None where it cannot tell.
-    """
-
-    key: str
-    title: str
-    what: str
-    precision: Arithmetic
-    run: Callable[[Images], NDArray[np.float32]]
-    stream: Callable[[Sequence[Images]], None]
-    parts: Callable[[Images], Mapping[Part, float]] | None = None
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A runner that could be opened.
-
-    Attributes:
-        key: its name in the record.
-        title: its name in tables.
-        open: loads the model.
-        reason: why it is not offered on this device; empty where it is.
-    """
-
-    key: str
-    title: str
-    open: Callable[[], AbstractContextManager[Runner]]
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model that runners load.
-
-    Attributes:
-        artifact: the exported model.
-        run: run folder or checkpoint it was exported from; None leaves torch out.
-        device: "cpu" or "cuda:N".
-        threads: on the CPU, 1 or more.
-    """
-
-    artifact: Artifact
-    run: Path | None
-    device: str
-    threads: int
 
 
 def offers(subject: Subject) -> tuple[Offer, ...]:
@@ -102,9 +29,8 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
         subject: the model.
 
     Returns:
-        In the order of `speed_sizes.RUNNERS`.
+        In the order of `benchmarks.sizes.RUNNERS`.
     """
-    from benchmarks.runners.deployed import open_deployed, open_openvino
 
     def open_torch(key: TorchKey) -> AbstractContextManager[Runner]:
         # the memory of the others must not hold torch
@@ -216,9 +142,3 @@ def lowest_cosine(expected: NDArray[np.float32], found: NDArray[np.float32]) -> 
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(((left * right).sum(axis=1) / norms).min())
-
-
-def run_each(run: Callable[[Images], object], batches: Sequence[Images]) -> None:
-    """Run batches one after the other, for a library that cannot overlap them."""
-    for batch in batches:
-        run(batch)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.runners.layout_modules import BranchLayout
-from benchmarks.runners.open import Images, Part, Runner, Subject, TorchKey, run_each
+from benchmarks.runners.runner import Images, Part, Runner, Subject, TorchKey, run_each
 from benchmarks.runners.torch_peer import torch_peer
 from benchmarks.sizes import Arithmetic
 from mtml_deploy.errors import BackendError, CheckpointError

@@ -19,7 +19,8 @@ from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import Ratio, Series, ratio
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
 from benchmarks.report.record import Plain, Record
-from benchmarks.runners.open import PARTS, Images, Part, Runner, Subject, open_runners
+from benchmarks.runners.open import open_runners
+from benchmarks.runners.runner import PARTS, Images, Part, Runner, Subject
 from benchmarks.sizes import BATCHES
 from benchmarks.speed.memory import memory_series
 from mtml_deploy.artifact.artifact import Artifact

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.measure.process import Arrays, Entrant, Work, measure_entrants
 from benchmarks.measure.rounds import Series
-from benchmarks.runners.open import Runner, Subject, offers
+from benchmarks.runners.open import offers
+from benchmarks.runners.runner import Runner, Subject
 
 
 def memory_series(

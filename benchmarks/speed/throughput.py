@@ -15,7 +15,8 @@ from benchmarks.measure.limits import torch_threads
 from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import SETTLE_S, Contender, Ratio, Series, alternate, rate_of, ratio
 from benchmarks.report.record import Record
-from benchmarks.runners.open import Images, Runner, Subject, open_runners
+from benchmarks.runners.open import open_runners
+from benchmarks.runners.runner import Images, Runner, Subject
 from benchmarks.sizes import BATCHES
 from benchmarks.speed.flops import flop_per_image
 from benchmarks.speed.latency import batch_of, describe_model, paths_of

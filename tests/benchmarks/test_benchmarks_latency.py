@@ -23,7 +23,8 @@ from benchmarks.branches.layouts import compared, counted_flop
 from benchmarks.measure.rounds import Series
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
 from benchmarks.runners.layout_modules import BranchLayout, grouped_net
-from benchmarks.runners.open import Offer, Runner, Subject, lowest_cosine, open_runners
+from benchmarks.runners.open import lowest_cosine, open_runners
+from benchmarks.runners.runner import Offer, Runner, Subject
 from benchmarks.speed.flops import multiply_adds
 from benchmarks.speed.latency import LatencyBench, measure_latency
 from benchmarks.speed.throughput import ThroughputBench, measure_throughput, shares_of_limit

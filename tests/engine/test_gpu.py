@@ -16,7 +16,8 @@ from benchmarks.branches.layout_model import random_extractor
 from benchmarks.measure.ceiling import ceilings
 from benchmarks.measure.gpu_state import gpu_states
 from benchmarks.runners.layout_modules import BranchLayout
-from benchmarks.runners.open import Subject, lowest_cosine, offers
+from benchmarks.runners.open import lowest_cosine, offers
+from benchmarks.runners.runner import Subject
 from benchmarks.runners.torch_model import GpuModule, record_graph
 from mtml_deploy.artifact.artifact import Artifact, open_artifact
 from mtml_deploy.defaults import Backend
