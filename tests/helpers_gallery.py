@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.open import NewRows, RowRecord
 
 DIM = 3
@@ -33,7 +33,7 @@ def batch(vectors, *, contents=None, dim: int = DIM, **labels) -> NewRows:
 
 
 def new_gallery(folder: Path, *, dtype="float32", dim: int = DIM) -> FolderGallery:
-    create_gallery(folder, identity(dim=dim), dtype=dtype)
+    create_folder_gallery(folder, identity(dim=dim), dtype=dtype)
     return FolderGallery(folder, write=True)
 
 

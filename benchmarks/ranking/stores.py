@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.process import Arrays, Entrant, Work
 from benchmarks.ranking.data import load_labels, made_up_model
-from mtml_deploy.gallery.folder.gallery import create_gallery
+from mtml_deploy.gallery.folder.gallery import create_folder_gallery
 from mtml_deploy.gallery.open import NewRows, RowRecord, open_gallery
 
 STORE: Final = "gallery.store"
@@ -50,7 +50,7 @@ def _fill_ours(folder: Path) -> Work:
     model = made_up_model(rows.shape[1])
 
     def fill() -> Arrays:
-        create_gallery(folder / STORE, model)
+        create_folder_gallery(folder / STORE, model)
         with open_gallery(str(folder / STORE), write=True) as gallery:
             for start, vectors in _batches(rows):
                 records = tuple(

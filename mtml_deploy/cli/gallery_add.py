@@ -91,7 +91,7 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import load_embeddings
     from mtml_deploy.gallery.add import add_embeddings
-    from mtml_deploy.gallery.folder.manifest import require_same_model
+    from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
 
     with open_gallery(name) as gallery:
@@ -115,7 +115,7 @@ def _add_images(
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.gallery.add import add_images
-    from mtml_deploy.gallery.folder.manifest import require_same_model
+    from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
     from mtml_deploy.runtime.open import open_runtime
 

@@ -76,8 +76,8 @@ def tune(*, name: str, recall: float, top_k: int, queries: Path | None) -> None:
     from mtml_deploy.embed.embeddings import load_embeddings
     from mtml_deploy.errors import EmbeddingsError
     from mtml_deploy.gallery.approximate.tune import tune_index
+    from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.folder.gallery import FolderGallery
-    from mtml_deploy.gallery.folder.manifest import require_same_model
     from mtml_deploy.gallery.open import gallery_folder
 
     features = None

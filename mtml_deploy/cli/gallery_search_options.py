@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mtml_deploy.gallery.approximate.manifest import Tuning
     from mtml_deploy.gallery.folder.gallery import FolderGallery
+    from mtml_deploy.gallery.index_manifest import Tuning
     from mtml_deploy.gallery.local_rerank import RerankedHits
     from mtml_deploy.gallery.open import Filter, Gallery, Hits
     from mtml_deploy.search.rerank import RerankOptions

@@ -114,7 +114,7 @@ def search(
     from mtml_deploy.embed.joined import as_one as one_query
     from mtml_deploy.embed.joined import joined
     from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.gallery.folder.manifest import require_same_model
+    from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.hit_lists import hit_lists, hits_json, hits_text
     from mtml_deploy.gallery.open import Filter, open_gallery
     from mtml_deploy.gallery.times import parse_time

@@ -1,53 +1,16 @@
-"""A gallery as an embeddings file, for ranking, evaluation and other tools."""
+"""Rows of a gallery as embeddings, for ranking, evaluation and other tools."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.folder.gallery import FolderGallery
-from mtml_deploy.gallery.folder.reader import read_stored
-from mtml_deploy.gallery.values import GalleryError, RowRecord
-
-_CHUNK_BYTES: Final = 1 << 24
-"""Vectors read at once (16 MiB)."""
-
-_ATTEMPTS: Final = 5
-"""Passes before giving up, should rows be removed or moved during each."""
-
-
-def export_embeddings(gallery: FolderGallery) -> Embeddings:
-    """All rows in the order of their numbers; times and row numbers have no place in the result.
-
-    Args:
-        gallery: open for reading or writing.
-
-    Returns:
-        The embeddings, float32, in memory.
-
-    Raises:
-        GalleryError: no row, or a row is missing or corrupted.
-    """
-    for attempt in range(_ATTEMPTS):
-        with gallery.table.snapshot():
-            rewrites = gallery.table.rewrites()
-            numbers = gallery.table.numbers()
-            records = [stored.record for stored in gallery.table.records()]
-        try:
-            features = _features(gallery, numbers[~numbers["removed"]])
-            break
-        except MtmlError:
-            # a compaction may have replaced the files meanwhile
-            if gallery.table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
-                raise
-    return labelled(features, records, name=str(gallery.folder), model=gallery.model)
+from mtml_deploy.gallery.values import RowRecord
 
 
 def labelled(
@@ -83,18 +46,6 @@ def labelled(
         source=f"gallery:{name}",
         model=model,
     )
-
-
-def _features(gallery: FolderGallery, live: NDArray[np.void]) -> NDArray[np.float32]:
-    """Vectors float32 [n, D] of rows, `NUMBERS` [n]."""
-    if not len(live):
-        raise GalleryError(f"{gallery.folder} holds no rows to export; add images first")
-    features = np.empty((len(live), gallery.model.dim), dtype=np.float32)
-    step = max(1, _CHUNK_BYTES // gallery.header.row_bytes)
-    for start in range(0, len(live), step):
-        chunk = live[start : start + step]
-        features[start : start + step] = read_stored(gallery.folder, gallery.header, chunk)
-    return features
 
 
 def _common_root(paths: list[str]) -> str:

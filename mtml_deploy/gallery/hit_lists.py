@@ -9,7 +9,7 @@ from typing import Final
 
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.gallery.approximate.manifest import Tuning
+from mtml_deploy.gallery.index_manifest import Tuning
 from mtml_deploy.gallery.local_rerank import RerankedHits
 from mtml_deploy.gallery.open import Gallery
 from mtml_deploy.gallery.times import format_time

@@ -10,29 +10,30 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
+from mtml_deploy.gallery.milvus.create import create_milvus_gallery
+from mtml_deploy.gallery.milvus.gallery import MilvusGallery
+from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.values import (
     Added,
+    Compacted,
     Filter,
+    Finding,
     GalleryError,
     Hits,
     NewRows,
     RowRecord,
     Selection,
     StoredRow,
+    StoredType,
 )
-
-if TYPE_CHECKING:
-    from mtml_deploy.gallery.folder.compact import Compacted
-    from mtml_deploy.gallery.folder.manifest import StoredType
-    from mtml_deploy.gallery.folder.verify import Finding
-    from mtml_deploy.gallery.summary import GallerySummary
 
 __all__ = [
     "Added",
@@ -212,8 +213,6 @@ def create_gallery(text: str, model: ModelIdentity, *, dtype: StoredType = "floa
         OutputExistsError: there is one already.
     """
     if _is_milvus(text):
-        from mtml_deploy.gallery.milvus.create import create_milvus_gallery
-
         if dtype != "float32":
             raise GalleryError(
                 f"vectors as {dtype} were asked for, expected float32, which is how a Milvus "
@@ -221,9 +220,7 @@ def create_gallery(text: str, model: ModelIdentity, *, dtype: StoredType = "floa
             )
         create_milvus_gallery(parse_address(text), model)
         return
-    from mtml_deploy.gallery.folder.gallery import create_gallery as create_folder
-
-    create_folder(gallery_folder(text), model, dtype=dtype)
+    create_folder_gallery(gallery_folder(text), model, dtype=dtype)
 
 
 def open_gallery(text: str, *, write: bool = False) -> Gallery:
@@ -243,11 +240,7 @@ def open_gallery(text: str, *, write: bool = False) -> Gallery:
         MissingExtraError: the library of that kind of gallery is not installed.
     """
     if _is_milvus(text):
-        from mtml_deploy.gallery.milvus.gallery import MilvusGallery
-
         return MilvusGallery(parse_address(text), write=write)
-    from mtml_deploy.gallery.folder.gallery import FolderGallery  # it needs this module
-
     return FolderGallery(gallery_folder(text), write=write)
 
 

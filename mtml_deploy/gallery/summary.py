@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.approximate.manifest import IndexCard, load_card
-from mtml_deploy.gallery.folder.gallery import FolderGallery
-from mtml_deploy.gallery.folder.manifest import StoredType
-from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
-from mtml_deploy.gallery.times import format_time
+from mtml_deploy.gallery.index_manifest import IndexCard
+from mtml_deploy.gallery.values import StoredType
 
 
 @dataclass(frozen=True)
@@ -47,31 +41,6 @@ class GallerySummary:
     dtype: StoredType
     model: ModelIdentity
     index: IndexCard | None = None
-
-
-def summarize(gallery: FolderGallery) -> GallerySummary:
-    """Count what an open gallery holds; reads no vectors."""
-    with gallery.table.snapshot():
-        numbers = gallery.table.numbers()
-        segments = len(gallery.table.segments())
-        vehicles = gallery.table.vehicles()
-    live = numbers[~numbers["removed"]]
-    cameras = np.unique(live["camera"])
-    times = live["time_us"][live["time_us"] != UNKNOWN_TIME]
-    return GallerySummary(
-        rows=len(live),
-        removed=len(numbers) - len(live),
-        vehicles=vehicles,
-        cameras=tuple(cameras[cameras != UNKNOWN].tolist()),
-        with_time=len(times),
-        first_time=format_time(int(times.min())) if len(times) else None,
-        last_time=format_time(int(times.max())) if len(times) else None,
-        segments=segments,
-        disk_bytes=sum(path.stat().st_size for path in gallery.folder.rglob("*") if path.is_file()),
-        dtype=gallery.header.dtype,
-        model=gallery.model,
-        index=load_card(gallery.folder),
-    )
 
 
 def summary_json(summary: GallerySummary) -> str:

@@ -6,6 +6,7 @@ Frozen values; the vectors are arrays row-aligned with their records.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,12 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import MtmlError
+
+StoredType = Literal["float32", "int8"]
+"""How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
+
+FindingKind = Literal["missing", "corrupted", "foreign", "duplicate"]
+"""What `verify` finds; "foreign" is a vector file of another model, size or type."""
 
 
 class GalleryError(MtmlError):
@@ -160,3 +167,31 @@ class Hits:
 
     rows: NDArray[np.int64]
     distances: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes:
+        dropped: removed rows that are gone from the disk now; None where a server does it later.
+        kept: rows that are left.
+    """
+
+    dropped: int | None
+    kept: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault.
+
+    Attributes:
+        kind: which.
+        row: the row; None where it is the record itself.
+        text: what was found.
+    """
+
+    kind: FindingKind
+    row: int | None
+    text: str

@@ -11,11 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
-from mtml_deploy.gallery.export import export_embeddings
-from mtml_deploy.gallery.folder.compact import compact
-from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.folder.vectors import segment_path
-from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.open import (
     Filter,
     GalleryError,
@@ -76,7 +73,7 @@ def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
                     del rows[row]
                 row_of = {content: row for content, row in row_of.items() if row in rows}
             elif kind == "compact":
-                assert compact(gallery).kept == len(rows)
+                assert gallery.compact().kept == len(rows)
                 files = 2 if dtype == "int8" else 1
                 names = list((folder / "vectors").iterdir())
                 assert len(names) == files * len(gallery.table.segments())
@@ -91,7 +88,7 @@ def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
                     found = hits.rows.tolist(), hits.distances.tolist()
                     assert found == search_by_loop(rows, query, top_k)
             assert {s.record.content: s.row for s in gallery.rows()} == row_of
-        assert verify(reader) == ()
+        assert reader.verify() == ()
         gallery.close()
         reader.close()
 
@@ -108,9 +105,9 @@ def test_search_is_exact_on_what_is_stored(tmp_path, monkeypatch, dtype, scale):
         for start in range(0, 400, 57):
             gallery.add(batch(vectors[start : start + 57], dim=40))
         hits = gallery.search(query, model=identity(dim=40), top_k=60)
-        exported = export_embeddings(gallery)
+        exported = gallery.embeddings()
         gallery.remove(Selection(rows=tuple(range(1, 401, 3))))
-        compact(gallery)
+        gallery.compact()
         later = gallery.search(query, model=identity(dim=40), top_k=60)
     # the codes of int8 are for the scan: what decides are the float32 vectors themselves
     assert np.array_equal(exported.features, vectors)
@@ -179,7 +176,7 @@ def test_remove_by_path_and_vehicle_and_add_again(tmp_path):
         assert len(gallery) == 0
         assert gallery.search(new.features, model=identity(), top_k=1).rows.shape == (3, 0)
         # a removed image may come again, under a new number, also after compaction
-        assert compact(gallery).dropped == 3
+        assert gallery.compact().dropped == 3
         added = gallery.add(new)
         assert added.rows.tolist() == [4, 5, 6]
         assert added.is_new.all()
@@ -190,7 +187,7 @@ def test_removed_rows_leave_the_disk_with_compact(tmp_path):
     with new_gallery(tmp_path / "g", dim=64) as gallery:
         gallery.add(batch(vectors, contents=["keep", "secret-plate", "b", "c"], dim=64))
         gallery.remove(Selection(rows=(2,)))
-        compact(gallery)
+        gallery.compact()
         content = b"".join(p.read_bytes() for p in (tmp_path / "g").rglob("*") if p.is_file())
         assert vectors[1].tobytes() not in content
         assert b"secret-plate" not in content
@@ -214,7 +211,7 @@ def test_other_models_are_refused_at_every_use(tmp_path):
 
 def test_vectors_of_another_gallery_are_refused(tmp_path):
     for name, digit in (("g", "a"), ("h", "b")):
-        create_gallery(tmp_path / name, identity(digit=digit))
+        create_folder_gallery(tmp_path / name, identity(digit=digit))
         with FolderGallery(tmp_path / name, write=True) as gallery:
             new = batch(np.eye(3))
             gallery.add(NewRows(identity(digit=digit), new.features, new.records))
@@ -252,7 +249,7 @@ def test_an_addition_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with FolderGallery(folder, write=True) as gallery:
         assert segment_path(folder, 1).stat().st_size == size  # cut to what is recorded
         assert gallery.add(batch(3 * np.eye(3))).rows.tolist() == [4, 5, 6]
-        assert verify(gallery) == ()
+        assert gallery.verify() == ()
 
 
 def test_vectors_are_on_disk_before_they_are_recorded(tmp_path, monkeypatch):
@@ -303,7 +300,7 @@ def test_a_reader_sees_whole_batches_only(tmp_path, monkeypatch):
                     added = writer.add(batch(base, vehicle_id=[number] * 7))
                     if number % 10 == 9:  # rows of the first of these batches go, files change
                         writer.remove(Selection(vehicles=(number - 9,)))
-                        compact(writer)
+                        writer.compact()
                     assert added.is_new.all()
         except BaseException as error:
             failures.append(error)
@@ -330,9 +327,9 @@ def test_names_of_other_kinds_and_places_without_a_gallery(tmp_path):
         open_gallery("other://host:19530/cars")
     with pytest.raises(GalleryError, match="is not a gallery"):
         open_gallery(str(tmp_path))
-    create_gallery(tmp_path / "g", identity())
+    create_folder_gallery(tmp_path / "g", identity())
     with pytest.raises(OutputExistsError):
-        create_gallery(tmp_path / "g", identity())
+        create_folder_gallery(tmp_path / "g", identity())
     (tmp_path / "g" / "gallery.json").write_text('{"schema": 2}')
     with pytest.raises(GalleryError, match="schema 2"):
         open_gallery(str(tmp_path / "g"))
@@ -343,7 +340,7 @@ def test_names_of_other_kinds_and_places_without_a_gallery(tmp_path):
 
 @pytest.mark.parametrize("write", [False, True])
 def test_a_damaged_record_is_an_error(tmp_path, write):
-    create_gallery(tmp_path / "g", identity())
+    create_folder_gallery(tmp_path / "g", identity())
     (tmp_path / "g" / "rows.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(GalleryError, match=r"rows\.sqlite"):
         FolderGallery(tmp_path / "g", write=write)
@@ -355,16 +352,16 @@ def test_a_damaged_record_is_an_error(tmp_path, write):
 def test_export_names_rows_below_their_common_folder(tmp_path):
     with new_gallery(tmp_path / "g") as gallery:
         with pytest.raises(GalleryError, match="no rows"):
-            export_embeddings(gallery)
+            gallery.embeddings()
         for i, path in enumerate(("/a/b/1.png", "/a/c/2.png")):
             record = RowRecord(path=path, content=str(i), vehicle_id=i, time_us=5)
             gallery.add(NewRows(identity(), np.full((1, DIM), i, np.float32), (record,)))
-        found = export_embeddings(gallery)
+        found = gallery.embeddings()
         assert (found.root, found.names) == ("/a", ("b/1.png", "c/2.png"))
         record = RowRecord(path="s3://cars/3.png", content="3")
         gallery.add(NewRows(identity(), np.full((1, DIM), 3, np.float32), (record,)))
         gallery.remove(Selection(rows=(2,)))
-        found = export_embeddings(gallery)
+        found = gallery.embeddings()
         assert (found.root, found.names) == ("", ("/a/b/1.png", "s3://cars/3.png"))
         assert found.vehicle_ids.tolist() == [0, -1]
         assert found.features[:, 0].tolist() == [0, 3]
@@ -383,7 +380,7 @@ def test_records_out_of_range_are_refused():
 
 
 def test_a_lock_file_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path):
-    create_gallery(tmp_path / "g", identity())
+    create_folder_gallery(tmp_path / "g", identity())
     (tmp_path / "g" / "writer.lock").write_text("1\n")
     FolderGallery(tmp_path / "g", write=True).close()
 
@@ -395,8 +392,8 @@ def test_a_lock_file_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path):
             "folder.view.map_rows",
             lambda g: g.search(np.eye(3, dtype="f4"), model=identity(), top_k=9),
         ),
-        ("folder.verify.segment_state", verify),
-        ("export.read_stored", export_embeddings),
+        ("folder.verify.segment_state", lambda g: g.verify()),
+        ("folder.export.read_stored", lambda g: g.embeddings()),
     ],
 )
 def test_files_that_a_compaction_replaces_meanwhile(tmp_path, monkeypatch, place, use):
@@ -411,7 +408,7 @@ def test_files_that_a_compaction_replaces_meanwhile(tmp_path, monkeypatch, place
 
         def late(*arguments):
             if not calls:  # after the places of the rows were read, before their files are opened
-                compact(writer)
+                writer.compact()
             calls.append(name)
             return real(*arguments)
 
@@ -460,4 +457,4 @@ def test_what_is_kept_for_the_bounds(tmp_path, monkeypatch):
                 exact = np.square(vector - centres[int(values["segment"])]).sum()
                 # a little below, for the eight roundings that bounds allow
                 assert (1 - 16 * float32_rounding) * exact <= values["spread"] <= exact
-            compact(gallery)
+            gallery.compact()

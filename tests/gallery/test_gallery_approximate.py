@@ -11,12 +11,11 @@ from helpers_gallery import batch, identity, new_gallery, search_by_loop
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.errors import EmbeddingsError, MissingExtraError
 from mtml_deploy.gallery.approximate.build import build_index, default_lists
-from mtml_deploy.gallery.approximate.manifest import index_path, load_card, rows_path
 from mtml_deploy.gallery.approximate.open import open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.approximate.tune import _ladder, _recall, tune_index
-from mtml_deploy.gallery.folder.compact import compact
-from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
+from mtml_deploy.gallery.index_manifest import index_path, load_card, rows_path
 from mtml_deploy.gallery.open import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
 
 pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
@@ -109,7 +108,7 @@ def test_new_rows_are_seen_and_removed_ones_are_not(gallery):
         for i, found in enumerate(hits.rows.tolist()):
             near = {row for row, d in zip(truth[i], distances[i], strict=True) if d < last[i]}
             assert near <= set(found)
-        compact(gallery)  # rows move to other files, their numbers stay
+        gallery.compact()  # rows move to other files, their numbers stay
     everything = load_card(gallery.folder).lists
     assert ask(gallery, probes=everything).rows.tolist() == search_by_loop(rows, QUERY, 10)[0]
 
@@ -235,7 +234,7 @@ def test_the_index_of_another_gallery(gallery, tmp_path):
     shutil.copytree(tmp_path / "h" / "index", gallery.folder / "index")
     with pytest.raises(GalleryError, match=r"another state of it: row 1 .*1600 of 1600 rows"):
         open_index(gallery)
-    create_gallery(tmp_path / "m", identity(dim=DIM, digit="b"))
+    create_folder_gallery(tmp_path / "m", identity(dim=DIM, digit="b"))
     with FolderGallery(tmp_path / "m", write=True) as third:
         new = rows_of(0, 100)
         third.add(NewRows(third.model, new.features, new.records))

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
-from mtml_deploy.gallery.export import export_embeddings
-from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.int8 import code_products, coded_type, decode, encode
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.open import GalleryError, Selection
 from mtml_deploy.search.rank import rank
 
@@ -147,7 +144,7 @@ def folder(tmp_path, monkeypatch):
 
 def found(folder) -> list[tuple[str, int | None]]:
     with FolderGallery(folder) as gallery:
-        return [(finding.kind, finding.row) for finding in verify(gallery)]
+        return [(finding.kind, finding.row) for finding in gallery.verify()]
 
 
 @pytest.mark.parametrize("byte", [0, 3, 6, 8, DIM + 7])  # scale, error, first and last code
@@ -174,8 +171,8 @@ def test_missing_and_foreign_codes(folder):
     with FolderGallery(folder, write=True) as gallery:
         # the vectors are there: compacting makes the codes anew
         gallery.remove(Selection(rows=(3,)))
-        compact(gallery)
-        assert export_embeddings(gallery).features[:, 0].tolist() == [
+        gallery.compact()
+        assert gallery.embeddings().features[:, 0].tolist() == [
             1 + DIM * i for i in (0, 3, 4, 5, 6, 7)
         ]
     assert found(folder) == []
@@ -187,6 +184,6 @@ def test_a_killed_writers_codes_are_cut_off(folder):
         path.write_bytes(path.read_bytes() + b"x" * 100)
         segment_path(folder, 3, layer).write_bytes(b"left behind")
     with FolderGallery(folder, write=True) as gallery:
-        assert verify(gallery) == ()
+        assert gallery.verify() == ()
     assert segment_path(folder, 2, "codes").stat().st_size == HEAD_BYTES + 4 * (DIM + 8)
     assert not segment_path(folder, 3, "codes").exists()

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, identity
 
-from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
-from mtml_deploy.gallery.folder.verify import verify
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 
 KILLS = {"float32": 50, "int8": 12}
 """An int8 gallery differs in one more file that is written before the same commit."""
@@ -29,7 +28,6 @@ import mtml_deploy.gallery.folder.writer as segment_writer
 import mtml_deploy.gallery.folder.gallery as store
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.open import NewRows, RowRecord, Selection
-from mtml_deploy.gallery.folder.compact import compact
 
 segment_writer.SEGMENT_BYTES = 12 * 12  # a new file every few batches
 model = ModelIdentity("a" * 64, "fp32", "fused", 3)
@@ -51,7 +49,7 @@ with store.FolderGallery(Path(sys.argv[1]), write=True) as gallery:
             gallery.remove(Selection(vehicles=(number,)))
             say(f"removed {number}")
         if number % 5 == 4:
-            compact(gallery)
+            gallery.compact()
         number += 1
 """
 
@@ -71,7 +69,7 @@ def test_nothing_that_was_acknowledged_is_lost(
     tmp_path: Path, dtype: Literal["float32", "int8"]
 ) -> None:
     folder = tmp_path / "g"
-    create_gallery(folder, identity(), dtype=dtype)
+    create_folder_gallery(folder, identity(), dtype=dtype)
     moments = random.Random(0)
     kept: set[int] = set()  # batches that must be there
     number = 0
@@ -104,7 +102,7 @@ def test_nothing_that_was_acknowledged_is_lost(
                 kept.discard(int(batch))
                 open_removal = None
         with FolderGallery(folder, write=True) as gallery:
-            assert verify(gallery) == ()
+            assert gallery.verify() == ()
             there: dict[int, int] = {}
             for stored in gallery.rows():
                 batch = stored.record.vehicle_id

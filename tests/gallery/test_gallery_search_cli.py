@@ -12,7 +12,7 @@ from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.cli.gallery_search_options import chosen_finder
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings, save_embeddings
-from mtml_deploy.gallery.folder.gallery import FolderGallery, create_gallery
+from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.open import Filter, GalleryError
 from mtml_deploy.search.rerank import rerank
 
@@ -44,7 +44,7 @@ def refused(*words: object, text: str, status: int = 1) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A gallery `g` with rows of 20 cameras and an embeddings file of queries, `q.npz`."""
-    create_gallery(tmp_path / "g", identity(dim=DIM), dtype="int8")
+    create_folder_gallery(tmp_path / "g", identity(dim=DIM), dtype="int8")
     with FolderGallery(tmp_path / "g", write=True) as gallery:
         gallery.add(batch(VECTORS, dim=DIM, camera_id=LABELS.camera_ids.tolist()))
     unknown = np.full(QUERIES, -1, dtype=np.int32)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, batch, new_gallery
 
-from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
 from mtml_deploy.gallery.open import GalleryError, Selection
@@ -60,7 +59,7 @@ def test_a_compaction_meanwhile(gallery, monkeypatch):
         if not calls:  # after the places were read, before their files are opened
             calls.append(1)
             monkeypatch.setattr("mtml_deploy.gallery.folder.compact.read_stored", real)
-            compact(gallery)
+            gallery.compact()
         return real(*arguments)
 
     with FolderGallery(gallery.folder) as reader:

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, batch, identity, new_gallery
 
-from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.open import GalleryError, Selection
 
 ROW_BYTES = DIM * 4
@@ -27,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 def found(folder) -> list[tuple[str, int | None]]:
     with FolderGallery(folder) as gallery:
-        return [(finding.kind, finding.row) for finding in verify(gallery)]
+        return [(finding.kind, finding.row) for finding in gallery.verify()]
 
 
 def flip(folder, segment: int, slot: int, byte: int = 0) -> None:
@@ -89,17 +87,17 @@ def test_damage_is_not_copied_but_can_be_removed(folder):
     flip(folder, 2, 1)
     with FolderGallery(folder, write=True) as gallery:
         with pytest.raises(GalleryError, match=r"row 6 .* corrupted"):
-            compact(gallery)
+            gallery.compact()
         assert len(gallery) == 7
         gallery.remove(Selection(rows=(6,)))
-        assert compact(gallery).kept == 6
+        assert gallery.compact().kept == 6
     assert found(folder) == []
 
 
 def test_nothing_is_appended_to_a_short_file(folder):
     with FolderGallery(folder, write=True) as gallery:
         gallery.remove(Selection(rows=(8,)))
-        compact(gallery)  # rows 1 3 4 5 and 6 7
+        gallery.compact()  # rows 1 3 4 5 and 6 7
     segments = sorted((folder / "vectors").iterdir())
     segments[-1].write_bytes(segments[-1].read_bytes()[:-ROW_BYTES])
     with FolderGallery(folder, write=True) as gallery:
@@ -107,5 +105,5 @@ def test_nothing_is_appended_to_a_short_file(folder):
     assert found(folder) == [("missing", 7)]
     with FolderGallery(folder, write=True) as gallery:
         gallery.remove(Selection(rows=(7,)))
-        assert compact(gallery).kept == 8
+        assert gallery.compact().kept == 8
     assert found(folder) == []

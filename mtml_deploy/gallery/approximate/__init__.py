@@ -3,5 +3,5 @@
 In: a gallery of many rows. Out: candidates, which are compared anew in float64. What it may miss is
 measured by `tune` before it is used, and it is never used unasked.
 
-library: the one door to faiss; card: the record beside the index; build, index, search, tune.
+ivf: the one door to faiss; build, open, search, tune. Its record is `gallery/index_manifest.py`.
 """

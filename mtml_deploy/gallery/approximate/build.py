@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.files import atomic_file
 from mtml_deploy.gallery.approximate.ivf import TRAINING_ROWS, InvertedFile, require_faiss
-from mtml_deploy.gallery.approximate.manifest import IndexCard, index_path, rows_path, save_card
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.reader import read_stored
+from mtml_deploy.gallery.index_manifest import IndexCard, index_path, rows_path, save_card
 from mtml_deploy.gallery.values import GalleryError
 
 _CHUNK_BYTES: Final = 1 << 26
@@ -99,7 +99,7 @@ def build_index(
 
 def _vectors(gallery: FolderGallery, chunk: NDArray[np.void]) -> NDArray[np.float32]:
     """float32 [n, D] of rows, `NUMBERS` [n]."""
-    return read_stored(gallery.folder, gallery.header, chunk).astype(np.float32, copy=False)
+    return read_stored(gallery.folder, gallery.header, chunk)
 
 
 def _table(live: NDArray[np.void]) -> NDArray[np.int64]:

@@ -8,14 +8,14 @@ import numpy as np
 
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.gallery.approximate.ivf import InvertedFile, require_faiss
-from mtml_deploy.gallery.approximate.manifest import (
+from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.index_manifest import (
     IndexCard,
     index_path,
     load_card,
     rebuild,
     rows_path,
 )
-from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.values import GalleryError
 
 

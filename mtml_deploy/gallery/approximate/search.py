@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.approximate.open import OpenIndex
+from mtml_deploy.gallery.checks import require_query
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.search import Found, merged, nearest_lists, to_hits
@@ -61,7 +62,7 @@ def search_approximate(
         ValueError: a query that is not float32 [Q, D] or not finite, `top_k` below 1 or `probes`
             out of range.
     """
-    gallery.require_query(query, model)
+    require_query(query, model, gallery.model)
     require_features("query", query)
     if top_k < 1 or not 1 <= probes <= index.card.lists:
         raise ValueError(f"top_k is {top_k}, probes {probes} of {index.card.lists}")

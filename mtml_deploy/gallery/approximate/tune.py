@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.approximate.manifest import IndexCard, Tuning, save_card
 from mtml_deploy.gallery.approximate.open import OpenIndex, open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.index_manifest import IndexCard, Tuning, save_card
 from mtml_deploy.gallery.values import GalleryError, Hits
 
 SAMPLE: Final = 200

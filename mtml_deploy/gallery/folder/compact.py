@@ -5,79 +5,70 @@ One transaction: a kill at any moment leaves the state before it or after it. Ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.gallery import FolderGallery
+from mtml_deploy.gallery.folder.manifest import GalleryHeader
 from mtml_deploy.gallery.folder.reader import read_stored
+from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import cut_files
+from mtml_deploy.gallery.folder.writer import SegmentWriter
+from mtml_deploy.gallery.values import Compacted
 
 _CHUNK_BYTES: Final = 1 << 24
 """Vectors copied at once (16 MiB)."""
 
 
-@dataclass(frozen=True)
-class Compacted:
-    """What a compaction did.
-
-    Attributes:
-        dropped: removed rows that are gone from the disk now; None where a server does it later.
-        kept: rows that are left.
-    """
-
-    dropped: int | None
-    kept: int
-
-
-def compact(gallery: FolderGallery) -> Compacted:
+def compact(folder: Path, header: GalleryHeader, table: RowTable) -> Compacted:
     """Rewrite a gallery without its removed rows; nothing happens where there are none.
 
     Needs room for a second copy of the live vectors. Readers that are at work go on with the old
     files, and find the new ones at their next search.
 
     Args:
-        gallery: opened for writing.
+        folder: the gallery, whose writer lock the caller holds.
+        header: its card.
+        table: its record of rows, open for writing.
 
     Returns:
         What was done.
 
     Raises:
         GalleryError: a live row is missing or corrupted; the text names it.
-        ValueError: it was not opened for writing.
     """
-    gallery.require_writable()
-    table = gallery.table
     with table.change():
         numbers = table.numbers()
         live = numbers[~numbers["removed"]]
         dropped = len(numbers) - len(live)
         if dropped:
             old = table.segments()
-            _move(gallery, live)
+            _move(folder, header, table, live)
             table.drop_segments(segment.number for segment in old)
             table.count_rewrite()
     # also what an interrupted call left behind
-    cut_files(gallery.folder, gallery.header, {part.number: part.rows for part in table.segments()})
+    cut_files(folder, header, {part.number: part.rows for part in table.segments()})
     table.fold()  # removed rows are in the log until then
     return Compacted(dropped, len(live))
 
 
-def _move(gallery: FolderGallery, live: NDArray[np.void]) -> None:
+def _move(folder: Path, header: GalleryHeader, table: RowTable, live: NDArray[np.void]) -> None:
     """Copy the vectors of live rows, in row order, to new segments."""
-    room = gallery.writer.segment_rows
-    step = max(1, min(room, _CHUNK_BYTES // gallery.header.row_bytes))
+    writer = SegmentWriter(folder, header, table)
+    room = writer.segment_rows
+    step = max(1, min(room, _CHUNK_BYTES // header.row_bytes))
     for begin in range(0, len(live), room):
         of_segment = live[begin : begin + room]
         segment = None
         for start in range(0, len(of_segment), step):
             chunk = of_segment[start : start + step]
-            stored = read_stored(gallery.folder, gallery.header, chunk)
+            stored = read_stored(folder, header, chunk)
             if segment is None:
-                segment = gallery.writer.open_segment(stored, new=True)
-            placed = gallery.writer.append(segment, stored)
+                segment = writer.open_segment(stored, new=True)
+            placed = writer.append(segment, stored)
             segment = replace(segment, rows=placed.slots.stop)
             places = zip(chunk["row"].tolist(), placed.slots, placed.spread.tolist(), strict=True)
-            gallery.table.move(segment.number, places)
+            table.move(segment.number, places)

@@ -9,41 +9,50 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder
+from mtml_deploy.gallery.checks import first_uses, require_query, require_range, require_same_model
+from mtml_deploy.gallery.folder.compact import compact
+from mtml_deploy.gallery.folder.export import export_embeddings
 from mtml_deploy.gallery.folder.lock import WriterLock
 from mtml_deploy.gallery.folder.manifest import (
     GalleryHeader,
-    StoredType,
     load_header,
-    require_same_model,
     save_header,
 )
 from mtml_deploy.gallery.folder.reader import read_rows
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NewRow, Segment
 from mtml_deploy.gallery.folder.search import search_segments
+from mtml_deploy.gallery.folder.summary import summarize
 from mtml_deploy.gallery.folder.vectors import crc32_of, cut_files, make_folder
+from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.folder.view import SegmentView, View
 from mtml_deploy.gallery.folder.writer import SegmentWriter
-from mtml_deploy.gallery.values import Added, Filter, Hits, NewRows, Selection, StoredRow
-from mtml_deploy.search.distances import NORM_LIMIT, squared_norms
-
-if TYPE_CHECKING:
-    from mtml_deploy.gallery.folder.compact import Compacted
-    from mtml_deploy.gallery.folder.verify import Finding
-    from mtml_deploy.gallery.summary import GallerySummary
+from mtml_deploy.gallery.summary import GallerySummary
+from mtml_deploy.gallery.values import (
+    Added,
+    Compacted,
+    Filter,
+    Finding,
+    Hits,
+    NewRows,
+    Selection,
+    StoredRow,
+    StoredType,
+)
 
 _LOCK: Final = "writer.lock"
 
 
-def create_gallery(folder: Path, model: ModelIdentity, *, dtype: StoredType = "float32") -> None:
+def create_folder_gallery(
+    folder: Path, model: ModelIdentity, *, dtype: StoredType = "float32"
+) -> None:
     """Make an empty gallery, whole or not at all.
 
     Args:
@@ -68,7 +77,7 @@ class FolderGallery:
         """Open it.
 
         Args:
-            folder: what `create_gallery` made.
+            folder: what `create_folder_gallery` made.
             write: take the writer lock and cut off what a killed writer left.
 
         Raises:
@@ -86,7 +95,7 @@ class FolderGallery:
             if self._lock is not None:
                 self._lock.close()
             raise
-        self.writer = SegmentWriter(folder, self.header, self.table)
+        self._writer = SegmentWriter(folder, self.header, self.table)
         self._view = View(folder, self.header)
 
     @property
@@ -112,8 +121,8 @@ class FolderGallery:
             is_new[fresh] = True
             done = 0
             while done < len(fresh):
-                segment = self.writer.open_segment(new.features[fresh[done:]])
-                chosen = fresh[done : done + self.writer.room(segment)]
+                segment = self._writer.open_segment(new.features[fresh[done:]])
+                chosen = fresh[done : done + self._writer.room(segment)]
                 self._append(segment, new, chosen, first + done)
                 done += len(chosen)
         rows = np.array([row_of[content] for content in contents], dtype=np.int64)
@@ -141,22 +150,11 @@ class FolderGallery:
         where: Filter = Filter(),  # noqa: B008 - frozen
         memory_bytes: int | None = None,
     ) -> Hits:
-        """See `Gallery.search`; `memory_bytes` as in `gallery.search.nearest_lists`."""
-        self.require_query(query, model)
+        """See `Gallery.search`; `memory_bytes` as in `nearest_lists`."""
+        require_query(query, model, self.model)
         return search_segments(
             self.segments(), query, top_k=top_k, where=where, memory_bytes=memory_bytes
         )
-
-    def require_query(self, query: NDArray[np.float32], model: ModelIdentity) -> None:
-        """Refuse queries that cannot be compared with this gallery.
-
-        Raises:
-            EmbeddingsError: another model's.
-            ValueError: not [Q, D].
-        """
-        require_same_model(model, self.model, "the query")
-        if query.ndim != 2 or query.shape[1] != self.model.dim:
-            raise ValueError(f"query must be [Q, {self.model.dim}], found {list(query.shape)}")
 
     def segments(self) -> tuple[SegmentView, ...]:
         """What a search sees now, of one moment."""
@@ -173,29 +171,22 @@ class FolderGallery:
 
     def summary(self) -> GallerySummary:
         """See `Gallery.summary`."""
-        from mtml_deploy.gallery.summary import summarize  # it needs this module
-
-        return summarize(self)
+        return summarize(self.folder, self.header, self.table)
 
     def verify(
         self, *, progress: Callable[[int, int], None] | None = None
     ) -> tuple[Finding, ...]:  # fmt: skip
         """See `Gallery.verify`."""
-        from mtml_deploy.gallery.folder.verify import verify
-
-        return verify(self, progress=progress)
+        return verify(self.folder, self.header, self.table, progress=progress)
 
     def compact(self) -> Compacted:
         """See `Gallery.compact`."""
-        from mtml_deploy.gallery.folder.compact import compact
-
-        return compact(self)
+        self.require_writable()
+        return compact(self.folder, self.header, self.table)
 
     def embeddings(self) -> Embeddings:
         """See `Gallery.embeddings`."""
-        from mtml_deploy.gallery.export import export_embeddings
-
-        return export_embeddings(self)
+        return export_embeddings(self.folder, self.header, self.table)
 
     def close(self) -> None:
         """See `Gallery.close`."""
@@ -226,7 +217,7 @@ class FolderGallery:
     def _append(self, segment: Segment, new: NewRows, chosen: list[int], first: int) -> None:
         """Write and record the chosen rows of a batch; the first gets the number `first`."""
         kept = np.ascontiguousarray(new.features[chosen])
-        placed = self.writer.append(segment, kept)
+        placed = self._writer.append(segment, kept)
         facts = zip(
             chosen,
             placed.slots,
@@ -241,25 +232,4 @@ class FolderGallery:
                 NewRow(first + n, slot, new.records[i], norm, spread, crc)
                 for n, (i, slot, norm, spread, crc) in enumerate(facts)
             ),
-        )
-
-
-def first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Position and content of each content's first use."""
-    seen = set()
-    for position, content in enumerate(contents):
-        if content not in seen:
-            seen.add(content)
-            yield position, content
-
-
-def require_range(new: NewRows) -> None:
-    """Refuse vectors that have no order."""
-    good = squared_norms(new.features) <= NORM_LIMIT**2  # false for NaN as well
-    if not good.all():
-        row = int(np.argmin(good))
-        raise EmbeddingsError(
-            f"the vector of {new.records[row].path} is not finite or longer than "
-            f"{NORM_LIMIT:.0e}, expected what a sound model gives; embed it again, with an fp32 "
-            "artifact if this one is not"
         )

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.gallery.values import GalleryError, StoredType
 
 SCHEMA: Final = 1
 _FILE: Final = "gallery.json"
-
-StoredType = Literal["float32", "int8"]
-"""How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +42,6 @@ class GalleryHeader:
         """Hash of model and type, 64 hexadecimal digits, in the head of every vector file."""
         text = json.dumps([asdict(self.model), self.dtype], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str) -> None:
-    """Refuse vectors of another model than a gallery's.
-
-    Args:
-        found: the model that made them.
-        expected: the gallery's.
-        what: what they are, for the text.
-
-    Raises:
-        EmbeddingsError: any part of the identity differs.
-    """
-    for field in fields(ModelIdentity):
-        left, right = getattr(found, field.name), getattr(expected, field.name)
-        if left != right:
-            raise EmbeddingsError(
-                f"{what} cannot be used with this gallery: {field.name} is {left}, expected "
-                f"{right}; embed with the artifact the gallery was made for, or make another "
-                "gallery"
-            )
 
 
 def save_header(folder: Path, header: GalleryHeader) -> None:

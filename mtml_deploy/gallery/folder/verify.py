@@ -1,19 +1,21 @@
 """Is everything there and unchanged: missing, corrupted, foreign and duplicate rows.
 
-In: an open gallery. Out: findings, none where all is well. Reads every vector.
+In: a gallery's folder, card and record of rows. Out: findings, none where all is well. Reads every
+vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.int8 import encode
+from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import (
     crc32_of,
     layers,
@@ -21,8 +23,7 @@ from mtml_deploy.gallery.folder.vectors import (
     map_rows,
     segment_state,
 )
-
-Kind = Literal["missing", "corrupted", "foreign", "duplicate"]
+from mtml_deploy.gallery.values import Finding
 
 _CHUNK_BYTES: Final = 1 << 24
 """Vectors read at once (16 MiB)."""
@@ -31,28 +32,19 @@ _ATTEMPTS: Final = 5
 """Passes before giving up, should rows be removed or moved during each."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One fault.
-
-    Attributes:
-        kind: which; "foreign" is a vector file of another model, size or type.
-        row: the row; None where it is the record itself.
-        text: what was found.
-    """
-
-    kind: Kind
-    row: int | None
-    text: str
-
-
 def verify(
-    gallery: FolderGallery, *, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    header: GalleryHeader,
+    table: RowTable,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Finding, ...]:
     """Check the record and every row that was not removed.
 
     Args:
-        gallery: open for reading or writing.
+        folder: the gallery.
+        header: its card.
+        table: its record of rows.
         progress: called with (rows read, rows).
 
     Returns:
@@ -63,28 +55,31 @@ def verify(
     """
     findings: tuple[Finding, ...] = ()
     for _ in range(_ATTEMPTS):
-        before = gallery.table.rewrites()
-        findings = tuple(_faults(gallery, progress))
+        before = table.rewrites()
+        findings = tuple(_faults(folder, header, table, progress))
         # a writer that moved the rows meanwhile makes them look missing
-        if not findings or gallery.table.rewrites() == before:
+        if not findings or table.rewrites() == before:
             break
     return findings
 
 
 def _faults(
-    gallery: FolderGallery, progress: Callable[[int, int], None] | None
+    folder: Path,
+    header: GalleryHeader,
+    table: RowTable,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[Finding]:
     """One pass."""
-    with gallery.table.snapshot():
-        for text in gallery.table.faults():
+    with table.snapshot():
+        for text in table.faults():
             yield Finding("corrupted", None, f"the record of rows: {text}")
-        numbers = gallery.table.numbers()
+        numbers = table.numbers()
     live = numbers[~numbers["removed"]]
     sound = np.zeros(len(live), dtype=np.bool_)
     done = 0
     for number in np.unique(live["segment"]).tolist():
         here = np.flatnonzero(live["segment"] == number)
-        state = segment_state(gallery.folder, number, gallery.header)
+        state = segment_state(folder, number, header)
         for position in here[live["slot"][here] >= state.rows].tolist():
             row = int(live["row"][position])
             if state.fault == "foreign":
@@ -94,25 +89,27 @@ def _faults(
                 found = "is missing" if state.fault else f"ends after {state.rows} rows"
                 yield Finding("missing", row, f"vector file {number} {found}")
         here = here[live["slot"][here] < state.rows]
-        step = max(1, _CHUNK_BYTES // gallery.header.row_bytes)
+        step = max(1, _CHUNK_BYTES // header.row_bytes)
         for start in range(0, len(here), step):
             chunk = here[start : start + step]
-            crcs = np.array(crc32_of(_read(gallery, live[chunk])), dtype=np.uint32)
+            crcs = np.array(crc32_of(_read(folder, header, live[chunk])), dtype=np.uint32)
             sound[chunk] = crcs == live["crc"][chunk]
             for row in live["row"][chunk[~sound[chunk]]].tolist():
                 yield Finding("corrupted", row, f"its bytes in vector file {number} were changed")
-            yield from _code_faults(gallery, number, live[chunk[sound[chunk]]])
+            yield from _code_faults(folder, header, number, live[chunk[sound[chunk]]])
             done += len(chunk)
             if progress is not None:
                 progress(done, len(live))
-    yield from _duplicates(gallery, live[sound])
+    yield from _duplicates(folder, header, live[sound])
 
 
-def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -> Iterator[Finding]:
+def _code_faults(
+    folder: Path, header: GalleryHeader, number: int, chunk: NDArray[np.void]
+) -> Iterator[Finding]:
     """Rows of one segment whose codes are not those of their vectors, which are sound."""
-    if "codes" not in layers(gallery.header):
+    if "codes" not in layers(header):
         return
-    state = segment_state(gallery.folder, number, gallery.header, "codes")
+    state = segment_state(folder, number, header, "codes")
     if state.fault == "foreign":
         text = f"code file {number} is of another model, size or type"
         yield from (Finding("foreign", row, text) for row in chunk["row"].tolist())
@@ -124,9 +121,9 @@ def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -
     chunk = chunk[there]
     if not len(chunk):
         return
-    mapped = map_codes(gallery.folder, number, gallery.header, int(chunk["slot"].max()) + 1)
+    mapped = map_codes(folder, number, header, int(chunk["slot"].max()) + 1)
     stored = mapped[chunk["slot"]]
-    expected = encode(_read(gallery, chunk))
+    expected = encode(_read(folder, header, chunk))
     equal = (stored["codes"] == expected["codes"]).all(axis=1)
     equal &= stored["scale"] == expected["scale"]
     # a sum of float64: its last bits are the machine's
@@ -135,7 +132,7 @@ def _code_faults(gallery: FolderGallery, number: int, chunk: NDArray[np.void]) -
         yield Finding("corrupted", row, f"its codes in code file {number} are not its vector's")
 
 
-def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Finding]:
+def _duplicates(folder: Path, header: GalleryHeader, live: NDArray[np.void]) -> Iterator[Finding]:
     """Rows whose vector another row before them has."""
     order = np.argsort(live["crc"], kind="stable")  # equal checksums together, by row
     crcs = live["crc"][order]
@@ -147,7 +144,7 @@ def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Find
             continue
         first_of: dict[bytes, int] = {}
         for position in order[start:stop]:
-            content = _read(gallery, live[position : position + 1]).tobytes()
+            content = _read(folder, header, live[position : position + 1]).tobytes()
             row = int(live["row"][position])
             first = first_of.setdefault(content, row)
             if first != row:
@@ -155,9 +152,9 @@ def _duplicates(gallery: FolderGallery, live: NDArray[np.void]) -> Iterator[Find
     yield from sorted(found, key=lambda finding: finding.row or 0)
 
 
-def _read(gallery: FolderGallery, chunk: NDArray[np.void]) -> NDArray[np.float32]:
+def _read(folder: Path, header: GalleryHeader, chunk: NDArray[np.void]) -> NDArray[np.float32]:
     """Vectors float32 [n, D] of rows of one segment that are known to be in its file."""
     number, last = int(chunk["segment"][0]), int(chunk["slot"].max())
-    mapped = map_rows(gallery.folder, number, gallery.header, last + 1)
+    mapped = map_rows(folder, number, header, last + 1)
     taken: NDArray[np.float32] = mapped[chunk["slot"]]
     return taken

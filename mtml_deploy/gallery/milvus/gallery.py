@@ -11,14 +11,14 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.gallery.folder.gallery import first_uses, require_range
-from mtml_deploy.gallery.folder.manifest import require_same_model
+from mtml_deploy.gallery.checks import first_uses, require_query, require_range, require_same_model
+from mtml_deploy.gallery.export import labelled
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
@@ -34,9 +34,14 @@ from mtml_deploy.gallery.milvus.entities import (
 from mtml_deploy.gallery.milvus.manifest import Card
 from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
 from mtml_deploy.gallery.milvus.search import nearest_rows
+from mtml_deploy.gallery.milvus.summary import summarize_collection
+from mtml_deploy.gallery.milvus.verify import verify_collection
+from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.values import (
     Added,
+    Compacted,
     Filter,
+    Finding,
     GalleryError,
     Hits,
     NewRows,
@@ -44,11 +49,6 @@ from mtml_deploy.gallery.values import (
     StoredRow,
 )
 from mtml_deploy.search.distances import require_features
-
-if TYPE_CHECKING:
-    from mtml_deploy.gallery.folder.compact import Compacted
-    from mtml_deploy.gallery.folder.verify import Finding
-    from mtml_deploy.gallery.summary import GallerySummary
 
 
 class MilvusGallery:
@@ -147,9 +147,7 @@ class MilvusGallery:
         where: Filter = Filter(),  # noqa: B008 - frozen
     ) -> Hits:
         """See `Gallery.search`; one query after the other, each as exact as in a folder."""
-        require_same_model(model, self.model, "the query")
-        if query.ndim != 2 or query.shape[1] != self.model.dim:
-            raise ValueError(f"query must be [Q, {self.model.dim}], found {list(query.shape)}")
+        require_query(query, model, self.model)
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, found {top_k}")
         require_features("query", query)
@@ -179,30 +177,22 @@ class MilvusGallery:
 
     def summary(self) -> GallerySummary:
         """See `Gallery.summary`."""
-        from mtml_deploy.gallery.milvus.summary import summarize_collection
-
-        return summarize_collection(self)
+        return summarize_collection(self.table)
 
     def verify(
         self, *, progress: Callable[[int, int], None] | None = None
     ) -> tuple[Finding, ...]:  # fmt: skip
         """See `Gallery.verify`."""
-        from mtml_deploy.gallery.milvus.verify import verify_collection
-
-        return verify_collection(self, progress=progress)
+        return verify_collection(self.table, progress=progress)
 
     def compact(self) -> Compacted:
         """See `Gallery.compact`; the server does it later."""
-        from mtml_deploy.gallery.folder.compact import Compacted
-
         self._require_writable()
         self.collection.compact()
         return Compacted(dropped=None, kept=len(self))
 
     def embeddings(self) -> Embeddings:
         """See `Gallery.embeddings`."""
-        from mtml_deploy.gallery.export import labelled
-
         features, stored = [], []
         for part in self.table.whole():
             features.append(self.table.checked(part))

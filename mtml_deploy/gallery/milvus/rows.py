@@ -39,7 +39,7 @@ class CollectionRows:
         Raises:
             GalleryError: it has no card, or a damaged one.
         """
-        self._collection = collection
+        self.collection = collection
         self.model = self.card().model
         self._vector_bytes = 4 * self.model.dim
 
@@ -49,13 +49,13 @@ class CollectionRows:
         Raises:
             GalleryError: it has no card, or a damaged one.
         """
-        found = self._collection.query(f"row == {CARD_ROW}", ("path",))
+        found = self.collection.query(f"row == {CARD_ROW}", ("path",))
         if not found:
             raise GalleryError(
-                f"{self._collection.name} has no card (row {CARD_ROW}), expected what mtml-deploy "
+                f"{self.collection.name} has no card (row {CARD_ROW}), expected what mtml-deploy "
                 "gallery create writes; restore the collection from a backup"
             )
-        return parse_card(found[0]["path"], self._collection.name)
+        return parse_card(found[0]["path"], self.collection.name)
 
     def rows_of(self, contents: Sequence[str]) -> dict[str, int]:
         """Content -> its row, for those that the gallery holds."""
@@ -64,7 +64,7 @@ class CollectionRows:
         for start in range(0, len(different), ASKED):
             expression = text_expression("content", different[start : start + ASKED])
             if expression is not None:
-                for entity in self._collection.query(expression, ("content",)):
+                for entity in self.collection.query(expression, ("content",)):
                     found.setdefault(entity["content"], entity["row"])
         return found
 
@@ -78,7 +78,7 @@ class CollectionRows:
             asked = numbers[start : start + ASKED]
             expression = number_expression("row", asked)
             if expression is not None:
-                found = self._collection.query(expression, RECORD_FIELDS)
+                found = self.collection.query(expression, RECORD_FIELDS)
                 known = {entity["row"]: entity for entity in found}
                 yield from (stored_row(known[row]) for row in asked if row in known)
 
@@ -95,7 +95,7 @@ class CollectionRows:
                 missing &= ~here
         if missing.any():
             raise GalleryError(
-                f"{self._collection.name} does not hold row {wanted[missing][0]}, expected rows "
+                f"{self.collection.name} does not hold row {wanted[missing][0]}, expected rows "
                 "that were not removed; search again"
             )
         return features
@@ -128,7 +128,7 @@ class CollectionRows:
         step = max(1, RPC_BYTES // row_bytes)
         for first in range(CARD_ROW + 1, stop, step):
             last = min(first + step, stop) - 1
-            yield self._collection.query(f"row >= {first} and row <= {last}", fields)
+            yield self.collection.query(f"row >= {first} and row <= {last}", fields)
 
     def whole(self) -> Iterator[list[Entity]]:
         """All rows of images by number, with every field."""
@@ -149,7 +149,7 @@ class CollectionRows:
         features = vectors_of(entities, self.model.dim)
         for entity, vector in zip(entities, features, strict=True):
             if entity["crc"] != vector_crc(vector):
-                name = self._collection.name
+                name = self.collection.name
                 raise GalleryError(
                     f"row {entity['row']} of {name} is corrupted: its vector differs from its "
                     f"checksum; run mtml-deploy gallery verify {name}, then remove the rows it "
@@ -163,6 +163,6 @@ class CollectionRows:
         for start in range(0, len(rows), step):
             expression = number_expression("row", rows[start : start + step].tolist())
             if expression is not None:
-                found = self._collection.query(expression, ("vector", "crc"))
+                found = self.collection.query(expression, ("vector", "crc"))
                 numbers = np.array([entity["row"] for entity in found], dtype=np.int64)
                 yield numbers, self.checked(found)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
+from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.times import format_time
-
-if TYPE_CHECKING:
-    from mtml_deploy.gallery.milvus.gallery import MilvusGallery
 
 _FIELDS: Final = ("vehicle_id", "camera_id", "time_us")
 _ROW_BYTES: Final = 1024
 """Generous for three numbers, so that an answer stays within what Milvus returns at once."""
 
 
-def summarize_collection(gallery: MilvusGallery) -> GallerySummary:
-    """Count what an open gallery holds; reads three numbers of every row, no vectors."""
+def summarize_collection(table: CollectionRows) -> GallerySummary:
+    """Count what a collection holds; reads three numbers of every row, no vectors."""
     rows = with_time = 0
     vehicles: set[int] = set()
     cameras: set[int] = set()
     first = last = None
-    for part in gallery.table.windows(_FIELDS, row_bytes=_ROW_BYTES):
+    for part in table.windows(_FIELDS, row_bytes=_ROW_BYTES):
         rows += len(part)
         vehicles |= {entity["vehicle_id"] for entity in part}
         cameras |= {entity["camera_id"] for entity in part}
@@ -43,5 +41,5 @@ def summarize_collection(gallery: MilvusGallery) -> GallerySummary:
         segments=None,
         disk_bytes=None,
         dtype="float32",
-        model=gallery.model,
+        model=table.model,
     )

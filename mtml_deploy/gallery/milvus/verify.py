@@ -7,17 +7,14 @@ differs from what can be read does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.verify import Finding
 from mtml_deploy.gallery.milvus.entities import IMAGES, stored_row, vector_crc, vectors_of
-from mtml_deploy.gallery.values import GalleryError
-
-if TYPE_CHECKING:
-    from mtml_deploy.gallery.milvus.gallery import MilvusGallery
+from mtml_deploy.gallery.milvus.rows import CollectionRows
+from mtml_deploy.gallery.values import Finding, GalleryError
 
 _SOUND: Final = np.dtype([("row", np.int64), ("crc", np.uint32)])
 
@@ -26,12 +23,12 @@ _SHOWN: Final = 1000
 
 
 def verify_collection(
-    gallery: MilvusGallery, *, progress: Callable[[int, int], None] | None = None
+    table: CollectionRows, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Finding, ...]:
     """Check every row.
 
     Args:
-        gallery: open for reading or writing; nobody may be adding or removing meanwhile.
+        table: the rows of an open collection; nobody may be adding or removing meanwhile.
         progress: called with (rows read, rows).
 
     Returns:
@@ -40,13 +37,13 @@ def verify_collection(
     Raises:
         GalleryError: the server cannot be read.
     """
-    total = len(gallery)
+    total = table.collection.count(IMAGES)
     findings: list[Finding] = []
     sound = [np.empty(0, _SOUND)]
     read = 0
-    for part in gallery.table.whole():
+    for part in table.whole():
         good = []
-        for entity, vector in zip(part, vectors_of(part, gallery.model.dim), strict=True):
+        for entity, vector in zip(part, vectors_of(part, table.model.dim), strict=True):
             row, crc = entity["row"], vector_crc(vector)
             try:
                 stored_row(entity)
@@ -62,22 +59,20 @@ def verify_collection(
         read += len(part)
         if progress is not None:
             progress(read, total)
-    outside = gallery.collection.query(
-        f"row < 0 or row >= {gallery.table.card().next_row}", (), limit=_SHOWN
-    )
+    outside = table.collection.query(f"row < 0 or row >= {table.card().next_row}", (), limit=_SHOWN)
     for entity in outside:
         text = "its number was never given out; another program added it"
         findings.append(Finding("foreign", entity["row"], text))
-    counted = gallery.collection.count(IMAGES)
+    counted = table.collection.count(IMAGES)
     readable = read + sum(entity["row"] > 0 for entity in outside)
     if counted != readable and len(outside) < _SHOWN:
         text = f"the server counts {counted} rows but gives {readable}"
         findings.append(Finding("missing", None, text))
-    duplicates = _duplicates(gallery, np.concatenate(sound))
+    duplicates = _duplicates(table, np.concatenate(sound))
     return (*findings, *sorted(duplicates, key=lambda finding: finding.row or 0))
 
 
-def _duplicates(gallery: MilvusGallery, sound: NDArray[np.void]) -> Iterator[Finding]:
+def _duplicates(table: CollectionRows, sound: NDArray[np.void]) -> Iterator[Finding]:
     """Rows, `_SOUND` [n], whose vector another row before them has."""
     order = np.argsort(sound["crc"], kind="stable")  # equal checksums together, by row
     _, starts, counts = np.unique(sound["crc"][order], return_index=True, return_counts=True)
@@ -86,6 +81,6 @@ def _duplicates(gallery: MilvusGallery, sound: NDArray[np.void]) -> Iterator[Fin
         group = sound["row"][order[start : start + count]]
         first_of: dict[bytes, int] = {}
         for row in group.tolist():
-            first = first_of.setdefault(gallery.vectors([row]).tobytes(), row)
+            first = first_of.setdefault(table.vectors([row]).tobytes(), row)
             if first != row:
                 yield Finding("duplicate", row, f"has the same vector as row {first}")

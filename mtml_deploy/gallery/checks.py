@@ -1,0 +1,78 @@
+"""What every kind of gallery refuses, and what it adds once only.
+
+In: batches and queries. Out: nothing, or an error that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.gallery.values import NewRows
+from mtml_deploy.search.distances import NORM_LIMIT, squared_norms
+
+
+def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str) -> None:
+    """Refuse vectors of another model than a gallery's.
+
+    Args:
+        found: the model that made them.
+        expected: the gallery's.
+        what: what they are, for the text.
+
+    Raises:
+        EmbeddingsError: any part of the identity differs.
+    """
+    for field in fields(ModelIdentity):
+        left, right = getattr(found, field.name), getattr(expected, field.name)
+        if left != right:
+            raise EmbeddingsError(
+                f"{what} cannot be used with this gallery: {field.name} is {left}, expected "
+                f"{right}; embed with the artifact the gallery was made for, or make another "
+                "gallery"
+            )
+
+
+def require_query(
+    query: NDArray[np.float32], model: ModelIdentity, expected: ModelIdentity
+) -> None:
+    """Refuse queries that cannot be compared with the rows of a gallery.
+
+    Args:
+        query: float32 [Q, D].
+        model: the model that made them.
+        expected: the gallery's.
+
+    Raises:
+        EmbeddingsError: another model's.
+        ValueError: not [Q, D].
+    """
+    require_same_model(model, expected, "the query")
+    if query.ndim != 2 or query.shape[1] != expected.dim:
+        raise ValueError(f"query must be [Q, {expected.dim}], found {list(query.shape)}")
+
+
+def require_range(new: NewRows) -> None:
+    """Refuse vectors that have no order."""
+    good = squared_norms(new.features) <= NORM_LIMIT**2  # false for NaN as well
+    if not good.all():
+        row = int(np.argmin(good))
+        raise EmbeddingsError(
+            f"the vector of {new.records[row].path} is not finite or longer than "
+            f"{NORM_LIMIT:.0e}, expected what a sound model gives; embed it again, with an fp32 "
+            "artifact if this one is not"
+        )
+
+
+def first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Position and content of each content's first use."""
+    seen = set()
+    for position, content in enumerate(contents):
+        if content not in seen:
+            seen.add(content)
+            yield position, content

@@ -1,0 +1,46 @@
+"""What a gallery in a folder holds, in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.rows import RowTable
+from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
+from mtml_deploy.gallery.index_manifest import load_card
+from mtml_deploy.gallery.summary import GallerySummary
+from mtml_deploy.gallery.times import format_time
+
+
+def summarize(folder: Path, header: GalleryHeader, table: RowTable) -> GallerySummary:
+    """Count what a gallery holds; reads no vectors.
+
+    Args:
+        folder: the gallery.
+        header: its card.
+        table: its record of rows.
+    """
+    with table.snapshot():
+        numbers = table.numbers()
+        segments = len(table.segments())
+        vehicles = table.vehicles()
+    live = numbers[~numbers["removed"]]
+    cameras = np.unique(live["camera"])
+    times = live["time_us"][live["time_us"] != UNKNOWN_TIME]
+    return GallerySummary(
+        rows=len(live),
+        removed=len(numbers) - len(live),
+        vehicles=vehicles,
+        cameras=tuple(cameras[cameras != UNKNOWN].tolist()),
+        with_time=len(times),
+        first_time=format_time(int(times.min())) if len(times) else None,
+        last_time=format_time(int(times.max())) if len(times) else None,
+        segments=segments,
+        disk_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        dtype=header.dtype,
+        model=header.model,
+        index=load_card(folder),
+    )
