@@ -42,9 +42,9 @@ def index(*, name: str, lists: int | None) -> None:
         rows = len(opened)
         needed = estimate_build_bytes(rows, opened.model.dim, lists or default_lists(rows))
         write_note(f"indexing {rows:,} rows takes about {needed / 2**20:,.0f} MiB")
-        card = build_index(opened, lists=lists, progress=progress)
+        manifest = build_index(opened, lists=lists, progress=progress)
     write_note(
-        f"{name}: {card.rows} rows in {card.lists} lists; now measure what it misses: "
+        f"{name}: {manifest.rows} rows in {manifest.lists} lists; now measure what it misses: "
         f"mtml-deploy gallery tune {name}"
     )
 
@@ -98,6 +98,6 @@ def tune(*, name: str, recall: float, top_k: int, queries: Path | None) -> None:
     write_data(f"exact   {1:>{len(str(top_k)) + 7}.4f}   {tuned.exact_ms:>12.2f}")
     chosen = tuned.rungs[-1]
     write_note(
-        f"{name}: search --approximate looks at {chosen.probes} of {tuned.card.lists} lists now, "
-        f"recall@{top_k} {chosen.recall:.4f}"
+        f"{name}: search --approximate looks at {chosen.probes} of {tuned.manifest.lists} lists "
+        f"now, recall@{top_k} {chosen.recall:.4f}"
     )

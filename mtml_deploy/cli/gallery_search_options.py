@@ -124,7 +124,7 @@ def chosen_finder(
     from mtml_deploy.gallery.open import GalleryError
 
     index = open_index(folder)
-    tuning = index.card.tuning
+    tuning = index.manifest.tuning
     if tuning is None:
         raise GalleryError(
             f"the index of {name} is not tuned, so what it misses is unknown; measure it: "

@@ -1,7 +1,7 @@
-"""The record of an approximate index, `index/card.json`, and the files it names.
+"""The manifest of an approximate index, `index/card.json`, and the files it names.
 
-The card is written last and names its files, so that a kill at any moment leaves the old index or
-the new one.
+The manifest is written last and names its files, so that a kill at any moment leaves the old index
+or the new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mtml_deploy.gallery.values import GalleryError
 
 SCHEMA: Final = 1
 _FOLDER: Final = "index"
-_CARD: Final = "card.json"
+_FILE: Final = "card.json"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class IndexCard:
+class IndexManifest:
     """One approximate index.
 
     Attributes:
@@ -76,24 +76,24 @@ def rows_path(gallery: Path, name: str) -> Path:
     return gallery / _FOLDER / f"{name}.npy"
 
 
-def save_card(gallery: Path, card: IndexCard) -> None:
-    """Write the card, whole or not at all, then delete the files of earlier ones."""
+def save_index_manifest(gallery: Path, manifest: IndexManifest) -> None:
+    """Write the manifest, whole or not at all, then delete the files of earlier ones."""
     folder = gallery / _FOLDER
-    write_text(folder / _CARD, json.dumps(asdict(card), indent=2) + "\n")
-    named = {index_path(gallery, card.name), rows_path(gallery, card.name), folder / _CARD}
+    write_text(folder / _FILE, json.dumps(asdict(manifest), indent=2) + "\n")
+    named = {index_path(gallery, manifest.name), rows_path(gallery, manifest.name), folder / _FILE}
     for path in folder.iterdir():
         if path not in named:
             with suppress(FileNotFoundError):
                 path.unlink()
 
 
-def load_card(gallery: Path) -> IndexCard | None:
-    """The card of a gallery's index; None where it has no index.
+def load_index_manifest(gallery: Path) -> IndexManifest | None:
+    """The manifest of a gallery's index; None where it has no index.
 
     Raises:
-        GalleryError: a damaged card or one of another version.
+        GalleryError: a damaged manifest or one of another version.
     """
-    path = gallery / _FOLDER / _CARD
+    path = gallery / _FOLDER / _FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -104,12 +104,12 @@ def load_card(gallery: Path) -> IndexCard | None:
             raise ValueError(f"schema is {SCHEMA}, found {values['schema']!r}")
         if values["tuning"] is not None:
             values["tuning"] = Tuning(**values["tuning"])
-        card = IndexCard(**values)
-        if Path(card.name).name != card.name:
-            raise ValueError(f"name is a file name, found {card.name!r}")
+        manifest = IndexManifest(**values)
+        if Path(manifest.name).name != manifest.name:
+            raise ValueError(f"name is a file name, found {manifest.name!r}")
     except (ValueError, TypeError, KeyError) as error:
         raise GalleryError(f"{path} is damaged ({error}); {rebuild(gallery)}") from error
-    return card
+    return manifest
 
 
 def rebuild(gallery: Path) -> str:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.index_manifest import IndexCard
+from mtml_deploy.gallery.index_manifest import IndexManifest
 from mtml_deploy.gallery.values import StoredType
 
 
@@ -40,7 +40,7 @@ class GallerySummary:
     disk_bytes: int | None
     dtype: StoredType
     model: ModelIdentity
-    index: IndexCard | None = None
+    index: IndexManifest | None = None
 
 
 def summary_json(summary: GallerySummary) -> str:
@@ -72,10 +72,10 @@ def summary_lines(summary: GallerySummary) -> list[str]:
     ]
 
 
-def _index_line(card: IndexCard) -> str:
+def _index_line(manifest: IndexManifest) -> str:
     """The approximate index in words."""
-    tuning = card.tuning
+    tuning = manifest.tuning
     tuned = "not tuned"
     if tuning is not None:
         tuned = f"recall@{tuning.top_k} {tuning.recall:.4f} with {tuning.probes} lists"
-    return f"index     {card.rows} rows in {card.lists} lists, {tuned}"
+    return f"index     {manifest.rows} rows in {manifest.lists} lists, {tuned}"

@@ -15,7 +15,7 @@ from mtml_deploy.gallery.approximate.open import open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.approximate.tune import _ladder, _recall, tune_index
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
-from mtml_deploy.gallery.index_manifest import index_path, load_card, rows_path
+from mtml_deploy.gallery.index_manifest import index_path, load_index_manifest, rows_path
 from mtml_deploy.gallery.open import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
 
 pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
@@ -80,7 +80,7 @@ def test_hits_are_true_and_few_are_missed(gallery):
     rows = {i + 1: vector for i, vector in enumerate(VECTORS[:1600])}
     expected = search_by_loop(rows, QUERY, 10)[0]
     shares = []
-    for probes in (1, 4, load_card(gallery.folder).lists):
+    for probes in (1, 4, load_index_manifest(gallery.folder).lists):
         hits = ask(gallery, probes=probes)
         assert hits.rows.shape == (20, 10)
         require_true(hits, rows)
@@ -109,7 +109,7 @@ def test_new_rows_are_seen_and_removed_ones_are_not(gallery):
             near = {row for row, d in zip(truth[i], distances[i], strict=True) if d < last[i]}
             assert near <= set(found)
         gallery.compact()  # rows move to other files, their numbers stay
-    everything = load_card(gallery.folder).lists
+    everything = load_index_manifest(gallery.folder).lists
     assert ask(gallery, probes=everything).rows.tolist() == search_by_loop(rows, QUERY, 10)[0]
 
 
@@ -150,10 +150,10 @@ def test_tuning_keeps_the_cheapest_setting_that_reaches_the_target(gallery):
     tried = []
     tuned = tune_index(gallery, recall=0.95, top_k=10, queries=QUERY, tried=tried.append)
     assert list(tuned.rungs) == tried
-    assert [rung.probes for rung in tried] == list(_ladder(tuned.card.lists))[: len(tried)]
+    assert [rung.probes for rung in tried] == list(_ladder(tuned.manifest.lists))[: len(tried)]
     assert all(rung.recall < 0.95 for rung in tried[:-1])
-    tuning = load_card(gallery.folder).tuning
-    assert tuning == tuned.card.tuning
+    tuning = load_index_manifest(gallery.folder).tuning
+    assert tuning == tuned.manifest.tuning
     assert (tuning.target, tuning.top_k, tuning.queries) == (0.95, 10, 20)
     # measured anew, by the definition
     rows = {i + 1: vector for i, vector in enumerate(VECTORS[:1600])}
@@ -168,14 +168,14 @@ def test_rows_that_ask_pass_over_themselves(gallery):
     tuned = tune_index(gallery, recall=0.01, top_k=1)
     # were a row its own answer, one list would find it always
     assert tuned.rungs[0].recall < 1.0
-    assert tuned.card.tuning.queries == 200
+    assert tuned.manifest.tuning.queries == 200
 
 
 def test_a_target_out_of_reach(gallery, monkeypatch):
     monkeypatch.setattr("mtml_deploy.gallery.approximate.tune._recall", lambda *_: 0.875)
     with pytest.raises(GalleryError, match=r"recall@10 0\.9: all 25 lists give 0\.8750"):
         tune_index(gallery, recall=0.9, top_k=10, queries=QUERY)
-    assert load_card(gallery.folder).tuning is None
+    assert load_index_manifest(gallery.folder).tuning is None
 
 
 def test_recall_by_hand():
@@ -199,8 +199,11 @@ def test_ladder_and_default_lists():
 
 
 def test_files_that_were_changed_or_are_gone(gallery):
-    card = load_card(gallery.folder)
-    for path in (index_path(gallery.folder, card.name), rows_path(gallery.folder, card.name)):
+    manifest = load_index_manifest(gallery.folder)
+    for path in (
+        index_path(gallery.folder, manifest.name),
+        rows_path(gallery.folder, manifest.name),
+    ):
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(GalleryError, match=r"its sha256 is .* build it again"):
@@ -213,13 +216,13 @@ def test_files_that_were_changed_or_are_gone(gallery):
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 2}', '{"schema": 1, "tuning": null}'])
-def test_a_damaged_card(gallery, text):
+def test_a_damaged_manifest(gallery, text):
     (gallery.folder / "index" / "card.json").write_text(text)
     with pytest.raises(GalleryError, match=r"card\.json is damaged"):
         open_index(gallery)
 
 
-def test_a_card_that_names_a_file_elsewhere(gallery):
+def test_a_manifest_that_names_a_file_elsewhere(gallery):
     path = gallery.folder / "index" / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "../../x"}))
     with pytest.raises(GalleryError, match="name is a file name"):
@@ -266,7 +269,7 @@ def test_a_gallery_restored_from_a_backup(built, tmp_path):
 
 
 def test_a_build_that_fails_leaves_the_old_index(gallery, monkeypatch):
-    before = load_card(gallery.folder)
+    before = load_index_manifest(gallery.folder)
 
     def broken(*_):
         raise OSError("no room")
@@ -275,7 +278,7 @@ def test_a_build_that_fails_leaves_the_old_index(gallery, monkeypatch):
         patch.setattr("mtml_deploy.gallery.approximate.build.np.save", broken)
         with pytest.raises(OSError, match="no room"):
             build_index(gallery)
-    assert load_card(gallery.folder) == before
+    assert load_index_manifest(gallery.folder) == before
     open_index(gallery)
     after = build_index(gallery, lists=3)
     names = {path.name for path in (gallery.folder / "index").iterdir()}

@@ -214,9 +214,9 @@ def test_refusals(place: Path) -> None:
 
 def test_a_float16_gallery_of_before_says_how_it_is_kept(place: Path) -> None:
     add(place)
-    card = place / "g" / "gallery.json"
-    today = card.read_text()
-    card.write_text(today.replace('"dtype": "float32"', '"dtype": "float16"'))
+    manifest = place / "g" / "gallery.json"
+    today = manifest.read_text()
+    manifest.write_text(today.replace('"dtype": "float32"', '"dtype": "float16"'))
     result = run("gallery", "info", place / "g")
     assert result.exit_code == 1
     assert result.stderr == (
@@ -227,7 +227,7 @@ def test_a_float16_gallery_of_before_says_how_it_is_kept(place: Path) -> None:
         "file; give them with --times)\n"
     )
     # the commands of the text; the previous release's export is that of today
-    card.write_text(today)
+    manifest.write_text(today)
     ok("gallery", "export", place / "g", "--out", place / "rows.npz")
     ok("gallery", "create", place / "new", "--model", place / "art")
     added = ok("gallery", "add", place / "new", "--embeddings", place / "rows.npz")

@@ -237,7 +237,7 @@ def test_collections_of_others_are_refused(lite, gallery):
         open_gallery(gallery.name)
 
 
-def test_a_missing_damaged_or_newer_card(gallery):
+def test_a_missing_damaged_or_newer_manifest(gallery):
     client, name = client_of(gallery)
     (card,) = client.query(name, filter="row == 0", output_fields=["*"])
     values = json.loads(card["path"])
@@ -349,7 +349,7 @@ def test_two_writers(gallery):
     assert len(gallery) == 6
 
 
-def test_a_card_behind_the_rows_gives_no_number_twice(gallery):
+def test_a_manifest_behind_the_rows_gives_no_number_twice(gallery):
     client, name = client_of(gallery)
     (card,) = client.query(name, filter="row == 0", output_fields=["*"])
     gallery.add(batch(vectors(5), dim=DIM))

@@ -15,7 +15,12 @@ from mtml_deploy.files import atomic_file
 from mtml_deploy.gallery.approximate.ivf import TRAINING_ROWS, InvertedFile, require_faiss
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.reader import read_stored
-from mtml_deploy.gallery.index_manifest import IndexCard, index_path, rows_path, save_card
+from mtml_deploy.gallery.index_manifest import (
+    IndexManifest,
+    index_path,
+    rows_path,
+    save_index_manifest,
+)
 from mtml_deploy.gallery.values import GalleryError
 
 _CHUNK_BYTES: Final = 1 << 26
@@ -42,7 +47,7 @@ def build_index(
     *,
     lists: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> IndexCard:
+) -> IndexManifest:
     """Build the index of all rows, in place of an earlier one; it is not tuned yet.
 
     Args:
@@ -51,7 +56,7 @@ def build_index(
         progress: called with (rows added, rows).
 
     Returns:
-        Its card.
+        Its manifest.
 
     Raises:
         GalleryError: no rows, more lists than rows, or a row is missing or corrupted.
@@ -84,22 +89,22 @@ def build_index(
         index.write(temporary)
     with atomic_file(rows_path(gallery.folder, name)) as temporary, temporary.open("wb") as file:
         np.save(file, _table(live))
-    card = IndexCard(
+    manifest = IndexManifest(
         name=name,
-        fingerprint=gallery.header.fingerprint,
+        fingerprint=gallery.manifest.fingerprint,
         index_sha256=file_sha256(index_path(gallery.folder, name)),
         rows_sha256=file_sha256(rows_path(gallery.folder, name)),
         rows=len(live),
         last_row=int(live["row"][-1]),
         lists=lists,
     )
-    save_card(gallery.folder, card)
-    return card
+    save_index_manifest(gallery.folder, manifest)
+    return manifest
 
 
 def _vectors(gallery: FolderGallery, chunk: NDArray[np.void]) -> NDArray[np.float32]:
     """float32 [n, D] of rows, `NUMBERS` [n]."""
-    return read_stored(gallery.folder, gallery.header, chunk)
+    return read_stored(gallery.folder, gallery.manifest, chunk)
 
 
 def _table(live: NDArray[np.void]) -> NDArray[np.int64]:

@@ -10,9 +10,9 @@ from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.gallery.approximate.ivf import InvertedFile, require_faiss
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.index_manifest import (
-    IndexCard,
+    IndexManifest,
     index_path,
-    load_card,
+    load_index_manifest,
     rebuild,
     rows_path,
 )
@@ -24,11 +24,11 @@ class OpenIndex:
     """An index in memory.
 
     Attributes:
-        card: its record.
+        manifest: its manifest.
         file: the inverted file.
     """
 
-    card: IndexCard
+    manifest: IndexManifest
     file: InvertedFile
 
 
@@ -50,19 +50,19 @@ def open_index(gallery: FolderGallery) -> OpenIndex:
     """
     require_faiss()
     folder = gallery.folder
-    card = load_card(folder)
-    if card is None:
+    manifest = load_index_manifest(folder)
+    if manifest is None:
         raise GalleryError(
             f"{folder} has no approximate index; build one: mtml-deploy gallery index {folder}, "
             "then mtml-deploy gallery tune"
         )
-    if card.fingerprint != gallery.header.fingerprint:
+    if manifest.fingerprint != gallery.manifest.fingerprint:
         raise GalleryError(
             f"the index of {folder} was built for another model or type; {rebuild(folder)}"
         )
     for path, expected in (
-        (index_path(folder, card.name), card.index_sha256),
-        (rows_path(folder, card.name), card.rows_sha256),
+        (index_path(folder, manifest.name), manifest.index_sha256),
+        (rows_path(folder, manifest.name), manifest.rows_sha256),
     ):
         found = file_sha256(path) if path.is_file() else "missing"
         if found != expected:
@@ -70,15 +70,15 @@ def open_index(gallery: FolderGallery) -> OpenIndex:
                 f"{path} is not the file that was built: its sha256 is {found[:12]}, expected "
                 f"{expected[:12]}; {rebuild(folder)}"
             )
-    _require_same_rows(gallery, card)
-    return OpenIndex(card, InvertedFile.read(index_path(folder, card.name)))
+    _require_same_rows(gallery, manifest)
+    return OpenIndex(manifest, InvertedFile.read(index_path(folder, manifest.name)))
 
 
-def _require_same_rows(gallery: FolderGallery, card: IndexCard) -> None:
+def _require_same_rows(gallery: FolderGallery, manifest: IndexManifest) -> None:
     """Refuse an index that lacks rows, or has other vectors under their numbers."""
-    indexed = np.load(rows_path(gallery.folder, card.name), allow_pickle=False)  # [n, 2]
+    indexed = np.load(rows_path(gallery.folder, manifest.name), allow_pickle=False)  # [n, 2]
     numbers = gallery.table.numbers()
-    live = numbers[~numbers["removed"] & (numbers["row"] <= card.last_row)]
+    live = numbers[~numbers["removed"] & (numbers["row"] <= manifest.last_row)]
     places = np.searchsorted(indexed[:, 0], live["row"])
     places[places == len(indexed)] = 0
     same = (indexed[places, 0] == live["row"]) & (indexed[places, 1] == live["crc"])

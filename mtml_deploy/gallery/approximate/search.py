@@ -64,10 +64,10 @@ def search_approximate(
     """
     require_query(query, model, gallery.model)
     require_features("query", query)
-    if top_k < 1 or not 1 <= probes <= index.card.lists:
-        raise ValueError(f"top_k is {top_k}, probes {probes} of {index.card.lists}")
+    if top_k < 1 or not 1 <= probes <= index.manifest.lists:
+        raise ValueError(f"top_k is {top_k}, probes {probes} of {index.manifest.lists}")
     segments = gallery.segments()
-    newer = [segment.after(index.card.last_row) for segment in segments]
+    newer = [segment.after(index.manifest.last_row) for segment in segments]
     newest = nearest_lists(newer, query, top_k=top_k, where=where, memory_bytes=memory_bytes)
     indexed = _Indexed(segments, index, where)
     lists: list[Found] = []
@@ -89,7 +89,7 @@ class _Indexed:
         """Look up which rows pass."""
         self._index = index.file
         self._segments = segments
-        last = index.card.last_row
+        last = index.manifest.last_row
         self._ends = np.cumsum([len(segment.numbers) for segment in segments])
         # ascending: rows are numbered and compacted in the order of their segments
         self._rows = np.concatenate(
@@ -102,7 +102,7 @@ class _Indexed:
         self.count = len(self._passing)
         self._allowed = np.zeros(last + 1, dtype=np.bool_)
         self._allowed[self._passing] = True
-        self._share = self.count / index.card.rows
+        self._share = self.count / index.manifest.rows
 
     def candidates(
         self, query: NDArray[np.float32], top_k: int, probes: int

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtml_deploy.gallery.approximate.open import OpenIndex, open_index
 from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.folder.gallery import FolderGallery
-from mtml_deploy.gallery.index_manifest import IndexCard, Tuning, save_card
+from mtml_deploy.gallery.index_manifest import IndexManifest, Tuning, save_index_manifest
 from mtml_deploy.gallery.values import GalleryError, Hits
 
 SAMPLE: Final = 200
@@ -45,12 +45,12 @@ class Tuned:
     Attributes:
         rungs: the settings tried, cheapest first; the last one is chosen.
         exact_ms: mean time of an exact search for one query.
-        card: the index with its new setting.
+        manifest: the index with its new setting.
     """
 
     rungs: tuple[Rung, ...]
     exact_ms: float
-    card: IndexCard
+    manifest: IndexManifest
 
 
 def tune_index(
@@ -76,7 +76,7 @@ def tune_index(
         tried: told each setting once it was measured.
 
     Returns:
-        What was tried; the setting is stored in the index's card.
+        What was tried; the setting is stored in the index's manifest.
 
     Raises:
         GalleryError: no setting reaches the target, or the gallery or its index is of no use.
@@ -94,7 +94,7 @@ def tune_index(
         queries, lambda one: gallery.search(one, model=gallery.model, top_k=wanted)
     )
     rungs: list[Rung] = []
-    for probes in _ladder(index.card.lists):
+    for probes in _ladder(index.manifest.lists):
         found, query_ms = _timed(queries, _asker(gallery, index, wanted, probes))
         rung = Rung(probes, _recall(exact, found, own, top_k), query_ms)
         rungs.append(rung)
@@ -102,12 +102,12 @@ def tune_index(
             tried(rung)
         if rung.recall >= recall:
             tuning = Tuning(probes, rung.recall, recall, top_k, len(queries))
-            card = replace(index.card, tuning=tuning)
-            save_card(gallery.folder, card)
-            return Tuned(tuple(rungs), exact_ms, card)
+            manifest = replace(index.manifest, tuning=tuning)
+            save_index_manifest(gallery.folder, manifest)
+            return Tuned(tuple(rungs), exact_ms, manifest)
     best = max(rung.recall for rung in rungs)
     raise GalleryError(
-        f"no setting reaches recall@{top_k} {recall:g}: all {index.card.lists} lists give "
+        f"no setting reaches recall@{top_k} {recall:g}: all {index.manifest.lists} lists give "
         f"{best:.4f}; ask for less, or search exactly"
     )
 

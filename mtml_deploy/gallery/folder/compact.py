@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.reader import read_stored
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import cut_files
@@ -23,7 +23,7 @@ _CHUNK_BYTES: Final = 1 << 24
 """Vectors copied at once (16 MiB)."""
 
 
-def compact(folder: Path, header: GalleryHeader, table: RowTable) -> Compacted:
+def compact(folder: Path, manifest: GalleryManifest, table: RowTable) -> Compacted:
     """Rewrite a gallery without its removed rows; nothing happens where there are none.
 
     Needs room for a second copy of the live vectors. Readers that are at work go on with the old
@@ -31,7 +31,7 @@ def compact(folder: Path, header: GalleryHeader, table: RowTable) -> Compacted:
 
     Args:
         folder: the gallery, whose writer lock the caller holds.
-        header: its card.
+        manifest: its manifest.
         table: its record of rows, open for writing.
 
     Returns:
@@ -46,26 +46,26 @@ def compact(folder: Path, header: GalleryHeader, table: RowTable) -> Compacted:
         dropped = len(numbers) - len(live)
         if dropped:
             old = table.segments()
-            _move(folder, header, table, live)
+            _move(folder, manifest, table, live)
             table.drop_segments(segment.number for segment in old)
             table.count_rewrite()
     # also what an interrupted call left behind
-    cut_files(folder, header, {part.number: part.rows for part in table.segments()})
+    cut_files(folder, manifest, {part.number: part.rows for part in table.segments()})
     table.fold()  # removed rows are in the log until then
     return Compacted(dropped, len(live))
 
 
-def _move(folder: Path, header: GalleryHeader, table: RowTable, live: NDArray[np.void]) -> None:
+def _move(folder: Path, manifest: GalleryManifest, table: RowTable, live: NDArray[np.void]) -> None:
     """Copy the vectors of live rows, in row order, to new segments."""
-    writer = SegmentWriter(folder, header, table)
+    writer = SegmentWriter(folder, manifest, table)
     room = writer.segment_rows
-    step = max(1, min(room, _CHUNK_BYTES // header.row_bytes))
+    step = max(1, min(room, _CHUNK_BYTES // manifest.row_bytes))
     for begin in range(0, len(live), room):
         of_segment = live[begin : begin + room]
         segment = None
         for start in range(0, len(of_segment), step):
             chunk = of_segment[start : start + step]
-            stored = read_stored(folder, header, chunk)
+            stored = read_stored(folder, manifest, chunk)
             if segment is None:
                 segment = writer.open_segment(stored, new=True)
             placed = writer.append(segment, stored)

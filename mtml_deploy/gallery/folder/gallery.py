@@ -21,9 +21,9 @@ from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.export import export_embeddings
 from mtml_deploy.gallery.folder.lock import WriterLock
 from mtml_deploy.gallery.folder.manifest import (
-    GalleryHeader,
-    load_header,
-    save_header,
+    GalleryManifest,
+    load_manifest,
+    save_manifest,
 )
 from mtml_deploy.gallery.folder.reader import read_rows
 from mtml_deploy.gallery.folder.rows import RowTable
@@ -65,7 +65,7 @@ def create_folder_gallery(
         OutputExistsError: `folder` exists.
     """
     with atomic_folder(folder) as temporary:
-        save_header(temporary, GalleryHeader(model=model, dtype=dtype))
+        save_manifest(temporary, GalleryManifest(model=model, dtype=dtype))
         make_folder(temporary)
         RowTable.create(temporary)
 
@@ -84,24 +84,24 @@ class FolderGallery:
             GalleryError: no gallery there, a damaged one, or another process is writing.
         """
         self.folder = folder
-        self.header = load_header(folder)
+        self.manifest = load_manifest(folder)
         self._lock = WriterLock(folder / _LOCK) if write else None
         try:
             self.table = RowTable(folder, write=write)
             if write:
                 committed = {part.number: part.rows for part in self.table.segments()}
-                cut_files(folder, self.header, committed)
+                cut_files(folder, self.manifest, committed)
         except BaseException:
             if self._lock is not None:
                 self._lock.close()
             raise
-        self._writer = SegmentWriter(folder, self.header, self.table)
-        self._view = View(folder, self.header)
+        self._writer = SegmentWriter(folder, self.manifest, self.table)
+        self._view = View(folder, self.manifest)
 
     @property
     def model(self) -> ModelIdentity:
         """The one model whose embeddings it holds."""
-        return self.header.model
+        return self.manifest.model
 
     def __len__(self) -> int:
         return self.table.count()
@@ -167,26 +167,26 @@ class FolderGallery:
 
     def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
         """See `Gallery.vectors`."""
-        return read_rows(self.folder, self.header, self.table, numbers)
+        return read_rows(self.folder, self.manifest, self.table, numbers)
 
     def summary(self) -> GallerySummary:
         """See `Gallery.summary`."""
-        return summarize(self.folder, self.header, self.table)
+        return summarize(self.folder, self.manifest, self.table)
 
     def verify(
         self, *, progress: Callable[[int, int], None] | None = None
     ) -> tuple[Finding, ...]:  # fmt: skip
         """See `Gallery.verify`."""
-        return verify(self.folder, self.header, self.table, progress=progress)
+        return verify(self.folder, self.manifest, self.table, progress=progress)
 
     def compact(self) -> Compacted:
         """See `Gallery.compact`."""
         self.require_writable()
-        return compact(self.folder, self.header, self.table)
+        return compact(self.folder, self.manifest, self.table)
 
     def embeddings(self) -> Embeddings:
         """See `Gallery.embeddings`."""
-        return export_embeddings(self.folder, self.header, self.table)
+        return export_embeddings(self.folder, self.manifest, self.table)
 
     def close(self) -> None:
         """See `Gallery.close`."""

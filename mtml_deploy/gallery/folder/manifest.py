@@ -1,4 +1,4 @@
-"""The card of an embedded gallery, `gallery.json`: whose vectors it holds and how."""
+"""The manifest of a gallery in a folder, `gallery.json`: whose vectors it holds and how."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FILE: Final = "gallery.json"
 
 
 @dataclass(frozen=True)
-class GalleryHeader:
+class GalleryManifest:
     """Written once, when the gallery is made.
 
     Attributes:
@@ -44,17 +44,17 @@ class GalleryHeader:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def save_header(folder: Path, header: GalleryHeader) -> None:
-    """Write the card, whole or not at all."""
-    write_text(folder / _FILE, json.dumps(asdict(header), indent=2) + "\n")
+def save_manifest(folder: Path, manifest: GalleryManifest) -> None:
+    """Write the manifest, whole or not at all."""
+    write_text(folder / _FILE, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
-def load_header(folder: Path) -> GalleryHeader:
-    """The card of the gallery in `folder`.
+def load_manifest(folder: Path) -> GalleryManifest:
+    """The manifest of the gallery in `folder`.
 
     Raises:
-        GalleryError: no gallery there, a damaged card, one of another version, or one of float16
-            vectors, which earlier versions made.
+        GalleryError: no gallery there, a damaged manifest, one of another version, or one of
+            float16 vectors, which earlier versions made.
     """
     path = folder / _FILE
     if not path.is_file():
@@ -82,7 +82,7 @@ def load_header(folder: Path) -> GalleryHeader:
             raise ValueError(f"dim is 1 or more, found {model.dim!r}")
         if values["dtype"] not in get_args(StoredType):
             raise ValueError(f"dtype is one of {get_args(StoredType)}, found {values['dtype']!r}")
-        return GalleryHeader(model=model, dtype=values["dtype"])
+        return GalleryManifest(model=model, dtype=values["dtype"])
     except (ValueError, TypeError, KeyError) as error:
         raise GalleryError(
             f"{path} is damaged ({error!r}); restore it from a backup of the gallery"

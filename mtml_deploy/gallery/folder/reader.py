@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import crc32_of, map_rows
 from mtml_deploy.gallery.values import GalleryError
@@ -24,24 +24,24 @@ _ATTEMPTS: Final = 5
 
 
 def read_stored(
-    folder: Path, header: GalleryHeader, chunk: NDArray[np.void]
+    folder: Path, manifest: GalleryManifest, chunk: NDArray[np.void]
 ) -> NDArray[np.float32]:
     """Vectors float32 [n, D] of rows, checked against their checksums.
 
     Args:
         folder: the gallery.
-        header: its card.
+        manifest: its manifest.
         chunk: `NUMBERS` [n].
 
     Raises:
         GalleryError: a row is missing or corrupted.
     """
-    stored = np.empty((len(chunk), header.model.dim), dtype=np.float32)
+    stored = np.empty((len(chunk), manifest.model.dim), dtype=np.float32)
     for number in np.unique(chunk["segment"]).tolist():
         here = np.flatnonzero(chunk["segment"] == number)
         slots = chunk["slot"][here]
         # only as far as needed: damage behind these rows is no reason to refuse them
-        mapped = map_rows(folder, number, header, int(slots.max()) + 1)
+        mapped = map_rows(folder, number, manifest, int(slots.max()) + 1)
         stored[here] = mapped[slots]
     wrong = np.flatnonzero(np.array(crc32_of(stored), dtype=np.uint32) != chunk["crc"])
     if len(wrong):
@@ -55,13 +55,13 @@ def read_stored(
 
 
 def read_rows(
-    folder: Path, header: GalleryHeader, table: RowTable, rows: Sequence[int]
+    folder: Path, manifest: GalleryManifest, table: RowTable, rows: Sequence[int]
 ) -> NDArray[np.float32]:
     """Vectors of rows by their numbers; see `Gallery.vectors`.
 
     Args:
         folder: the gallery.
-        header: its card.
+        manifest: its manifest.
         table: its record of rows.
         rows: row numbers.
 
@@ -80,7 +80,7 @@ def read_rows(
                 "asked for), expected rows that were not removed; search again"
             )
         try:
-            stored = read_stored(folder, header, chunk)
+            stored = read_stored(folder, manifest, chunk)
             break
         except MtmlError:
             # a compaction may have replaced the files after they were looked up

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
-from mtml_deploy.gallery.index_manifest import load_card
+from mtml_deploy.gallery.index_manifest import load_index_manifest
 from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.times import format_time
 
 
-def summarize(folder: Path, header: GalleryHeader, table: RowTable) -> GallerySummary:
+def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> GallerySummary:
     """Count what a gallery holds; reads no vectors.
 
     Args:
         folder: the gallery.
-        header: its card.
+        manifest: its manifest.
         table: its record of rows.
     """
     with table.snapshot():
@@ -40,7 +40,7 @@ def summarize(folder: Path, header: GalleryHeader, table: RowTable) -> GallerySu
         last_time=format_time(int(times.max())) if len(times) else None,
         segments=segments,
         disk_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        dtype=header.dtype,
-        model=header.model,
-        index=load_card(folder),
+        dtype=manifest.dtype,
+        model=manifest.model,
+        index=load_index_manifest(folder),
     )

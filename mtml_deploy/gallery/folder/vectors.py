@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.folder.int8 import coded_type
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.values import GalleryError
 
 HEAD_BYTES: Final = 4096
@@ -52,9 +52,9 @@ def segment_path(gallery: Path, number: int, layer: Layer = "vectors") -> Path:
     return gallery / _FOLDER / f"{number:08d}{_SUFFIXES[layer]}"
 
 
-def layers(header: GalleryHeader) -> tuple[Layer, ...]:
+def layers(manifest: GalleryManifest) -> tuple[Layer, ...]:
     """The files that every segment of a gallery has."""
-    return ("vectors", "codes") if header.dtype == "int8" else ("vectors",)
+    return ("vectors", "codes") if manifest.dtype == "int8" else ("vectors",)
 
 
 def make_folder(gallery: Path) -> None:
@@ -67,11 +67,11 @@ def crc32_of(vectors: NDArray[np.float32]) -> list[int]:
     return [zlib.crc32(row.tobytes()) for row in vectors]
 
 
-def create_segment(gallery: Path, number: int, header: GalleryHeader) -> None:
+def create_segment(gallery: Path, number: int, manifest: GalleryManifest) -> None:
     """Make empty files, in place of those that a killed writer left."""
-    for layer in layers(header):
+    for layer in layers(manifest):
         with segment_path(gallery, number, layer).open("wb") as file:
-            file.write(_head(header, layer))
+            file.write(_head(manifest, layer))
             file.flush()
             os.fsync(file.fileno())
     folder = os.open(gallery / _FOLDER, os.O_RDONLY)
@@ -84,7 +84,7 @@ def create_segment(gallery: Path, number: int, header: GalleryHeader) -> None:
 def write_rows(
     gallery: Path,
     number: int,
-    header: GalleryHeader,
+    manifest: GalleryManifest,
     *,
     first: int,
     rows: NDArray[np.float32] | NDArray[np.void],
@@ -95,29 +95,29 @@ def write_rows(
     Args:
         gallery: folder of the gallery.
         number: segment.
-        header: card of the gallery.
+        manifest: of the gallery.
         first: slot of the first row; everything from there on is overwritten.
         rows: vectors float32 [n, D], or `coded_type` [n].
         layer: which file they belong in.
     """
     with segment_path(gallery, number, layer).open("r+b") as file:
-        file.seek(HEAD_BYTES + first * _row_bytes(header, layer))
+        file.seek(HEAD_BYTES + first * _row_bytes(manifest, layer))
         file.write(np.ascontiguousarray(rows).data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def cut_files(gallery: Path, header: GalleryHeader, committed: dict[int, int]) -> None:
+def cut_files(gallery: Path, manifest: GalleryManifest, committed: dict[int, int]) -> None:
     """Remove what a killed writer left behind; only the holder of the writer lock may.
 
     Args:
         gallery: folder of the gallery.
-        header: card of the gallery.
+        manifest: of the gallery.
         committed: segment -> rows that count.
     """
-    for layer in layers(header):
+    for layer in layers(manifest):
         sizes = {
-            segment_path(gallery, number, layer): HEAD_BYTES + rows * _row_bytes(header, layer)
+            segment_path(gallery, number, layer): HEAD_BYTES + rows * _row_bytes(manifest, layer)
             for number, rows in committed.items()
         }
         for path in (gallery / _FOLDER).glob(f"*{_SUFFIXES[layer]}"):
@@ -128,7 +128,7 @@ def cut_files(gallery: Path, header: GalleryHeader, committed: dict[int, int]) -
 
 
 def segment_state(
-    gallery: Path, number: int, header: GalleryHeader, layer: Layer = "vectors"
+    gallery: Path, number: int, manifest: GalleryManifest, layer: Layer = "vectors"
 ) -> FileState:
     """What is found where a file of segment `number` should be; reads no vectors."""
     path = segment_path(gallery, number, layer)
@@ -138,12 +138,14 @@ def segment_state(
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return FileState(0, "missing")
-    if head != _head(header, layer):
+    if head != _head(manifest, layer):
         return FileState(0, "foreign")
-    return FileState((size - HEAD_BYTES) // _row_bytes(header, layer), "")
+    return FileState((size - HEAD_BYTES) // _row_bytes(manifest, layer), "")
 
 
-def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> NDArray[np.float32]:
+def map_rows(
+    gallery: Path, number: int, manifest: GalleryManifest, rows: int
+) -> NDArray[np.float32]:
     """The first `rows` vectors of a segment, read from the file as they are used.
 
     Returns:
@@ -153,13 +155,13 @@ def map_rows(gallery: Path, number: int, header: GalleryHeader, rows: int) -> ND
         EmbeddingsError: they are of another model.
         GalleryError: the file is missing or too short.
     """
-    path = _checked_path(gallery, number, header, "vectors", rows)
-    shape = (rows, header.model.dim)
+    path = _checked_path(gallery, number, manifest, "vectors", rows)
+    shape = (rows, manifest.model.dim)
     # a plain array over the map: the subclass would slow down every small operation
     return np.asarray(np.memmap(path, np.float32, "r", offset=HEAD_BYTES, shape=shape))
 
 
-def map_codes(gallery: Path, number: int, header: GalleryHeader, rows: int) -> NDArray[np.void]:
+def map_codes(gallery: Path, number: int, manifest: GalleryManifest, rows: int) -> NDArray[np.void]:
     """The codes of the first `rows` vectors of a segment, read from the file as they are used.
 
     Returns:
@@ -169,16 +171,16 @@ def map_codes(gallery: Path, number: int, header: GalleryHeader, rows: int) -> N
         EmbeddingsError: they are of another model.
         GalleryError: the file is missing or too short.
     """
-    path = _checked_path(gallery, number, header, "codes", rows)
-    row_type = coded_type(header.model.dim)
+    path = _checked_path(gallery, number, manifest, "codes", rows)
+    row_type = coded_type(manifest.model.dim)
     return np.asarray(np.memmap(path, row_type, "r", offset=HEAD_BYTES, shape=(rows,)))
 
 
 def _checked_path(
-    gallery: Path, number: int, header: GalleryHeader, layer: Layer, rows: int
+    gallery: Path, number: int, manifest: GalleryManifest, layer: Layer, rows: int
 ) -> Path:
     """A file of a segment that is this gallery's and holds `rows` rows."""
-    state = segment_state(gallery, number, header, layer)
+    state = segment_state(gallery, number, manifest, layer)
     path = segment_path(gallery, number, layer)
     fix = f"run mtml-deploy gallery verify {gallery}, and restore the file from a backup"
     if state.fault == "foreign":
@@ -192,18 +194,18 @@ def _checked_path(
     return path
 
 
-def _row_bytes(header: GalleryHeader, layer: Layer) -> int:
+def _row_bytes(manifest: GalleryManifest, layer: Layer) -> int:
     """Bytes of one row of a file."""
-    return header.row_bytes if layer == "vectors" else coded_type(header.model.dim).itemsize
+    return manifest.row_bytes if layer == "vectors" else coded_type(manifest.model.dim).itemsize
 
 
-def _head(header: GalleryHeader, layer: Layer) -> bytes:
+def _head(manifest: GalleryManifest, layer: Layer) -> bytes:
     """The first bytes of every file of a gallery."""
     values = {
         "magic": f"mtml gallery {layer} 1",
-        "dtype": header.dtype,
-        "dim": header.model.dim,
-        "model_sha256": header.model.model_sha256,
-        "fingerprint": header.fingerprint,
+        "dtype": manifest.dtype,
+        "dim": manifest.model.dim,
+        "model_sha256": manifest.model.model_sha256,
+        "fingerprint": manifest.fingerprint,
     }
     return json.dumps(values).encode().ljust(HEAD_BYTES - 1) + b"\n"

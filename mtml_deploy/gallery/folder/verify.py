@@ -1,7 +1,7 @@
 """Is everything there and unchanged: missing, corrupted, foreign and duplicate rows.
 
-In: a gallery's folder, card and record of rows. Out: findings, none where all is well. Reads every
-vector.
+In: a gallery's folder, manifest and record of rows. Out: findings, none where all is well. Reads
+every vector.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.int8 import encode
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import (
     crc32_of,
@@ -34,7 +34,7 @@ _ATTEMPTS: Final = 5
 
 def verify(
     folder: Path,
-    header: GalleryHeader,
+    manifest: GalleryManifest,
     table: RowTable,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -43,7 +43,7 @@ def verify(
 
     Args:
         folder: the gallery.
-        header: its card.
+        manifest: its manifest.
         table: its record of rows.
         progress: called with (rows read, rows).
 
@@ -56,7 +56,7 @@ def verify(
     findings: tuple[Finding, ...] = ()
     for _ in range(_ATTEMPTS):
         before = table.rewrites()
-        findings = tuple(_faults(folder, header, table, progress))
+        findings = tuple(_faults(folder, manifest, table, progress))
         # a writer that moved the rows meanwhile makes them look missing
         if not findings or table.rewrites() == before:
             break
@@ -65,7 +65,7 @@ def verify(
 
 def _faults(
     folder: Path,
-    header: GalleryHeader,
+    manifest: GalleryManifest,
     table: RowTable,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def _faults(
     done = 0
     for number in np.unique(live["segment"]).tolist():
         here = np.flatnonzero(live["segment"] == number)
-        state = segment_state(folder, number, header)
+        state = segment_state(folder, number, manifest)
         for position in here[live["slot"][here] >= state.rows].tolist():
             row = int(live["row"][position])
             if state.fault == "foreign":
@@ -89,27 +89,27 @@ def _faults(
                 found = "is missing" if state.fault else f"ends after {state.rows} rows"
                 yield Finding("missing", row, f"vector file {number} {found}")
         here = here[live["slot"][here] < state.rows]
-        step = max(1, _CHUNK_BYTES // header.row_bytes)
+        step = max(1, _CHUNK_BYTES // manifest.row_bytes)
         for start in range(0, len(here), step):
             chunk = here[start : start + step]
-            crcs = np.array(crc32_of(_read(folder, header, live[chunk])), dtype=np.uint32)
+            crcs = np.array(crc32_of(_read(folder, manifest, live[chunk])), dtype=np.uint32)
             sound[chunk] = crcs == live["crc"][chunk]
             for row in live["row"][chunk[~sound[chunk]]].tolist():
                 yield Finding("corrupted", row, f"its bytes in vector file {number} were changed")
-            yield from _code_faults(folder, header, number, live[chunk[sound[chunk]]])
+            yield from _code_faults(folder, manifest, number, live[chunk[sound[chunk]]])
             done += len(chunk)
             if progress is not None:
                 progress(done, len(live))
-    yield from _duplicates(folder, header, live[sound])
+    yield from _duplicates(folder, manifest, live[sound])
 
 
 def _code_faults(
-    folder: Path, header: GalleryHeader, number: int, chunk: NDArray[np.void]
+    folder: Path, manifest: GalleryManifest, number: int, chunk: NDArray[np.void]
 ) -> Iterator[Finding]:
     """Rows of one segment whose codes are not those of their vectors, which are sound."""
-    if "codes" not in layers(header):
+    if "codes" not in layers(manifest):
         return
-    state = segment_state(folder, number, header, "codes")
+    state = segment_state(folder, number, manifest, "codes")
     if state.fault == "foreign":
         text = f"code file {number} is of another model, size or type"
         yield from (Finding("foreign", row, text) for row in chunk["row"].tolist())
@@ -121,9 +121,9 @@ def _code_faults(
     chunk = chunk[there]
     if not len(chunk):
         return
-    mapped = map_codes(folder, number, header, int(chunk["slot"].max()) + 1)
+    mapped = map_codes(folder, number, manifest, int(chunk["slot"].max()) + 1)
     stored = mapped[chunk["slot"]]
-    expected = encode(_read(folder, header, chunk))
+    expected = encode(_read(folder, manifest, chunk))
     equal = (stored["codes"] == expected["codes"]).all(axis=1)
     equal &= stored["scale"] == expected["scale"]
     # a sum of float64: its last bits are the machine's
@@ -132,7 +132,9 @@ def _code_faults(
         yield Finding("corrupted", row, f"its codes in code file {number} are not its vector's")
 
 
-def _duplicates(folder: Path, header: GalleryHeader, live: NDArray[np.void]) -> Iterator[Finding]:
+def _duplicates(
+    folder: Path, manifest: GalleryManifest, live: NDArray[np.void]
+) -> Iterator[Finding]:
     """Rows whose vector another row before them has."""
     order = np.argsort(live["crc"], kind="stable")  # equal checksums together, by row
     crcs = live["crc"][order]
@@ -144,7 +146,7 @@ def _duplicates(folder: Path, header: GalleryHeader, live: NDArray[np.void]) -> 
             continue
         first_of: dict[bytes, int] = {}
         for position in order[start:stop]:
-            content = _read(folder, header, live[position : position + 1]).tobytes()
+            content = _read(folder, manifest, live[position : position + 1]).tobytes()
             row = int(live["row"][position])
             first = first_of.setdefault(content, row)
             if first != row:
@@ -152,9 +154,9 @@ def _duplicates(folder: Path, header: GalleryHeader, live: NDArray[np.void]) -> 
     yield from sorted(found, key=lambda finding: finding.row or 0)
 
 
-def _read(folder: Path, header: GalleryHeader, chunk: NDArray[np.void]) -> NDArray[np.float32]:
+def _read(folder: Path, manifest: GalleryManifest, chunk: NDArray[np.void]) -> NDArray[np.float32]:
     """Vectors float32 [n, D] of rows of one segment that are known to be in its file."""
     number, last = int(chunk["segment"][0]), int(chunk["slot"].max())
-    mapped = map_rows(folder, number, header, last + 1)
+    mapped = map_rows(folder, number, manifest, last + 1)
     taken: NDArray[np.float32] = mapped[chunk["slot"]]
     return taken

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
 from mtml_deploy.gallery.folder.vectors import layers, map_codes, map_rows
@@ -80,10 +80,10 @@ class SegmentView:
 class View:
     """The newest whole state; empty until the first `refresh`."""
 
-    def __init__(self, gallery: Path, header: GalleryHeader) -> None:
+    def __init__(self, gallery: Path, manifest: GalleryManifest) -> None:
         """Nothing is read yet."""
         self._gallery = gallery
-        self._header = header
+        self._manifest = manifest
         self._rewrites = -1
         self._last_row = 0
         self._segments: dict[int, SegmentView] = {}
@@ -132,10 +132,10 @@ class View:
                     f"{segment.number}, expected {segment.rows}; restore it from a backup"
                 )
             self._segments[segment.number] = SegmentView(
-                features=map_rows(self._gallery, segment.number, self._header, segment.rows),
+                features=map_rows(self._gallery, segment.number, self._manifest, segment.rows),
                 codes=(
-                    map_codes(self._gallery, segment.number, self._header, segment.rows)
-                    if "codes" in layers(self._header)
+                    map_codes(self._gallery, segment.number, self._manifest, segment.rows)
+                    if "codes" in layers(self._manifest)
                     else None
                 ),
                 centre=segment.centre,

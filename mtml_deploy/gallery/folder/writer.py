@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.int8 import decode, encode
-from mtml_deploy.gallery.folder.manifest import GalleryHeader
+from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import Segment
 from mtml_deploy.gallery.folder.vectors import (
@@ -47,16 +47,16 @@ class Appended:
 class SegmentWriter:
     """Appends to the segments of a gallery; used by the holder of the writer lock."""
 
-    def __init__(self, folder: Path, header: GalleryHeader, table: RowTable) -> None:
+    def __init__(self, folder: Path, manifest: GalleryManifest, table: RowTable) -> None:
         """Nothing is written yet."""
         self._folder = folder
-        self._header = header
+        self._manifest = manifest
         self._table = table
 
     @property
     def segment_rows(self) -> int:
         """Rows that one segment takes."""
-        return max(1, SEGMENT_BYTES // self._header.row_bytes)
+        return max(1, SEGMENT_BYTES // self._manifest.row_bytes)
 
     def room(self, segment: Segment) -> int:
         """How many more rows a segment takes."""
@@ -76,22 +76,22 @@ class SegmentWriter:
         if segments and not new and self.room(segments[-1]) > 0:
             # nothing is appended to a file that was damaged: the gap would look like rows
             states = [
-                segment_state(self._folder, segments[-1].number, self._header, layer)
-                for layer in layers(self._header)
+                segment_state(self._folder, segments[-1].number, self._manifest, layer)
+                for layer in layers(self._manifest)
             ]
             if all(not state.fault and state.rows >= segments[-1].rows for state in states):
                 return segments[-1]
         number = self._table.take_segment()
-        create_segment(self._folder, number, self._header)
+        create_segment(self._folder, number, self._manifest)
         return Segment(number, 0, coming.mean(axis=0, dtype=np.float64))
 
     def append(self, segment: Segment, vectors: NDArray[np.float32]) -> Appended:
         """Write vectors [n, D] behind those of a segment, on disk at the end; inside a change."""
         slots = range(segment.rows, segment.rows + len(vectors))
-        place = self._folder, segment.number, self._header
+        place = self._folder, segment.number, self._manifest
         write_rows(*place, first=slots.start, rows=vectors)
         scanned = vectors
-        if "codes" in layers(self._header):
+        if "codes" in layers(self._manifest):
             coded = encode(vectors)
             write_rows(*place, first=slots.start, rows=coded, layer="codes")
             scanned = decode(coded)

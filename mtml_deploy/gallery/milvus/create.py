@@ -9,8 +9,8 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import Collection
-from mtml_deploy.gallery.milvus.entities import card_entity
-from mtml_deploy.gallery.milvus.manifest import Card
+from mtml_deploy.gallery.milvus.entities import manifest_entity
+from mtml_deploy.gallery.milvus.manifest import CollectionManifest
 from mtml_deploy.gallery.values import GalleryError
 
 _DIMS: Final = range(2, 32769)
@@ -47,7 +47,7 @@ def create_milvus_gallery(address: MilvusAddress, model: ModelIdentity) -> None:
                 model.dim, f"mtml-reid gallery, {model.embedding} {model.precision} "
                 f"{model.model_sha256}",
             )  # fmt: skip
-            collection.put(card_entity(Card(model)))
+            collection.put(manifest_entity(CollectionManifest(model)))
         except BaseException:
             with suppress(GalleryError):  # the first error is the one to show
                 collection.drop()

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
-from mtml_deploy.gallery.milvus.manifest import CARD_ROW, Card, card_text
+from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest, manifest_text
 from mtml_deploy.gallery.values import Filter, GalleryError, RowRecord, StoredRow
 
 MAX_PATH_BYTES: Final = 8192
 MAX_CONTENT_BYTES: Final = 512
 """Texts longer than these are refused; Milvus wants the limit when the collection is made."""
 
-IMAGES: Final = f"row > {CARD_ROW}"
-"""Expression that all rows but the card pass."""
+IMAGES: Final = f"row > {MANIFEST_ROW}"
+"""Expression that all rows but the manifest pass."""
 
 FieldType = Literal["INT64", "INT32", "INT8", "VARCHAR", "FLOAT_VECTOR"]
 
@@ -109,10 +109,10 @@ def entity_of(row: int, record: RowRecord, vector: NDArray[np.float32]) -> Entit
     )
 
 
-def card_entity(card: Card) -> Entity:
-    """The entity that holds the card; every entity must have a vector."""
-    nothing = np.zeros(card.model.dim, dtype=np.float32)
-    return entity_of(CARD_ROW, RowRecord(path=card_text(card), content="card"), nothing)
+def manifest_entity(manifest: CollectionManifest) -> Entity:
+    """The entity that holds the manifest; every entity must have a vector."""
+    nothing = np.zeros(manifest.model.dim, dtype=np.float32)
+    return entity_of(MANIFEST_ROW, RowRecord(path=manifest_text(manifest), content="card"), nothing)
 
 
 def stored_row(entity: Entity) -> StoredRow:

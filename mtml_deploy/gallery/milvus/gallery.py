@@ -1,8 +1,8 @@
 """The gallery in a Milvus collection.
 
-Order of every addition: the card takes the row numbers; then the rows, in parts that one call can
-carry; then the answer. A kill between them leaves numbers that no row has, or a part of a batch,
-whose images are passed over when they are added again.
+Order of every addition: the manifest takes the row numbers; then the rows, in parts that one call
+can carry; then the answer. A kill between them leaves numbers that no row has, or a part of a
+batch, whose images are passed over when they are added again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
     IMAGES,
     Entity,
-    card_entity,
     entity_of,
     filter_expression,
+    manifest_entity,
     number_expression,
     stored_row,
     text_expression,
 )
-from mtml_deploy.gallery.milvus.manifest import Card
+from mtml_deploy.gallery.milvus.manifest import CollectionManifest
 from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
 from mtml_deploy.gallery.milvus.search import nearest_rows
 from mtml_deploy.gallery.milvus.summary import summarize_collection
@@ -76,8 +76,8 @@ class MilvusGallery:
             self.collection.load()
             self.table = CollectionRows(self.collection)
             if write:
-                card = replace(self.table.card(), writer=self._writer)
-                self.collection.put(card_entity(card))
+                manifest = replace(self.table.manifest(), writer=self._writer)
+                self.collection.put(manifest_entity(manifest))
         except BaseException:
             self.collection.close()
             raise
@@ -104,16 +104,16 @@ class MilvusGallery:
         row_of = self.table.rows_of(contents)
         fresh = [i for i, content in first_uses(contents) if content not in row_of]
         if fresh:
-            card = self._own_card()
+            manifest = self._own_manifest()
             entities = [
-                entity_of(card.next_row + n, new.records[i], new.features[i])
+                entity_of(manifest.next_row + n, new.records[i], new.features[i])
                 for n, i in enumerate(fresh)
             ]
-            taken = replace(card, next_row=card.next_row + len(fresh))
-            self.collection.put(card_entity(taken))
+            taken = replace(manifest, next_row=manifest.next_row + len(fresh))
+            self.collection.put(manifest_entity(taken))
             for part in self._parts(entities):
                 self.collection.insert(part)
-            row_of |= {contents[i]: card.next_row + n for n, i in enumerate(fresh)}
+            row_of |= {contents[i]: manifest.next_row + n for n, i in enumerate(fresh)}
         is_new = np.zeros(len(contents), dtype=np.bool_)
         is_new[fresh] = True
         return Added(np.array([row_of[content] for content in contents], dtype=np.int64), is_new)
@@ -125,7 +125,7 @@ class MilvusGallery:
     def remove(self, selection: Selection) -> int:
         """See `Gallery.remove`."""
         self._require_writable()
-        self._own_card()
+        self._own_manifest()
         count = 0
         for expression in _selected(selection):
             while True:
@@ -221,18 +221,18 @@ class MilvusGallery:
         if not self._writer:
             raise ValueError(f"{self.name} was opened for reading; open it with write=True")
 
-    def _own_card(self) -> Card:
-        """The card, of which this is still the writer; its next number is free."""
-        card = self.table.card()
-        if card.writer != self._writer:
+    def _own_manifest(self) -> CollectionManifest:
+        """The manifest, of which this is still the writer; its next number is free."""
+        manifest = self.table.manifest()
+        if manifest.writer != self._writer:
             raise GalleryError(
                 f"{self.name} was opened for writing by another process, expected one at a time; "
                 "wait until it has finished and start this command again: what was added is kept"
             )
-        # a card that was restored, or written by two at once, may be behind the rows
-        while beyond := self.collection.query(f"row >= {card.next_row}", (), limit=ASKED):
-            card = replace(card, next_row=beyond[-1]["row"] + 1)
-        return card
+        # a manifest that was restored, or written by two at once, may be behind the rows
+        while beyond := self.collection.query(f"row >= {manifest.next_row}", (), limit=ASKED):
+            manifest = replace(manifest, next_row=beyond[-1]["row"] + 1)
+        return manifest
 
     def _parts(self, entities: Sequence[Entity]) -> Iterator[Sequence[Entity]]:
         """Entities in parts that one call can carry."""

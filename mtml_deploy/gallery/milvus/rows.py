@@ -19,7 +19,7 @@ from mtml_deploy.gallery.milvus.entities import (
     vector_crc,
     vectors_of,
 )
-from mtml_deploy.gallery.milvus.manifest import CARD_ROW, Card, parse_card
+from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest, parse_manifest
 from mtml_deploy.gallery.values import GalleryError, StoredRow
 from mtml_deploy.search.distances import squared_distances
 
@@ -37,25 +37,25 @@ class CollectionRows:
         """Read whose vectors it holds.
 
         Raises:
-            GalleryError: it has no card, or a damaged one.
+            GalleryError: it has no manifest, or a damaged one.
         """
         self.collection = collection
-        self.model = self.card().model
+        self.model = self.manifest().model
         self._vector_bytes = 4 * self.model.dim
 
-    def card(self) -> Card:
+    def manifest(self) -> CollectionManifest:
         """What the collection says of itself now.
 
         Raises:
-            GalleryError: it has no card, or a damaged one.
+            GalleryError: it has no manifest, or a damaged one.
         """
-        found = self.collection.query(f"row == {CARD_ROW}", ("path",))
+        found = self.collection.query(f"row == {MANIFEST_ROW}", ("path",))
         if not found:
             raise GalleryError(
-                f"{self.collection.name} has no card (row {CARD_ROW}), expected what mtml-deploy "
-                "gallery create writes; restore the collection from a backup"
+                f"{self.collection.name} has no card (row {MANIFEST_ROW}), expected what "
+                "mtml-deploy gallery create writes; restore the collection from a backup"
             )
-        return parse_card(found[0]["path"], self.collection.name)
+        return parse_manifest(found[0]["path"], self.collection.name)
 
     def rows_of(self, contents: Sequence[str]) -> dict[str, int]:
         """Content -> its row, for those that the gallery holds."""
@@ -124,9 +124,9 @@ class CollectionRows:
             fields: what is wanted of each row.
             row_bytes: most bytes of one row.
         """
-        stop = self.card().next_row
+        stop = self.manifest().next_row
         step = max(1, RPC_BYTES // row_bytes)
-        for first in range(CARD_ROW + 1, stop, step):
+        for first in range(MANIFEST_ROW + 1, stop, step):
             last = min(first + step, stop) - 1
             yield self.collection.query(f"row >= {first} and row <= {last}", fields)
 

@@ -59,7 +59,9 @@ def verify_collection(
         read += len(part)
         if progress is not None:
             progress(read, total)
-    outside = table.collection.query(f"row < 0 or row >= {table.card().next_row}", (), limit=_SHOWN)
+    outside = table.collection.query(
+        f"row < 0 or row >= {table.manifest().next_row}", (), limit=_SHOWN
+    )
     for entity in outside:
         text = "its number was never given out; another program added it"
         findings.append(Finding("foreign", entity["row"], text))
