@@ -19,7 +19,7 @@ from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.source import load_source
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX, Backend
 from mtml_deploy.embed.embed import embed, model_identity
-from mtml_deploy.embed.embeddings import Embeddings, load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.runtime import Runtime
@@ -92,7 +92,7 @@ class SourceReader:
             MtmlError: what reading and embedding images raise.
         """
         if text.endswith(EMBEDDINGS_SUFFIX) and not Path(text).is_dir():
-            embeddings = load_embeddings(Path(text))
+            embeddings = Embeddings.load(Path(text))
             self._require_same_model(embeddings, text)
             return embeddings
         return self._embed(text, split)
@@ -161,4 +161,4 @@ class SourceReader:
                     progress=progress,
                 )
             self._skipped(summary.skipped)
-            return load_embeddings(out)
+            return Embeddings.load(out)

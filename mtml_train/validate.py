@@ -207,18 +207,10 @@ def _as_embeddings(
     source: str, records: Sequence[ImageRecord], features: NDArray[np.float32]
 ) -> Embeddings:
     """Features float32 [N, D] of N images with their labels."""
-
-    def labels(name: str) -> NDArray[np.int32]:
-        return np.array([getattr(record, name) for record in records], dtype=np.int32)
-
-    return Embeddings(
-        features=features,
-        vehicle_ids=labels("vehicle_id"),
-        camera_ids=labels("camera_id"),
-        orientations=labels("orientation"),
-        tracklet_ids=labels("tracklet_id"),
-        names=tuple(str(record.path) for record in records),
-        root="",
-        source=source,
+    return Embeddings.of(
+        features,
+        records,
+        names=[str(record.path) for record in records],
         model=ModelIdentity("model in training", "fp32", "fused", features.shape[1]),
+        source=source,
     )

@@ -24,7 +24,7 @@ from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import Backend
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.embed.embeddings import Embeddings, load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import Protocol
@@ -163,7 +163,7 @@ def _embedded(
     with open_runtime(subject.artifact, backend=bench.backend, device=subject.device) as runtime:
         for name, part in zip(("query", "gallery"), images, strict=True):
             embed(runtime, part, folder / f"{name}.npz", batch_size=bench.batch_size)
-            found.append(load_embeddings(folder / f"{name}.npz"))
+            found.append(Embeddings.load(folder / f"{name}.npz"))
     query, gallery = found
     return query, gallery
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -51,19 +50,6 @@ def load_set(folder: Path, part: Part) -> Embeddings:
         root="",
         source=f"made-up {part}",
         model=made_up_model(features.shape[1]),
-    )
-
-
-def first_rows(images: Embeddings, count: int) -> Embeddings:
-    """The first `count` images of a set."""
-    return replace(
-        images,
-        features=images.features[:count],
-        vehicle_ids=images.vehicle_ids[:count],
-        camera_ids=images.camera_ids[:count],
-        orientations=images.orientations[:count],
-        tracklet_ids=images.tracklet_ids[:count],
-        names=images.names[:count],
     )
 
 

@@ -46,14 +46,14 @@ def write(
     published set, and a set with gaps is refused.
     """
     reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
     from mtml_deploy.evaluate.aicity.track2_file import submission_text
     from mtml_deploy.evaluate.stages import rerank_sets
     from mtml_deploy.files import require_absent, write_text
 
     require_absent(out, overwrite=overwrite)
-    queries, searched = load_embeddings(query), load_embeddings(gallery)
+    queries, searched = Embeddings.load(query), Embeddings.load(gallery)
     require_answerable(queries, searched, local=local)
     order = None
     if reranking is not None:

@@ -65,7 +65,7 @@ def compress(
     from mtml_deploy.compression.compress import compress as write_compressed
     from mtml_deploy.compression.measure import measure, require_unseen
     from mtml_deploy.embed.embed import model_identity
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent
     from mtml_deploy.parity.images import parity_images
@@ -74,11 +74,11 @@ def compress(
 
     rule = find_protocol(protocol)
     require_absent(out, overwrite=overwrite)
-    opened, training = open_artifact(artifact), load_embeddings(train)
+    opened, training = open_artifact(artifact), Embeddings.load(train)
     require_made_by(opened, training)
     judged = None
     if query is not None and gallery is not None:
-        judged = load_embeddings(query), load_embeddings(gallery)
+        judged = Embeddings.load(query), Embeddings.load(gallery)
         for images_of_test in judged:
             require_made_by(opened, images_of_test)
             require_unseen(training, images_of_test)

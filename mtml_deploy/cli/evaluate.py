@@ -74,7 +74,7 @@ def evaluate(
     reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     if junk is not None and ground_truth is None:
         raise click.UsageError("--junk belongs to a ground truth; add --ground-truth FILE")
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.cmc_plot import write_cmc_plot
@@ -92,10 +92,10 @@ def evaluate(
                 f"--expand adds further images of a vehicle, and protocol {rule.name} draws one "
                 f"image of each; leave it out"
             )
-        queries = None if query is None else load_embeddings(query)
+        queries = None if query is None else Embeddings.load(query)
         results = evaluate_drawn(
             queries,
-            load_embeddings(gallery),
+            Embeddings.load(gallery),
             rule,
             draws=draws,
             seed=seed,
@@ -107,7 +107,7 @@ def evaluate(
         require_no_draws(rule.name)
         if query is None:
             raise click.UsageError(f"protocol {rule.name} needs --query FILE")
-        queries, searched = load_embeddings(query), load_embeddings(gallery)
+        queries, searched = Embeddings.load(query), Embeddings.load(gallery)
         truth = None
         if ground_truth is not None:
             from mtml_deploy.evaluate.ground_truth import read_ground_truth

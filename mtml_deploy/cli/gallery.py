@@ -135,7 +135,6 @@ def compact(*, name: str) -> None:
 def export(*, name: str, out: Path, overwrite: bool) -> None:
     """Write all rows to an embeddings file, for `rank` and `evaluate`."""
     from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
-    from mtml_deploy.embed.embeddings import save_embeddings
     from mtml_deploy.files import require_absent
     from mtml_deploy.gallery.open import GalleryError, open_gallery
 
@@ -147,5 +146,5 @@ def export(*, name: str, out: Path, overwrite: bool) -> None:
     require_absent(out, overwrite=overwrite)
     with open_gallery(name) as opened:
         embeddings = opened.embeddings()
-    save_embeddings(out, embeddings)
+    embeddings.save(out)
     write_note(f"{out}: {len(embeddings)} rows")

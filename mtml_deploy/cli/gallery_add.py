@@ -89,7 +89,7 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
     """Add an embeddings file."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.gallery.add import add_embeddings
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
@@ -99,7 +99,7 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
     if model is not None:
         identity = model_identity(open_artifact(model).manifest)
         require_same_model(identity, expected, str(model))
-    rows = load_embeddings(file)
+    rows = Embeddings.load(file)
     require_same_model(rows.model, expected, str(file))
     _require_times_used(known, rows.names)
     with open_gallery(name, write=True) as gallery, progress_bar("adding", unit="rows") as progress:

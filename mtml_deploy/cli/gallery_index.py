@@ -73,7 +73,7 @@ def index(*, name: str, lists: int | None) -> None:
 )
 def tune(*, name: str, recall: float, top_k: int, queries: Path | None) -> None:
     """Measure the index against exact search and keep the cheapest setting that is good enough."""
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.errors import EmbeddingsError
     from mtml_deploy.gallery.approximate.tune import tune_index
     from mtml_deploy.gallery.checks import require_same_model
@@ -83,7 +83,7 @@ def tune(*, name: str, recall: float, top_k: int, queries: Path | None) -> None:
     features = None
     with FolderGallery(gallery_folder(name), write=True) as opened:
         if queries is not None:
-            asked = load_embeddings(queries)
+            asked = Embeddings.load(queries)
             require_same_model(asked.model, opened.model, str(queries))
             if not len(asked):
                 raise EmbeddingsError(f"{queries} holds no queries, expected one or more")

@@ -124,7 +124,7 @@ def rank(
     reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.model import EmbedOptions, SourceReader
@@ -150,7 +150,7 @@ def rank(
     ) as reader:
         pairs = [(reader.read(query, split="query"), reader.read(gallery, split="gallery"))]
     for others in zip(compare, compare_gallery, strict=True):
-        pairs.append((load_embeddings(Path(others[0])), load_embeddings(Path(others[1]))))
+        pairs.append((Embeddings.load(Path(others[0])), Embeddings.load(Path(others[1]))))
     names: tuple[str | None, ...] = label or (None,) * len(pairs)
     ranked = [
         model

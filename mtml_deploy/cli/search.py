@@ -111,8 +111,7 @@ def search(
     options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity
-    from mtml_deploy.embed.joined import as_one as one_query
-    from mtml_deploy.embed.joined import joined
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.hit_lists import hit_lists, hits_json, hits_text
@@ -149,7 +148,9 @@ def search(
             sets = [reader.read(text, split="query") for text in sources]
         for images, text in zip(sets, sources, strict=True):
             require_same_model(images.model, gallery.model, text)
-        queries = one_query(joined(sets)) if as_one else joined(sets)
+        queries = Embeddings.concat(sets)
+        if as_one:
+            queries = queries.pool("one")
         finder = chosen_finder(gallery, name, where, approximate=approximate, memory_gib=memory_gib)
         if expansion is not None:
             queries = expand_in_gallery(queries, gallery, finder.find, expansion)

@@ -53,15 +53,16 @@ def tracklets(
     (image-to-track and so on) is part of every evaluation.
     """
     from mtml_deploy.data.records import UNKNOWN
-    from mtml_deploy.embed.embeddings import load_embeddings, require_suffix, save_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
+    from mtml_deploy.embed.file import require_suffix
     from mtml_deploy.embed.pooling import pool_tracklets
     from mtml_deploy.files import require_absent
 
     require_suffix(out)
     require_absent(out, overwrite=overwrite)
-    images = load_embeddings(embeddings)
+    images = Embeddings.load(embeddings)
     pooled = pool_tracklets(images, pool=pool, by=by, keep_single=keep_single)
-    save_embeddings(out, pooled)
+    pooled.save(out)
     single = int((pooled.tracklet_ids == UNKNOWN).sum())
     alone = f", {single} of them single images" if single else ""
     write_note(f"{out}: {len(pooled)} tracklets of {len(images)} images{alone}")

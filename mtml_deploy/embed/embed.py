@@ -1,6 +1,6 @@
 """Images of a set to an embeddings file: decoding beside inference, resumable after a kill.
 
-In: a `Runtime` and an `ImageSet`. Out: a file of `embeddings.save_embeddings` and a summary.
+In: a `Runtime` and an `ImageSet`. Out: an embeddings file and a summary.
 Until it is whole, the rows are in the folder `OUT.part` beside it (see `partial_rows`).
 """
 
@@ -20,7 +20,8 @@ from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import BadImage, ImageBatch, iterate_batches
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, require_suffix, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.file import require_suffix
 from mtml_deploy.embed.resume import PartialRows, RowsHeader, remove_partial_rows
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, OutputExistsError
 from mtml_deploy.files import require_absent
@@ -207,23 +208,16 @@ def _save(out: Path, images: ImageSet, rows: PartialRows, header: RowsHeader) ->
             f"not one of the {len(left_out)} images of {images.source} can be used; "
             f"the first: {first}"
         )
-    records = [images.records[i] for i in kept]
     names = images.names()
-    save_embeddings(
-        out,
-        Embeddings(
-            features=rows.rows(),
-            vehicle_ids=np.array([record.vehicle_id for record in records], dtype=np.int32),
-            camera_ids=np.array([record.camera_id for record in records], dtype=np.int32),
-            orientations=np.array([record.orientation for record in records], dtype=np.int32),
-            tracklet_ids=np.array([record.tracklet_id for record in records], dtype=np.int32),
-            names=tuple(names[i] for i in kept),
-            root=header.root,
-            source=header.source,
-            model=header.model,
-            pixels=rows.pixels(),
-        ),
-    )
+    Embeddings.of(
+        rows.rows(),
+        [images.records[i] for i in kept],
+        names=[names[i] for i in kept],
+        model=header.model,
+        root=header.root,
+        source=header.source,
+        pixels=rows.pixels(),
+    ).save(out)
 
 
 def _images_sha256(images: ImageSet) -> str:

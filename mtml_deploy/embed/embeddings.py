@@ -1,48 +1,32 @@
-"""Embeddings of a set of images or tracklets with their labels, and their file: .npz, no pickle.
+"""Embeddings of a set of images or tracklets with their labels.
 
-In: float32 features and what is known of each row. Out: a file any NumPy can read, which also says
-which model made it, so that embeddings of different models are never compared.
+In: float32 features and what is known of each row. Out: sets that can be saved, cut, joined and
+pooled, and that say which model made them, so that those of different models are never compared.
 """
 
 from __future__ import annotations
 
-import json
-import struct
-import zipfile
-import zlib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args
+from typing import Any, Final, Literal, Self, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
+from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_content
+from mtml_deploy.embed.pooling import Grouping, Pool, as_one, pool_tracklets
+from mtml_deploy.embed.rows import LABELS, LabelledRows, Labels, Unit
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.files import atomic_file
 
-SCHEMA: Final = 2
-_ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids", "names")
+Pooled = Literal["tracklets", "vehicle-cameras", "vehicles", "one"]
+"""What `Embeddings.pool` makes one row of."""
 
-Unit = Literal["image", "tracklet"]
-"""What one row of `Embeddings` stands for."""
-
-_DAMAGE: Final = (
-    # what NumPy, zipfile and json raise on damaged bytes; a damaged header can also ask for
-    # absurdly large arrays (MemoryError), unknown compression or encryption (RuntimeError)
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_GROUPING: Final = {
+    "tracklets": "tracklet",
+    "vehicle-cameras": "vehicle-camera",
+    "vehicles": "vehicle",
+}
 
 
 @dataclass(frozen=True)
@@ -62,70 +46,222 @@ class ModelIdentity:
     dim: int
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """Features of N images, or of N tracklets, row-aligned with their labels.
+@dataclass(frozen=True, kw_only=True)
+class Embeddings(LabelledRows):
+    """Rows that one model made; see `LabelledRows` for what a row holds.
+
+    `embeddings[rows]` takes some of them, see `take`.
 
     Attributes:
-        features: float32 [N, D], finite, C-contiguous, as the model gave them (not normalised).
-        vehicle_ids: int32 [N], -1 unknown.
-        camera_ids: int32 [N], -1 unknown.
-        orientations: int32 [N], 0..7, -1 unknown.
-        tracklet_ids: int32 [N], -1 unknown.
-        names: [N] paths relative to `root`, with forward slashes; a tracklet has that of its first
-            image.
-        root: folder the images were read from; used only to show them again.
-        source: what the user asked to embed, for example "veri:DIR#gallery".
         model: which model made them.
-        pixels: int32 [N], 1 or more, width times height of each image before resizing; None where
-            nobody counted them, and for tracklets.
-        unit: what one row stands for, "image" or "tracklet".
     """
 
-    features: NDArray[np.float32]
-    vehicle_ids: NDArray[np.int32]
-    camera_ids: NDArray[np.int32]
-    orientations: NDArray[np.int32]
-    tracklet_ids: NDArray[np.int32]
-    names: tuple[str, ...]
-    root: str
-    source: str
     model: ModelIdentity
-    pixels: NDArray[np.int32] | None = None
-    unit: Unit = "image"
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit together.
+        """Refuse features of another size, and arrays that do not fit together.
 
         Raises:
-            ValueError: wrong dtype, shape, length or unit, a feature that is not finite, or a count
-                of pixels below 1.
+            ValueError: see `LabelledRows`, or D is not the model's.
         """
-        rows, dim = self.features.shape if self.features.ndim == 2 else (-1, -1)
+        dim = self.features.shape[1] if self.features.ndim == 2 else -1
         if self.features.dtype != np.float32 or dim != self.model.dim:
             raise ValueError(
                 f"features must be float32 [N, {self.model.dim}], "
                 f"found {self.features.dtype} {list(self.features.shape)}"
             )
-        for name in (*_ARRAYS[1:-1], *(("pixels",) if self.pixels is not None else ())):
-            labels = getattr(self, name)
-            if labels.shape != (rows,) or labels.dtype != np.int32:
-                raise ValueError(f"{name} must be int32 [{rows}], found {labels.dtype} "
-                                 f"{list(labels.shape)}")  # fmt: skip
-        if len(self.names) != rows:
-            raise ValueError(f"{rows} features but {len(self.names)} names")
-        if self.unit not in get_args(Unit):
-            raise ValueError(f"unit is {' or '.join(get_args(Unit))}, found {self.unit!r}")
-        if self.pixels is not None and (self.pixels < 1).any():
-            raise ValueError(f"pixels are 1 or more, found {self.pixels.min()}")
-        finite = np.isfinite(self.features).all(axis=1)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise ValueError(f"row {row} ({self.names[row]}) holds a value that is not finite")
+        super().__post_init__()
 
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.names)
+    @classmethod
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        records: Sequence[Labels],
+        *,
+        names: Sequence[str],
+        model: ModelIdentity,
+        root: str = "",
+        source: str = "",
+        pixels: NDArray[np.int32] | None = None,
+    ) -> Self:
+        """Features of images with what is known of each.
+
+        Args:
+            features: float32 [N, D].
+            records: [N] the labels, row-aligned.
+            names: [N] paths relative to `root`.
+            model: which model made them.
+            root: folder of the images.
+            source: what was embedded.
+            pixels: int32 [N], see the class.
+
+        Returns:
+            The embeddings.
+
+        Raises:
+            ValueError: see the class.
+        """
+
+        def labels(name: str) -> NDArray[np.int32]:
+            return np.array([getattr(record, name) for record in records], dtype=np.int32)
+
+        return cls(
+            features=features,
+            vehicle_ids=labels("vehicle_id"),
+            camera_ids=labels("camera_id"),
+            orientations=labels("orientation"),
+            tracklet_ids=labels("tracklet_id"),
+            names=tuple(names),
+            root=root,
+            source=source,
+            model=model,
+            pixels=pixels,
+        )
+
+    @classmethod
+    def load(cls, file: str | Path) -> Self:
+        """Embeddings read back from a file that `save` or `mtml-deploy embed` wrote.
+
+        Args:
+            file: the .npz file.
+
+        Returns:
+            The embeddings, checked.
+
+        Raises:
+            EmbeddingsError: no such file, not an embeddings file, truncated, or another schema.
+        """
+        return read_content(Path(file), cls._from_content)
+
+    def save(self, file: str | Path) -> None:
+        """Write a file (.npz), whole or not at all.
+
+        Args:
+            file: target, replaced if it exists.
+        """
+        header = {
+            "root": self.root,
+            "source": self.source,
+            "unit": self.unit,
+            "model": asdict(self.model),
+        }
+        known = ARRAYS if self.pixels is None else (*ARRAYS, "pixels")
+        arrays = {name: getattr(self, name) for name in known}
+        write_content(Path(file), FileContent(header, arrays, self.names))
+
+    def take(self, rows: slice | ArrayLike) -> Self:
+        """Some rows, in the order asked for; `embeddings[rows]` is the same.
+
+        Args:
+            rows: a slice, row numbers int [n], which may repeat, a mask bool [N], or one number.
+
+        Returns:
+            n rows; a slice shares the features where it can, row numbers copy them.
+
+        Raises:
+            IndexError: there is no such row, or the mask is of another length.
+        """
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(chosen, slice) and not chosen.size:
+            chosen = chosen.astype(np.int64)  # an empty list is of floats
+        numbers = np.atleast_1d(np.arange(len(self))[chosen])  # [n]
+        part = chosen if isinstance(chosen, slice) else numbers
+        return replace(
+            self,
+            features=np.ascontiguousarray(self.features[part]),
+            **{name: getattr(self, name)[part] for name in LABELS},
+            names=tuple(self.names[number] for number in numbers.tolist()),
+            pixels=None if self.pixels is None else self.pixels[part],
+        )
+
+    def __getitem__(self, rows: slice | ArrayLike) -> Self:
+        """Some rows, see `take`."""
+        return self.take(rows)
+
+    @classmethod
+    def concat(cls, sets: Sequence[Self]) -> Self:
+        """The rows of all sets, one set after the other.
+
+        Args:
+            sets: one or more, of one model.
+
+        Returns:
+            All rows; names are absolute where the sets are of several folders.
+
+        Raises:
+            EmbeddingsError: different models, or images and tracklets.
+            ValueError: no set.
+        """
+        if not sets:
+            raise ValueError("at least one set is needed")
+        first = sets[0]
+        for other in sets[1:]:
+            require_comparable(first, other)
+            if other.unit != first.unit:
+                raise EmbeddingsError(
+                    f"{first.source} holds {first.unit}s and {other.source} {other.unit}s, "
+                    "expected one kind; search with each in its own call"
+                )
+        if len(sets) == 1:
+            return first
+        one_root = len({images.root for images in sets}) == 1
+        counted = [images.pixels for images in sets if images.pixels is not None]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(images, name) for images in sets]) for name in ARRAYS
+        }
+        return replace(
+            first,
+            **arrays,
+            names=tuple(
+                name if one_root else f"{images.root}/{name}"
+                for images in sets
+                for name in images.names
+            ),
+            root=first.root if one_root else "",
+            source=", ".join(images.source for images in sets),
+            pixels=np.concatenate(counted) if len(counted) == len(sets) else None,
+        )
+
+    def pool(
+        self, into: Pooled = "tracklets", *, weights: Pool = "mean", keep_single: bool = False
+    ) -> Self:
+        """One row for several images: the mean of their features; see `pool_tracklets`.
+
+        Args:
+            into: "tracklets" by tracklet id, "vehicle-cameras", "vehicles", or "one" row for all
+                images, which are said to show one vehicle.
+            weights: "mean", or "size" by the pixels of each image; "one" knows "mean" only.
+            keep_single: let an image that is in no group be a row of its own.
+
+        Returns:
+            T rows, in the order of their first images.
+
+        Raises:
+            EmbeddingsError: the rows are tracklets already, or pixels are needed and not known.
+            DataError: the labels do not tell the groups.
+            ValueError: `into` is none of these, or "one" with other weights.
+        """
+        if into == "one":
+            if weights != "mean":
+                raise ValueError(f"one row for all images is their mean, found {weights!r}")
+            return as_one(self)
+        if into not in _GROUPING:
+            raise ValueError(f"into is one of {', '.join(get_args(Pooled))}, found {into!r}")
+        by = cast(Grouping, _GROUPING[into])
+        return pool_tracklets(self, pool=weights, by=by, keep_single=keep_single)
+
+    @classmethod
+    def _from_content(cls, content: FileContent) -> Self:
+        """Embeddings of what a file holds."""
+        header = content.header
+        return cls(
+            **content.arrays,
+            names=content.names,
+            root=str(header["root"]),
+            source=str(header["source"]),
+            model=ModelIdentity(**header["model"]),
+            unit=header["unit"],
+        )
 
 
 def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
@@ -156,86 +292,3 @@ def comparison_mode(query: Unit, gallery: Unit) -> str:
     """
     short = {"image": "image", "tracklet": "track"}
     return f"{short[query]}-to-{short[gallery]}"
-
-
-def require_suffix(path: Path) -> None:
-    """Refuse a file name that would not be known as that of an embeddings file.
-
-    Args:
-        path: what will be written.
-
-    Raises:
-        EmbeddingsError: it does not end in .npz.
-    """
-    if path.suffix != EMBEDDINGS_SUFFIX:
-        raise EmbeddingsError(
-            f"{path} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; "
-            f"say for example --out {path.with_suffix(EMBEDDINGS_SUFFIX)}"
-        )
-
-
-def save_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write `embeddings` to `path` (.npz), whole or not at all.
-
-    Args:
-        path: target file, replaced if it exists (callers ask first).
-        embeddings: what to write.
-    """
-    header = {
-        "schema": SCHEMA,
-        "root": embeddings.root,
-        "source": embeddings.source,
-        "unit": embeddings.unit,
-        "model": asdict(embeddings.model),
-    }
-    known = _ARRAYS[:-1] if embeddings.pixels is None else (*_ARRAYS[:-1], "pixels")
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            header=np.array(json.dumps(header)),
-            names=np.array(embeddings.names, dtype=np.str_),
-            **{name: getattr(embeddings, name) for name in known},
-        )
-
-
-def load_embeddings(path: Path) -> Embeddings:
-    """Embeddings read back from a file of `save_embeddings`.
-
-    Args:
-        path: the .npz file.
-
-    Returns:
-        The embeddings, checked.
-
-    Raises:
-        EmbeddingsError: no such file, not an embeddings file, truncated, or another schema.
-    """
-    fix = "embed the images again: mtml-deploy embed ARTIFACT --images ... --out FILE"
-    if not path.is_file():
-        raise EmbeddingsError(f"no embeddings file {path}; {fix}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("header", *_ARRAYS) if name not in file]
-            if missing:
-                raise EmbeddingsError(
-                    f"{path} is not an embeddings file: it lacks {', '.join(missing)}; {fix}"
-                )
-            header = json.loads(str(file["header"][()]))
-            names = file["names"]
-            if names.ndim != 1 or names.dtype.kind != "U":
-                raise ValueError(f"names are text [N], found {names.dtype} {list(names.shape)}")
-            if header["schema"] != SCHEMA:
-                raise EmbeddingsError(
-                    f"{path} has schema {header['schema']}, this version reads {SCHEMA}; {fix}"
-                )
-            return Embeddings(
-                **{name: file[name] for name in _ARRAYS[:-1]},
-                names=tuple(names.tolist()),
-                root=str(header["root"]),
-                source=str(header["source"]),
-                model=ModelIdentity(**header["model"]),
-                pixels=file.get("pixels"),
-                unit=cast(Unit, header["unit"]),  # checked like the rest
-            )
-    except _DAMAGE as error:
-        raise EmbeddingsError(f"{path} is corrupted ({error}); {fix}") from error

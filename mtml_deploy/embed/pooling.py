@@ -6,13 +6,14 @@ row per tracklet, comparable with images and tracklets of the same model.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.rows import LabelledRows
 from mtml_deploy.errors import DataError, EmbeddingsError
 
 Pool = Literal["mean", "size"]
@@ -22,13 +23,16 @@ Grouping = Literal["tracklet", "vehicle-camera", "vehicle"]
 """What makes images one tracklet, see `pool_tracklets`."""
 
 
+RowsT = TypeVar("RowsT", bound=LabelledRows)
+
+
 def pool_tracklets(
-    images: Embeddings,
+    images: RowsT,
     *,
     pool: Pool = "mean",
     by: Grouping = "tracklet",
     keep_single: bool = False,
-) -> Embeddings:
+) -> RowsT:
     """One embedding per tracklet: the weighted mean of its images' embeddings.
 
     With features f_i of the n images, t = sum_i w_i f_i, summed in float64 and rounded once.
@@ -58,7 +62,7 @@ def pool_tracklets(
     Example:
         Two images of one tracklet, the second three times as large: (1 * 2 + 3 * 6) / 4.
 
-        >>> from mtml_deploy.embed.embeddings import ModelIdentity
+        >>> from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
         >>> def ids(*values):
         ...     return np.array(values, dtype=np.int32)
         >>> images = Embeddings(
@@ -85,21 +89,57 @@ def pool_tracklets(
     if by != "vehicle":
         _require_one("camera", images, images.camera_ids, tracks)
     grouping = "tracklets" if by == "tracklet" else f"tracklets by {by}"
-    return Embeddings(
+    return replace(
+        images,
         features=_pooled(images, tracks, pool),
         vehicle_ids=images.vehicle_ids[first],
         camera_ids=_common(images.camera_ids, tracks),
         orientations=_common(images.orientations, tracks),
         tracklet_ids=groups[first].astype(np.int32),
         names=tuple(images.names[row] for row in first),
-        root=images.root,
         source=f"{images.source}, {grouping} ({pool})",
-        model=images.model,
+        pixels=None,
         unit="tracklet",
     )
 
 
-def _groups(images: Embeddings, by: Grouping) -> NDArray[np.int64]:
+def as_one(images: RowsT) -> RowsT:
+    """One row for all images, which are said to show one vehicle: the mean of their features.
+
+    Args:
+        images: N >= 1 images of one vehicle.
+
+    Returns:
+        One row: the mean, summed in float64 and rounded once; labels where all images have the
+        same one, else -1; the name of the first image and how many more.
+
+    Raises:
+        EmbeddingsError: no image, or images of several known vehicles.
+    """
+    if not len(images):
+        raise EmbeddingsError(f"{images.source} has no images; name at least one")
+    vehicles = np.unique(images.vehicle_ids[images.vehicle_ids != UNKNOWN])
+    if len(vehicles) > 1:
+        raise EmbeddingsError(
+            f"{images.source} shows {len(vehicles)} vehicles, for example {vehicles[0]} and "
+            f"{vehicles[1]}, expected images of one; leave out --as-one, or name images of one"
+        )
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    every = [np.arange(len(images))]
+    return replace(
+        images,
+        features=images.features.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32),
+        vehicle_ids=_common(images.vehicle_ids, every),
+        camera_ids=_common(images.camera_ids, every),
+        orientations=_common(images.orientations, every),
+        tracklet_ids=_common(images.tracklet_ids, every),
+        names=(f"{images.names[0]}{more}",),
+        pixels=None,
+        unit="tracklet",
+    )
+
+
+def _groups(images: LabelledRows, by: Grouping) -> NDArray[np.int64]:
     """Group of each image, int64 [N]; -1 for an image in none."""
     if by == "tracklet":
         return images.tracklet_ids.astype(np.int64)
@@ -136,7 +176,9 @@ def _rows_of_tracks(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
 
 
-def _pooled(images: Embeddings, tracks: list[NDArray[np.int64]], pool: Pool) -> NDArray[np.float32]:
+def _pooled(
+    images: LabelledRows, tracks: list[NDArray[np.int64]], pool: Pool
+) -> NDArray[np.float32]:
     """Weighted means, float32 [T, D]."""
     if pool == "mean":
         weights = np.ones(len(images))
@@ -148,7 +190,7 @@ def _pooled(images: Embeddings, tracks: list[NDArray[np.int64]], pool: Pool) -> 
             "them; embed the images with mtml-deploy embed, which counts their pixels, or pool by "
             "mean"
         )
-    features = np.empty((len(tracks), images.model.dim), dtype=np.float32)
+    features = np.empty((len(tracks), images.features.shape[1]), dtype=np.float32)
     for track, rows in enumerate(tracks):
         shares = weights[rows]
         # a sum over rows, not a matrix product: the same bits with every BLAS
@@ -158,7 +200,7 @@ def _pooled(images: Embeddings, tracks: list[NDArray[np.int64]], pool: Pool) -> 
 
 
 def _require_groups(
-    images: Embeddings, groups: NDArray[np.int64], by: Grouping, *, keep_single: bool
+    images: LabelledRows, groups: NDArray[np.int64], by: Grouping, *, keep_single: bool
 ) -> None:
     """Refuse images that are in no group, unless told to keep them."""
     single = np.flatnonzero(groups == UNKNOWN)
@@ -181,7 +223,7 @@ def _require_groups(
 
 
 def _require_one(
-    what: str, images: Embeddings, ids: NDArray[np.int32], tracks: list[NDArray[np.int64]]
+    what: str, images: LabelledRows, ids: NDArray[np.int32], tracks: list[NDArray[np.int64]]
 ) -> None:
     """Refuse a tracklet whose images have different ids, an unknown one included."""
     for rows in tracks:

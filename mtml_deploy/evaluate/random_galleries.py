@@ -131,20 +131,15 @@ def pool_images(gallery: Embeddings, query: Embeddings | None = None) -> ImagePo
                 "galleries are drawn from one kind; give two files of images or two of tracklets"
             )
         gallery = replace(
-            gallery,
-            features=np.concatenate([gallery.features, query.features]),
-            vehicle_ids=np.concatenate([gallery.vehicle_ids, query.vehicle_ids]),
-            camera_ids=np.concatenate([gallery.camera_ids, query.camera_ids]),
-            orientations=np.concatenate([gallery.orientations, query.orientations]),
-            tracklet_ids=np.concatenate([gallery.tracklet_ids, query.tracklet_ids]),
-            names=gallery.names + query.names,
-            pixels=None,
+            Embeddings.concat([gallery, query]),
+            names=gallery.names + query.names,  # a draw depends on the names as they were
+            root=gallery.root,
             source=f"{gallery.source} and {query.source}",
         )
     known = np.flatnonzero(gallery.vehicle_ids != UNKNOWN)
     rows = _without_copies(gallery, known)
     return ImagePool(
-        images=_selected(gallery, rows),
+        images=gallery[rows],
         copies=len(known) - len(rows),
         unknown=len(gallery) - len(known),
     )
@@ -214,7 +209,7 @@ def evaluate_draws(
     results = []
     for draw in range(draws):
         drawn = draw_gallery(images, seed=seed, draw=draw)
-        query, gallery = (_selected(images, np.flatnonzero(part)) for part in (~drawn, drawn))
+        query, gallery = images[~drawn], images[drawn]
         asked = stages(query, gallery, protocol, search=search, reranking=reranking)
         results.append([stage.metrics() for stage in asked])
         if progress is not None:
@@ -244,17 +239,3 @@ def _near(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
     """Whether two embeddings float32 [D] may be of one image."""
     length = float(np.linalg.norm(left.astype(np.float64)))
     return float(np.linalg.norm(left.astype(np.float64) - right)) <= COPY_TOLERANCE * length
-
-
-def _selected(images: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
-    """Some images of a set, in the order of int64 [n] rows."""
-    return replace(
-        images,
-        features=images.features[rows],
-        vehicle_ids=images.vehicle_ids[rows],
-        camera_ids=images.camera_ids[rows],
-        orientations=images.orientations[rows],
-        tracklet_ids=images.tracklet_ids[rows],
-        names=tuple(images.names[row] for row in rows.tolist()),
-        pixels=None,  # no metric needs them
-    )

@@ -32,19 +32,16 @@ def labelled(
         The embeddings; names are relative to the deepest folder that all images share.
     """
     root = _common_root([record.path for record in records])
-    return Embeddings(
-        features=features,
-        vehicle_ids=np.array([record.vehicle_id for record in records], dtype=np.int32),
-        camera_ids=np.array([record.camera_id for record in records], dtype=np.int32),
-        orientations=np.array([record.orientation for record in records], dtype=np.int32),
-        tracklet_ids=np.array([record.tracklet_id for record in records], dtype=np.int32),
-        names=tuple(
+    return Embeddings.of(
+        features,
+        records,
+        names=[
             Path(record.path).relative_to(root).as_posix() if root else record.path
             for record in records
-        ),
+        ],
+        model=model,
         root=root,
         source=f"gallery:{name}",
-        model=model,
     )
 
 

@@ -15,7 +15,7 @@ from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import load_images
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluate.protocols import Protocol, require_labels
 from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
@@ -113,7 +113,7 @@ def run_gate(
                         threads=threads,
                         progress=report,
                     )
-                found.append(load_embeddings(out))
+                found.append(Embeddings.load(out))
             require_labels(protocol, *found)
             return found[0], found[1]
 

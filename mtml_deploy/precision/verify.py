@@ -22,7 +22,7 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
@@ -189,5 +189,5 @@ def mean_ap(
             out = Path(folder) / f"{split}.npz"
             with progress(f"{title}: {split}") as report:
                 embed(runtime, images, out, progress=report)
-            found.append(load_embeddings(out))
+            found.append(Embeddings.load(out))
     return evaluate(found[0], found[1], rule).mean_ap

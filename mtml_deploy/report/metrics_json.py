@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, Unit, comparison_mode
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
+from mtml_deploy.embed.rows import Unit
 from mtml_deploy.evaluate.ground_truth import GroundTruth
 from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.evaluate.protocols import Protocol, find_protocol

@@ -443,11 +443,11 @@ def test_branches_command_puts_time_beside_map(
 
 def embedded(words: tuple[str, ...], out: Path):
     from mtml_deploy.cli.main import main as deploy
-    from mtml_deploy.embed.embeddings import load_embeddings
+    from mtml_deploy.embed.embeddings import Embeddings
 
     result = CliRunner().invoke(deploy, [*words, "--out", str(out)])
     assert result.exit_code == 0, result.output
-    return load_embeddings(out)
+    return Embeddings.load(out)
 
 
 def test_layouts_command_needs_no_run(tmp_path: Path):

@@ -10,7 +10,7 @@ from helpers_artifact import write_artifact, write_images
 from helpers_datasets import write_list, write_xml
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
 
@@ -70,7 +70,7 @@ def test_write_check_score(place: Path, tmp_path: Path, extra: tuple[str, ...]) 
                      "--gallery", f"csv:{local / 'gallery.csv'}")  # fmt: skip
     assert from_tables.stdout.splitlines()[4] == scored.stdout.splitlines()[4]
     if not extra:
-        query, gallery = (load_embeddings(place / f"{n}.npz") for n in ("query", "gallery"))
+        query, gallery = (Embeddings.load(place / f"{n}.npz") for n in ("query", "gallery"))
         expected = evaluate(query, gallery, find_protocol("aicity-top100"))
         assert record["mean_ap"] == expected.mean_ap
         assert record["cmc"] == expected.cmc.tolist()

@@ -15,7 +15,7 @@ from helpers_artifact import tiny_manifest, write_artifact, write_images
 from mtml_deploy.cli.console import exit_on_error
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed import partial_path
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol
 from mtml_deploy.search.rank import rank
@@ -77,7 +77,7 @@ def test_embed_says_what_was_done_on_stderr_only(place: Path) -> None:
     assert result.stdout == ""
     assert f"{place / 'out.npz'}: 12 images, 0 skipped" in result.stderr
     assert "images/s" in result.stderr
-    found = load_embeddings(place / "out.npz")
+    found = Embeddings.load(place / "out.npz")
     assert found.vehicle_ids.tolist() == [0, 1, 2, 3] * 3
     assert found.source == source
 
@@ -132,7 +132,7 @@ def test_evaluate_writes_what_the_library_measures(embedded: Path) -> None:
         "evaluate", "--query", query, "--gallery", gallery, "--label", "tiny",
         "--json", embedded / "m.json", "--markdown", embedded / "m.md",
     )  # fmt: skip
-    expected = evaluate(load_embeddings(query), load_embeddings(gallery), find_protocol("veri776"))
+    expected = evaluate(Embeddings.load(query), Embeddings.load(gallery), find_protocol("veri776"))
     written = json.loads((embedded / "m.json").read_text())
     assert written["mean_ap"] == expected.mean_ap
     assert written["label"] == "tiny"
@@ -210,8 +210,8 @@ def test_rank_gives_the_same_from_files_and_from_images(embedded: Path) -> None:
     )
     assert left == right
     expected = rank(
-        load_embeddings(embedded / "query.npz").features,
-        load_embeddings(embedded / "gallery.npz").features,
+        Embeddings.load(embedded / "query.npz").features,
+        Embeddings.load(embedded / "gallery.npz").features,
         top_k=3,
     )
     assert [[place["row"] for place in query["ranks"]] for query in left] == expected.rows.tolist()
@@ -395,7 +395,7 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(place: Path) -> None:
     assert b"add --resume" in errors
     result = ok(*words, "--resume")
     assert "by an earlier run" in result.stderr
-    features = load_embeddings(out).features
+    features = Embeddings.load(out).features
     assert features.shape[0] == 3000
     assert (np.ptp(features, axis=0) == 0).all()  # one picture, 3000 times
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
@@ -34,8 +34,8 @@ def images(vehicles, seed, *, source, cameras=True):
 
 @pytest.fixture
 def place(tmp_path):
-    save_embeddings(tmp_path / "q.npz", images([n % 8 for n in range(10)], 1, source="q"))
-    save_embeddings(tmp_path / "g.npz", images([n % 8 for n in range(48)], 2, source="g"))
+    images([n % 8 for n in range(10)], 1, source="q").save(tmp_path / "q.npz")
+    images([n % 8 for n in range(48)], 2, source="g").save(tmp_path / "g.npz")
     return tmp_path
 
 
@@ -50,14 +50,12 @@ def ok(*words):
 
 
 def test_vehicleid_needs_one_file_and_no_cameras(tmp_path):
-    save_embeddings(
-        tmp_path / "all.npz", images([n % 8 for n in range(48)], 2, source="g", cameras=False)
-    )
+    images([n % 8 for n in range(48)], 2, source="g", cameras=False).save(tmp_path / "all.npz")
     words = ("--gallery", tmp_path / "all.npz", "--protocol", "vehicleid")
     result = ok(*words, "--json", tmp_path / "m.json", "--markdown", tmp_path / "m.md")
     assert result.stdout == (tmp_path / "m.md").read_text()
     assert result.stderr == ""
-    pool = pool_images(load_embeddings(tmp_path / "all.npz"))
+    pool = pool_images(Embeddings.load(tmp_path / "all.npz"))
     (expected,) = evaluate_draws(pool, find_protocol("vehicleid"), draws=10, seed=0)
     record = json.loads((tmp_path / "m.json").read_text())
     assert record["draws"] == {"count": 10, "seed": 0}
@@ -74,7 +72,7 @@ def test_vehicleid_pools_both_files_and_reranks_each_draw(place):
         "--json", place / "m.json", "--label", "M",
     )  # fmt: skip
     assert "re-ranking the 58 images of a draw takes about" in result.stderr
-    pool = pool_images(load_embeddings(place / "g.npz"), load_embeddings(place / "q.npz"))
+    pool = pool_images(Embeddings.load(place / "g.npz"), Embeddings.load(place / "q.npz"))
     options = RerankOptions(k1=5, k2=3, weight=0.2)
     _, after = evaluate_draws(pool, find_protocol("vehicleid"), draws=3, seed=0, reranking=options)
     record = json.loads((place / "m.json").read_text())
@@ -91,7 +89,7 @@ def test_vehicleid_draws_one_curve(place):
 
 
 def test_ground_truth_files_replace_the_labels(place):
-    query, gallery = load_embeddings(place / "q.npz"), load_embeddings(place / "g.npz")
+    query, gallery = Embeddings.load(place / "q.npz"), Embeddings.load(place / "g.npz")
     rule = find_protocol("veri776")
     excluded = rule.excluded(query, gallery)
     good, junk = [], []

@@ -8,8 +8,7 @@ from click.testing import CliRunner
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, save_embeddings
-from mtml_deploy.embed.joined import joined
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand
@@ -43,8 +42,8 @@ def images(vehicles, seed, *, source, dim=DIM):
 def sets(tmp_path):
     query = images([n % 8 for n in range(10)], 1, source="q")
     gallery = images([n % 8 for n in range(48)], 2, source="g")
-    save_embeddings(tmp_path / "q.npz", query)
-    save_embeddings(tmp_path / "g.npz", gallery)
+    query.save(tmp_path / "q.npz")
+    gallery.save(tmp_path / "g.npz")
     return tmp_path, query, gallery
 
 
@@ -107,10 +106,10 @@ def test_without_expansion_nothing_is_said_of_it(sets):
 def test_what_the_protocol_removes_does_not_help(sets):
     folder, _, gallery = sets
     query = images([7], 3, source="q")
-    save_embeddings(folder / "q.npz", query)
+    query.save(folder / "q.npz")
     # its own copy, of its vehicle and camera, would be the nearest image
-    copied = joined([gallery, query])
-    save_embeddings(folder / "copied.npz", copied)
+    copied = Embeddings.concat([gallery, query])
+    copied.save(folder / "copied.npz")
     values = []
     for name in ("g", "copied"):
         words = ("--query", folder / "q.npz", "--gallery", folder / f"{name}.npz", *OPTIONS)
@@ -201,8 +200,8 @@ def test_search_with_several_images_of_one_vehicle(sets, gallery_of):
     cars = gallery_of(stored)
     rows = {row + 1: vector for row, vector in enumerate(stored.features)}
     left, right = images([3, 3], 5, source="a"), images([3], 6, source="b")
-    save_embeddings(folder / "a.npz", left)
-    save_embeddings(folder / "b.npz", right)
+    left.save(folder / "a.npz")
+    right.save(folder / "b.npz")
     both = ("--query", folder / "a.npz", "--query", folder / "b.npz")
     together = np.concatenate([left.features, right.features])
     record, found = search(cars, folder / "s.json", *both)
@@ -211,7 +210,7 @@ def test_search_with_several_images_of_one_vehicle(sets, gallery_of):
     mean = (together.astype(np.float64).sum(axis=0) / 3).astype(np.float32)[None]
     assert found == search_by_loop(rows, mean, 5)[0]
     assert [each["name"] for each in record["queries"]] == ["a0.jpg and 2 more"]
-    save_embeddings(folder / "b.npz", images([4], 6, source="b"))
+    images([4], 6, source="b").save(folder / "b.npz")
     result = run("search", "--gallery", cars, *both, "--as-one")
     assert result.exit_code == 1
     assert "shows 2 vehicles, for example 3 and 4" in result.stderr

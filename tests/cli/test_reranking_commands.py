@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluate.metrics import evaluate, retrieval_metrics
 from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.search.rerank import RerankOptions, rerank
@@ -37,8 +37,8 @@ def images(vehicles, seed, *, source):
 def sets(tmp_path):
     query = images([n % 8 for n in range(10)], 1, source="q")
     gallery = images([n % 8 for n in range(48)], 2, source="g")
-    save_embeddings(tmp_path / "q.npz", query)
-    save_embeddings(tmp_path / "g.npz", gallery)
+    query.save(tmp_path / "q.npz")
+    gallery.save(tmp_path / "g.npz")
     return tmp_path, query, gallery
 
 
@@ -132,7 +132,7 @@ def test_refusals_before_any_work(sets):
 
 def test_an_empty_gallery_is_refused(sets):
     folder, _, _ = sets
-    save_embeddings(folder / "g.npz", images([], 3, source="g"))
+    images([], 3, source="g").save(folder / "g.npz")
     result = run("rank", folder, "--rerank")
     assert result.exit_code == 1
     assert "the gallery (g) has no images" in result.stderr

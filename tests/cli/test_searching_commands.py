@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.defaults import Backend, EngineName
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
 LIBRARIES = {"numpy": "numpy", "faiss": "faiss", "ort": "onnxruntime"}
 
@@ -34,8 +34,8 @@ def images(count, seed, *, source):
 
 @pytest.fixture
 def run(tmp_path):
-    save_embeddings(tmp_path / "q.npz", images(12, 1, source="q"))
-    save_embeddings(tmp_path / "g.npz", images(90, 2, source="g"))
+    images(12, 1, source="q").save(tmp_path / "q.npz")
+    images(90, 2, source="g").save(tmp_path / "g.npz")
 
     def run(command, *words):
         files = ("--query", tmp_path / "q.npz", "--gallery", tmp_path / "g.npz")

@@ -16,7 +16,7 @@ from mtml_deploy.compression.compress import CompressOptions, compress, learn
 from mtml_deploy.compression.measure import require_unseen
 from mtml_deploy.compression.projection import learn_projection
 from mtml_deploy.embed.embed import model_identity
-from mtml_deploy.embed.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, ParityError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
@@ -79,8 +79,8 @@ def small(made: Path) -> Path:
 
 def test_the_artifact_gives_the_projected_embeddings(small):
     ok("embed", small / "small", "--images", small / "g", "--out", small / "new.npz", "--overwrite")
-    old, new = load_embeddings(small / "g.npz"), load_embeddings(small / "new.npz")
-    train = load_embeddings(small / "t.npz").features
+    old, new = Embeddings.load(small / "g.npz"), Embeddings.load(small / "new.npz")
+    train = Embeddings.load(small / "t.npz").features
     projection = learn_projection(train, dim=3, whiten=True, normalise=True)
     assert new.features == pytest.approx(projection.apply(old.features), abs=CLOSE)
     assert new.names == old.names
@@ -98,7 +98,7 @@ def test_the_manifest_says_what_was_done(small):
     assert record["parent"] == {"model_sha256": parent.model_sha256, "dim": 6}
     assert (record["whitened"], record["normalised"]) == (True, True)
     assert record["training"] == {"source": f"csv:{small / 't' / 'labels.csv'}", "images": 20}
-    variances = np.linalg.eigvalsh(np.cov(load_embeddings(small / "t.npz").features.T))[::-1]
+    variances = np.linalg.eigvalsh(np.cov(Embeddings.load(small / "t.npz").features.T))[::-1]
     share = variances[:3].sum() / variances.sum()
     assert record["explained_variance"] == pytest.approx(share, abs=1e-6)  # of float32 features
     assert record["check"]["images"] == 16
@@ -116,7 +116,7 @@ def test_the_metrics_are_those_before_and_after(small):
     assert metrics["protocol"] == "plain"
     shown = (small / "out.txt").read_text()
     for stage, label, ending in (("before", "before", ""), ("after", "compressed", "3")):
-        query, gallery = (load_embeddings(small / f"{name}{ending}.npz") for name in ("q", "g"))
+        query, gallery = (Embeddings.load(small / f"{name}{ending}.npz") for name in ("q", "g"))
         expected = evaluate(query, gallery, find_protocol("plain"))
         assert metrics[stage]["mean_ap"] == expected.mean_ap
         assert metrics[stage]["cmc_1"] == expected.cmc_at(1)
@@ -160,8 +160,8 @@ def test_refusals_leave_nothing(made):
     ok("embed", art, "--images", made / "t" / "0000.png", "--out", made / "one.npz")
     few = ("--train", made / "one.npz", "--images", made / "t")
     refused(*base, *few, text="1 training embeddings cannot tell 2")
-    gone = replace(load_embeddings(made / "t.npz"), source=str(made / "gone"))
-    save_embeddings(made / "gone.npz", gone)
+    gone = replace(Embeddings.load(made / "t.npz"), source=str(made / "gone"))
+    gone.save(made / "gone.npz")
     refused(*base, "--train", made / "gone.npz", text="name others with --images SOURCE")
     assert run(*base, "--train", made / "t.npz", *sets[:2]).exit_code == 2
     assert not out.exists()
@@ -177,7 +177,7 @@ def test_a_compressed_artifact_is_not_compressed_again(small):
 
 
 def test_vehicles_of_one_data_set_must_differ(made):
-    train, test = load_embeddings(made / "t.npz"), load_embeddings(made / "q.npz")
+    train, test = Embeddings.load(made / "t.npz"), Embeddings.load(made / "q.npz")
     require_unseen(train, test)
     seen = replace(test, vehicle_ids=np.full(len(test), 2, dtype=np.int32))
     require_unseen(train, seen)  # another data set counts its vehicles anew
@@ -194,7 +194,7 @@ def test_vehicles_of_one_data_set_must_differ(made):
 
 @pytest.mark.parametrize("fault", ["mean", "matrix", "normalise"])
 def test_a_graph_that_computes_something_else_is_not_written(made, monkeypatch, fault):
-    artifact, train = open_artifact(made / "art"), load_embeddings(made / "t.npz")
+    artifact, train = open_artifact(made / "art"), Embeddings.load(made / "t.npz")
     projection = learn(artifact, train, CompressOptions(dim=3))
     changed = {
         "mean": projection.mean * 1.01,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mtml_deploy.data.batches import load_image
 from mtml_deploy.data.source import load_source
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, load_embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, MtmlError
 
 # each example overwrites one file; the folder may be shared between them
@@ -115,12 +115,12 @@ def tiny_embeddings() -> Embeddings:
 @given(change=damage())
 def test_embeddings(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "a.npz"
-    save_embeddings(path, tiny_embeddings())
+    tiny_embeddings().save(path)
     whole = path.read_bytes()
     changed = change(whole)
     path.write_bytes(changed)
     try:
-        load_embeddings(path)
+        Embeddings.load(path)
     except EmbeddingsError as error:
         assert str(path) in str(error) and "embed the images again" in str(error)
     # nothing is overwritten by reading
@@ -129,7 +129,7 @@ def test_embeddings(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
 
 def rewritten(path: Path, **changes: object) -> None:
     """An embeddings file with some of its arrays replaced."""
-    save_embeddings(path, tiny_embeddings())
+    tiny_embeddings().save(path)
     with np.load(path) as file:
         arrays = {name: file[name] for name in file}
     np.savez(path, **(arrays | changes))
@@ -172,7 +172,7 @@ def test_crafted_embeddings(tmp_path: Path, changes: dict[str, object]) -> None:
     path = tmp_path / "a.npz"
     rewritten(path, **changes)
     with pytest.raises(EmbeddingsError, match="embed the images again"):
-        load_embeddings(path)
+        Embeddings.load(path)
 
 
 def test_what_is_no_embeddings_file(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_what_is_no_embeddings_file(tmp_path: Path) -> None:
         file.writestr("header.npy", "not an array")
     for path in [*sorted(tmp_path.iterdir()), tmp_path, tmp_path / "none.npz"]:
         with pytest.raises(EmbeddingsError):
-            load_embeddings(path)
+            Embeddings.load(path)
 
 
 TEXTS = ("name_test.txt", "test_label.xml", "keypoint_test.txt")

@@ -20,7 +20,7 @@ from PIL import Image
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.embed.embed import EmbedSummary, embed, model_identity
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.embed.resume import PartialRows, RowsHeader
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, ImageError, OutputExistsError
 from mtml_deploy.runtime.open import open_runtime
@@ -80,7 +80,7 @@ def test_file_holds_rows_and_labels_in_order(
     images = image_set(tmp_path / "images", 10)
     out = tmp_path / "out.npz"
     summary = embed(runtime, images, out, batch_size=batch_size, threads=2)
-    found = load_embeddings(out)
+    found = Embeddings.load(out)
     np.testing.assert_allclose(
         found.features, expected_embeddings(pixels(images)), rtol=FLOAT32_RELATIVE, atol=1e-3
     )
@@ -124,7 +124,7 @@ def test_existing_file_is_left_alone_unless_told(runtime: Runtime, tmp_path: Pat
             embed(runtime, images, out, resume=resume)
     assert out.read_bytes() == b"precious"
     assert embed(runtime, images, out, overwrite=True).images == 3
-    assert len(load_embeddings(out)) == 3
+    assert len(Embeddings.load(out)) == 3
 
 
 def test_file_without_the_suffix_is_refused(runtime: Runtime, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_bad_image_stops_or_is_listed(runtime: Runtime, tmp_path: Path) -> None:
     assert [image.index for image in summary.skipped] == [0, 5, 7]
     assert summary.skipped[1].path == images.records[5].path
     assert summary.skipped[1].reason
-    found = load_embeddings(out)
+    found = Embeddings.load(out)
     assert found.names == ("0001.png", "0002.png", "0003.png", "0004.png", "0006.png")
     expected = expected_embeddings(
         np.stack([np.asarray(Image.open(tmp_path / "images" / name)) for name in found.names])
@@ -163,7 +163,7 @@ def test_bad_image_later_keeps_what_was_done(runtime: Runtime, tmp_path: Path) -
     assert leftovers(tmp_path) == ["out.npz.part"]
     images.records[5].path.write_bytes(good)
     assert embed(runtime, images, out, batch_size=2, resume=True).resumed_rows == 4
-    assert len(load_embeddings(out)) == 8
+    assert len(Embeddings.load(out)) == 8
 
 
 def test_set_without_one_usable_image(runtime: Runtime, tmp_path: Path) -> None:
@@ -231,10 +231,10 @@ def test_resume_continues_after_the_last_whole_batch(
         kept = 0
     summary = embed(runtime, images, out, batch_size=4, resume=True)
     assert (summary.images, summary.resumed_rows) == (11, kept)
-    difference = np.abs(load_embeddings(out).features - load_embeddings(whole).features).max()
+    difference = np.abs(Embeddings.load(out).features - Embeddings.load(whole).features).max()
     assert difference <= RESUMED_DIFFERENCE
-    assert load_embeddings(out).names == load_embeddings(whole).names
-    assert load_embeddings(out).pixels.tolist() == [5 * (3 + number) for number in range(11)]
+    assert Embeddings.load(out).names == Embeddings.load(whole).names
+    assert Embeddings.load(out).pixels.tolist() == [5 * (3 + number) for number in range(11)]
     assert leftovers(tmp_path) == ["out.npz"]
 
 
@@ -252,7 +252,7 @@ def test_skipped_images_survive_a_resume(
     assert summary.resumed_rows > 0
     assert summary.skipped == expected.skipped
     assert [image.index for image in summary.skipped] == list(bad)
-    left, right = load_embeddings(out), load_embeddings(whole)
+    left, right = Embeddings.load(out), Embeddings.load(whole)
     assert left.names == right.names
     assert np.abs(left.features - right.features).max() <= RESUMED_DIFFERENCE
 
@@ -326,6 +326,8 @@ def test_partial_rows_give_back_rows(tmp_path: Path, runtime: Runtime) -> None:
         PartialRows(tmp_path / "part", header, resume=False)
 
 
+ROOT = Path(__file__).parents[2]
+
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -358,7 +360,7 @@ def test_killed_run_is_resumed_to_the_same_result(
     lines = tmp_path / "out.npz.part" / "batches.jsonl"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
     )
     try:
         deadline = time.monotonic() + 60
@@ -373,7 +375,7 @@ def test_killed_run_is_resumed_to_the_same_result(
     summary: EmbedSummary = embed(runtime, images, out, batch_size=4, skip_bad=True, resume=True)
     assert 20 <= summary.resumed_rows < 239
     assert [image.index for image in summary.skipped] == [2]
-    left, right = load_embeddings(out), load_embeddings(whole)
+    left, right = Embeddings.load(out), Embeddings.load(whole)
     assert left.names == right.names
     assert len(left) == 239
     assert np.abs(left.features - right.features).max() <= RESUMED_DIFFERENCE
@@ -386,4 +388,4 @@ def test_relative_root_is_kept_absolute(
     write_images(tmp_path / "images", 2)
     monkeypatch.chdir(tmp_path)
     embed(runtime, load_set(Path("images")), Path("out.npz"))
-    assert load_embeddings(tmp_path / "out.npz").root == str(tmp_path / "images")
+    assert Embeddings.load(tmp_path / "out.npz").root == str(tmp_path / "images")

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed import model_identity
-from mtml_deploy.embed.embeddings import (
-    Embeddings,
-    ModelIdentity,
-    comparison_mode,
-    load_embeddings,
-    save_embeddings,
-)
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
 from mtml_deploy.embed.pooling import pool_tracklets
 from mtml_deploy.errors import DataError, EmbeddingsError
 
@@ -171,7 +165,7 @@ def run(*words: object):
 
 def test_command(tmp_path: Path) -> None:
     given_images = images([1, 1, -1, 0])
-    save_embeddings(tmp_path / "images.npz", given_images)
+    given_images.save(tmp_path / "images.npz")
     words = ("tracklets", tmp_path / "images.npz", "--pool", "size", "--out", tmp_path / "t.npz")
     refused = run(*words)
     assert refused.exit_code == 1 and "--keep-single" in refused.stderr
@@ -181,7 +175,7 @@ def test_command(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert "t.npz: 3 tracklets of 4 images, 1 of them single images" in result.stderr
     found, expected = (
-        load_embeddings(tmp_path / "t.npz"),
+        Embeddings.load(tmp_path / "t.npz"),
         pool_tracklets(given_images, pool="size", keep_single=True),
     )
     assert found.unit == "tracklet" and found.names == expected.names
@@ -192,8 +186,8 @@ def test_command(tmp_path: Path) -> None:
 
 def test_the_file_keeps_pixels_and_unit(tmp_path: Path) -> None:
     for unit, pixels in (("image", np.array([9, 1], dtype=np.int32)), ("tracklet", None)):
-        save_embeddings(tmp_path / "a.npz", replace(images([0, 1]), unit=unit, pixels=pixels))
-        found = load_embeddings(tmp_path / "a.npz")
+        replace(images([0, 1]), unit=unit, pixels=pixels).save(tmp_path / "a.npz")
+        found = Embeddings.load(tmp_path / "a.npz")
         assert found.unit == unit
         assert (found.pixels is None) == (pixels is None)
         assert pixels is None or found.pixels.tolist() == [9, 1]
@@ -222,9 +216,9 @@ def on_a_line(places, vehicles, camera, tracks) -> Embeddings:
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
     """A query of vehicle 7 at 0; before it 7 at 1 and 3 (mean 2), and 8 twice at 1.5."""
-    save_embeddings(tmp_path / "query.npz", on_a_line([0], [7], 1, [0]))
+    on_a_line([0], [7], 1, [0]).save(tmp_path / "query.npz")
     gallery = on_a_line([1, 3, 1.5, 1.5], [7, 7, 8, 8], 2, [4, 4, 5, 5])
-    save_embeddings(tmp_path / "gallery.npz", gallery)
+    gallery.save(tmp_path / "gallery.npz")
     for name in ("query", "gallery"):
         words = ("tracklets", tmp_path / f"{name}.npz", "--out", tmp_path / f"{name}-tracks.npz")
         assert run(*words).exit_code == 0
@@ -263,7 +257,7 @@ def test_reports_name_what_was_compared(
 def test_drawn_galleries_name_it_too(tmp_path: Path) -> None:
     places = [0, 1, 10, 11, 20, 21]
     made = on_a_line(places, [1, 1, 2, 2, 3, 3], 1, list(range(6)))
-    save_embeddings(tmp_path / "tracks.npz", pool_tracklets(made))
+    pool_tracklets(made).save(tmp_path / "tracks.npz")
     result = run("evaluate", "--gallery", tmp_path / "tracks.npz", "--protocol", "vehicleid",
                  "--json", tmp_path / "metrics.json")  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -276,9 +270,7 @@ def test_a_gallery_of_images_takes_no_tracklets(tmp_path: Path) -> None:
     model = model_identity(artifact.manifest)
     made = images([1, 1])
     features = np.ones((2, model.dim), dtype=np.float32)
-    save_embeddings(
-        tmp_path / "t.npz", pool_tracklets(replace(made, model=model, features=features))
-    )
+    pool_tracklets(replace(made, model=model, features=features)).save(tmp_path / "t.npz")
     assert run("gallery", "create", tmp_path / "g", "--model", artifact.folder).exit_code == 0
     result = run("gallery", "add", tmp_path / "g", "--embeddings", tmp_path / "t.npz")
     assert result.exit_code == 1

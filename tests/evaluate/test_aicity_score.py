@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers_datasets import write_xml
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.embed.pooling import pool_tracklets
 from mtml_deploy.errors import DataError, EmbeddingsError, ProtocolError
 from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
@@ -131,7 +131,7 @@ def test_vehicles_of_a_label_file(tmp_path: Path) -> None:
 
 def test_vehicles_of_embeddings_and_tables(tmp_path: Path) -> None:
     made = images(6, 2, 1, vehicle_ids=np.array([4, 4, 4, 5, -1, 5], dtype=np.int32))
-    save_embeddings(tmp_path / "a.npz", made)
+    made.save(tmp_path / "a.npz")
     assert read_vehicle_ids(str(tmp_path / "a.npz"), split="query").ids.tolist() == [
         4,
         4,
@@ -141,7 +141,7 @@ def test_vehicles_of_embeddings_and_tables(tmp_path: Path) -> None:
         5,
     ]
     one = images(2, 1, 1, vehicle_ids=np.array([4, 4], dtype=np.int32))
-    save_embeddings(tmp_path / "t.npz", pool_tracklets(one))
+    pool_tracklets(one).save(tmp_path / "t.npz")
     with pytest.raises(EmbeddingsError, match="holds tracklets"):
         read_vehicle_ids(str(tmp_path / "t.npz"), split="query")
     (tmp_path / "a.csv").write_text("path,vehicle_id\nx.jpg,7\ny.jpg,\n")  # no image is opened

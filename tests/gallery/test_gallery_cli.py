@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
 from mtml_deploy.gallery.open import open_gallery
 from mtml_deploy.search.rank import rank
@@ -60,8 +60,8 @@ def test_search_equals_rank_on_the_same_images(place: Path) -> None:
     source = f"csv:{place / 'cars' / 'labels.csv'}"
     ok("embed", place / "art", "--images", source, "--out", place / "cars.npz")
     expected = rank(
-        load_embeddings(place / "q.npz").features,
-        load_embeddings(place / "cars.npz").features,
+        Embeddings.load(place / "q.npz").features,
+        Embeddings.load(place / "cars.npz").features,
         top_k=12,
     )
     words = ("--gallery", place / "g", "--top-k", 12)
@@ -75,7 +75,7 @@ def test_search_equals_rank_on_the_same_images(place: Path) -> None:
         refused("search", *words, "--query", place / "q.npz", "--json", out, text="--overwrite")
     # the exported rows are those of the embeddings file
     ok("gallery", "export", place / "g", "--out", place / "e.npz")
-    left, right = load_embeddings(place / "e.npz"), load_embeddings(place / "cars.npz")
+    left, right = Embeddings.load(place / "e.npz"), Embeddings.load(place / "cars.npz")
     assert np.array_equal(left.features, right.features)
     assert (left.names, left.root) == (right.names, right.root)
     assert left.vehicle_ids.tolist() == right.vehicle_ids.tolist()
@@ -251,8 +251,8 @@ def test_real_cars(place: Path) -> None:
     ok("embed", place / "art", "--images", f"veri:{DATA}#query", "--out", place / "query.npz")
     ok("search", "--gallery", place / "g", "--query", place / "query.npz",
        "--json", place / "hits.json")  # fmt: skip
-    gallery = load_embeddings(place / "gallery.npz")
-    expected = rank(load_embeddings(place / "query.npz").features, gallery.features, top_k=10)
+    gallery = Embeddings.load(place / "gallery.npz")
+    expected = rank(Embeddings.load(place / "query.npz").features, gallery.features, top_k=10)
     found = json.loads((place / "hits.json").read_text())["queries"]
     assert len(found) == 80
     for query, rows in zip(found, expected.rows.tolist(), strict=True):

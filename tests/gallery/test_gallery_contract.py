@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, search_by_loop
 
-from mtml_deploy.embed.embeddings import load_embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.gallery.open import (
     Filter,
@@ -255,8 +255,8 @@ def test_summary_verify_and_export(gallery, tmp_path):
     assert (finding.kind, finding.row) == ("duplicate", 5)
     assert finding.text.endswith("row 3")
     assert seen[-1] == (5, 5)
-    save_embeddings(tmp_path / "e.npz", gallery.embeddings())
-    embeddings = load_embeddings(tmp_path / "e.npz")
+    gallery.embeddings().save(tmp_path / "e.npz")
+    embeddings = Embeddings.load(tmp_path / "e.npz")
     assert np.array_equal(embeddings.features, kept[[0, 1, 2, 3, 2]])
     assert embeddings.vehicle_ids.tolist() == [3, -1, 3, 4, -1]
     assert embeddings.camera_ids.tolist() == [2, 0, -1, 2, -1]

@@ -17,7 +17,7 @@ from helpers_artifact import write_artifact, write_images
 from helpers_gallery import batch, identity, search_by_loop
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.gallery.milvus import gallery as store
 from mtml_deploy.gallery.milvus import rows as reading
@@ -489,7 +489,7 @@ def test_the_commands_do_the_same_as_in_a_folder(tmp_path, lite):
     assert (other["removed"], other["segments"], other["disk_bytes"]) == (None, None, None)
     assert "disk      on the server" in outputs[1][10][1].stdout
     assert outputs[1][10][1].stdout.startswith("rows      6\n")
-    left, right = (load_embeddings(tmp_path / f"{i}.npz") for i in (0, 1))
+    left, right = (Embeddings.load(tmp_path / f"{i}.npz") for i in (0, 1))
     assert np.array_equal(left.features, right.features)
     assert left.names == right.names
     write_artifact(tmp_path / "other", seed=5)

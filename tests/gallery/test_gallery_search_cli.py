@@ -11,7 +11,7 @@ from helpers_gallery import batch, identity
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.cli.gallery_search_options import chosen_finder
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, save_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.open import Filter, GalleryError
 from mtml_deploy.search.rerank import rerank
@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> Path:
         source="made up",
         model=identity(dim=DIM),
     )
-    save_embeddings(tmp_path / "q.npz", queries)
+    queries.save(tmp_path / "q.npz")
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from mtml_deploy.data.labels.xml_items import read_xml_labels
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.data.source import load_source
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
-from mtml_deploy.embed.embeddings import load_embeddings
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluate.aicity import LIST_LENGTH
 from mtml_deploy.evaluate.aicity.track2_file import require_official_names
@@ -58,7 +58,7 @@ def read_vehicle_ids(text: str, *, split: Literal["query", "gallery"]) -> Vehicl
         ProtocolError: no vehicle is known.
     """
     if text.endswith(EMBEDDINGS_SUFFIX) and not Path(text).is_dir():
-        embeddings = load_embeddings(Path(text))
+        embeddings = Embeddings.load(Path(text))
         if embeddings.unit != "image":
             raise EmbeddingsError(f"{text} holds tracklets, and the lists are of images; give the "
                                   "embeddings file of the images")  # fmt: skip

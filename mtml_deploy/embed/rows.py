@@ -1,0 +1,101 @@
+"""Rows that stand for images or tracklets, with what is known of each.
+
+In: float32 features, labels and names. Out: one checked value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+LABELS: Final = ("vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
+"""The labels of a row, each an int32 array."""
+
+Unit = Literal["image", "tracklet"]
+"""What one row stands for."""
+
+
+class Labels(Protocol):
+    """What is known of one image: an `ImageRecord`, or a row of a gallery."""
+
+    @property
+    def vehicle_id(self) -> int:
+        """-1 unknown."""
+        ...
+
+    @property
+    def camera_id(self) -> int:
+        """-1 unknown."""
+        ...
+
+    @property
+    def orientation(self) -> int:
+        """0..7, -1 unknown."""
+        ...
+
+    @property
+    def tracklet_id(self) -> int:
+        """-1 unknown."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Features of N images, or of N tracklets, row-aligned with their labels.
+
+    Attributes:
+        features: float32 [N, D], finite, C-contiguous, as the model gave them (not normalised).
+        vehicle_ids: int32 [N], -1 unknown.
+        camera_ids: int32 [N], -1 unknown.
+        orientations: int32 [N], 0..7, -1 unknown.
+        tracklet_ids: int32 [N], -1 unknown.
+        names: [N] paths relative to `root`, with forward slashes; a tracklet has that of its first
+            image.
+        root: folder the images were read from; used only to show them again.
+        source: what the user asked to embed, for example "veri:DIR#gallery".
+        pixels: int32 [N], 1 or more, width times height of each image before resizing; None where
+            nobody counted them, and for tracklets.
+        unit: what one row stands for, "image" or "tracklet".
+    """
+
+    features: NDArray[np.float32]
+    vehicle_ids: NDArray[np.int32]
+    camera_ids: NDArray[np.int32]
+    orientations: NDArray[np.int32]
+    tracklet_ids: NDArray[np.int32]
+    names: tuple[str, ...]
+    root: str
+    source: str
+    pixels: NDArray[np.int32] | None = None
+    unit: Unit = "image"
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together.
+
+        Raises:
+            ValueError: wrong dtype, shape, length or unit, a feature that is not finite, or a count
+                of pixels below 1.
+        """
+        rows = len(self.features)
+        for name in (*LABELS, *(("pixels",) if self.pixels is not None else ())):
+            labels = getattr(self, name)
+            if labels.shape != (rows,) or labels.dtype != np.int32:
+                raise ValueError(f"{name} must be int32 [{rows}], found {labels.dtype} "
+                                 f"{list(labels.shape)}")  # fmt: skip
+        if len(self.names) != rows:
+            raise ValueError(f"{rows} features but {len(self.names)} names")
+        if self.unit not in get_args(Unit):
+            raise ValueError(f"unit is {' or '.join(get_args(Unit))}, found {self.unit!r}")
+        if self.pixels is not None and (self.pixels < 1).any():
+            raise ValueError(f"pixels are 1 or more, found {self.pixels.min()}")
+        finite = np.isfinite(self.features).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(f"row {row} ({self.names[row]}) holds a value that is not finite")
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.names)
