@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure.ceiling import ceiling_keys, ceilings
-from benchmarks.measure.limits import torch_threads
+from benchmarks.measure.limits import ceiling_keys, ceilings, torch_threads
 from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import Ratio, Series, alternate, ratio
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn

@@ -1,7 +1,7 @@
-"""What this machine can do at most: large float32 matrix products with the same threads.
+"""What a device can do at most: large matrix products in the precision of the model.
 
-Two libraries are asked, because neither is the faster one on every processor; the limit is the
-faster of the two.
+On a CPU these are float32 products with the same threads. Two libraries are asked, because neither
+is the faster one on every processor; the limit is the faster of the two. On a GPU it is torch's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from typing import Final
 import torch
 
 from benchmarks.measure.rounds import Contender, Series, rate_of
+from benchmarks.sizes import Arithmetic
 
 MATRIX_SIZE: Final = 2048
 """Side of the matrices: 48 MB in all, well beyond the caches, as a model's weights are."""
 
 PRODUCTS: Final = 4
 """Products per round."""
+
+_GPU_MATRIX_SIZE: Final = 8192
+"""Side of the matrices on a GPU: large enough to fill every one, small enough for any memory."""
+
+_GPU_PRODUCTS: Final = 20
 
 _THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ROOT: Final = Path(__file__).parents[2]
@@ -95,6 +101,37 @@ def machine_limit(series: Mapping[str, Series]) -> Series:
     return max(products, key=lambda item: item.median)
 
 
+def ceilings(
+    device: torch.device,
+    precisions: tuple[Arithmetic, ...],
+    *,
+    threads: int,
+    size: int | None = None,
+) -> tuple[Contender, ...]:
+    """The matrix products that bound models on `device`.
+
+    Args:
+        device: a GPU, or the CPU, where float32 is the only precision that is measured: its
+            libraries compute fp16 models in float32.
+        precisions: of the models.
+        threads: of products on the CPU.
+        size: side of the matrices; None for the usual one.
+
+    Returns:
+        Contenders; `ceiling_key` names that of a precision, on a CPU two compete.
+    """
+    if device.type == "cpu":
+        return matrix_products(threads=threads, size=size or MATRIX_SIZE)
+    return tuple(_on_gpu(device, name, size or _GPU_MATRIX_SIZE) for name in precisions)
+
+
+def ceiling_keys(device: torch.device, precision: Arithmetic) -> tuple[str, ...]:
+    """Keys of the series of which the fastest is the limit of a model in `precision`."""
+    if device.type == "cpu":
+        return f"{_PREFIX}_numpy", f"{_PREFIX}_torch"
+    return (f"{_PREFIX}_{precision}",)
+
+
 def _numpy_product(threads: int, size: int, products: int) -> float:
     """FLOP/s of NumPy with exactly `threads` threads."""
     done = subprocess.run(
@@ -106,3 +143,40 @@ def _numpy_product(threads: int, size: int, products: int) -> float:
         check=True,
     )
     return float(done.stdout)
+
+
+def _on_gpu(device: torch.device, precision: Arithmetic, size: int) -> Contender:
+    """Products of two [size, size] matrices of one precision."""
+    generator = torch.Generator(device).manual_seed(0)
+    if precision == "int8":
+        options = {"dtype": torch.int8, "device": device, "generator": generator}
+        left = torch.randint(-127, 128, (size, size), **options)  # type: ignore[call-overload]
+    else:
+        dtype = torch.float16 if precision == "fp16" else torch.float32
+        left = torch.randn(size, size, device=device, generator=generator).to(dtype)
+    # the int8 product wants its right side by columns; the others do not mind
+    right = left.clone().T
+
+    def multiply() -> None:
+        before = torch.backends.cuda.matmul.allow_tf32
+        # as convolutions of fp32 models do by themselves
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            for _ in range(_GPU_PRODUCTS):
+                if precision == "int8":
+                    torch._int_mm(left, right)
+                else:
+                    torch.mm(left, right)
+            torch.cuda.synchronize(device)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+    multiply()  # warm-up
+    detail = " in TF32" if precision == "fp32" else ""
+    return Contender(
+        f"{_PREFIX}_{precision}",
+        f"matrix product, {precision}",
+        f"{_GPU_PRODUCTS} products of {precision} matrices [{size}, {size}]{detail} with torch.",
+        "FLOP/s",
+        rate_of(2 * size**3 * _GPU_PRODUCTS, multiply),
+    )

@@ -21,8 +21,7 @@ from benchmarks.ranking.data import (
     load_set,
 )
 from benchmarks.ranking.metrics import Evaluation, compare, judged_by_argsort
-from benchmarks.ranking.peers import Peer
-from benchmarks.ranking.peers_code import load_evaluation
+from benchmarks.ranking.peers import Peer, load_evaluation
 from benchmarks.ranking.sizes import BAR_SIZE, Size
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluate.match_ranks import match_ranks

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.measure.rounds import Series, ratio
 from benchmarks.ranking.data import equal_share, float32_distances, load_features
-from benchmarks.ranking.peers import Peer
-from benchmarks.ranking.peers_code import load_reranking
+from benchmarks.ranking.peers import Peer, load_reranking
 from benchmarks.ranking.sizes import BAR_SIZE, GALLERY_BAR_SIZE, RERANK_SIZES, TOP_K, Size
 from mtml_deploy.search.rerank import RerankOptions, estimate_bytes, rerank
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from benchmarks.measure.gpu_state import GpuState
-from benchmarks.measure.machine import Environment, Machine
+from benchmarks.measure.machine import Environment, GpuState, Machine
 from benchmarks.measure.rounds import Ratio, Series, Unit
 from benchmarks.report.record import SCHEMA, Record
 from mtml_deploy.errors import DataError

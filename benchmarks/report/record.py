@@ -13,8 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.measure.gpu_state import GpuState
-from benchmarks.measure.machine import Environment
+from benchmarks.measure.machine import Environment, GpuState
 from benchmarks.measure.rounds import Ratio, Series, in_words
 from mtml_deploy.files import require_absent, write_text
 from mtml_deploy.text import percent, table

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.measure.ceiling import ceiling_keys, ceilings
-from benchmarks.measure.limits import torch_threads
+from benchmarks.measure.limits import ceiling_keys, ceilings, torch_threads
 from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import SETTLE_S, Contender, Ratio, Series, alternate, rate_of, ratio
 from benchmarks.report.record import Record

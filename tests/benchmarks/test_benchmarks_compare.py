@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.__main__ import main
-from benchmarks.measure.gpu_state import GpuState, parse_state
-from benchmarks.measure.machine import Environment, Machine
+from benchmarks.measure.machine import Environment, GpuState, Machine, parse_state
 from benchmarks.measure.rounds import Ratio, Series
 from benchmarks.report.action_json import action_json
 from benchmarks.report.compare import (

@@ -22,8 +22,7 @@ from benchmarks.ranking.data import equal_share, float32_distances, load_feature
 from benchmarks.ranking.evaluate import evaluate_entrants, summarise_evaluate
 from benchmarks.ranking.gallery import gallery_entrants, summarise_gallery
 from benchmarks.ranking.metrics import compare, judged_by_argsort
-from benchmarks.ranking.peers import Peer, absent_peers, find_peers
-from benchmarks.ranking.peers_code import load_evaluation
+from benchmarks.ranking.peers import Peer, absent_peers, find_peers, load_evaluation
 from benchmarks.ranking.rerank import rerank_entrants, summarise_rerank
 from benchmarks.ranking.sizes import QUICK, RERANK_SIZES, SIZES, plan_ranking, record_kind
 from benchmarks.ranking.stores import store_entrants

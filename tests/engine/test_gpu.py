@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import main
 from benchmarks.branches.layout_model import random_extractor
-from benchmarks.measure.ceiling import ceilings
-from benchmarks.measure.gpu_state import gpu_states
+from benchmarks.measure.limits import ceilings
+from benchmarks.measure.machine import gpu_states
 from benchmarks.runners.layout_modules import BranchLayout
 from benchmarks.runners.open import lowest_cosine, offers
 from benchmarks.runners.runner import Subject
