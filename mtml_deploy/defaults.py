@@ -46,6 +46,15 @@ RECALL: Final = 0.99
 EXPAND_ALPHA: Final = 3.0
 """Power of the cosine in query expansion, that of its paper."""
 
+TRACK2_QUERIES: Final = 1052
+"""Query images of the AI City Challenge 2019, Track 2: lines of a track2.txt."""
+
+TRACK2_GALLERY: Final = 18290
+"""Test images of that set: the largest number in a track2.txt."""
+
+TRACK2_LENGTH: Final = 100
+"""Gallery numbers on each line of a track2.txt."""
+
 EMBEDDINGS_SUFFIX: Final = ".npz"
 """How embeddings files are told from images and folders."""
 

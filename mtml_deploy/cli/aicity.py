@@ -9,7 +9,7 @@ import click
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
-from mtml_deploy.evaluate.aicity import GALLERY, LIST_LENGTH, QUERIES
+from mtml_deploy.defaults import TRACK2_GALLERY, TRACK2_LENGTH, TRACK2_QUERIES
 
 
 @click.group()
@@ -47,33 +47,36 @@ def write(
     """
     reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.aicity.answer import best_rows, require_answerable
-    from mtml_deploy.evaluate.aicity.track2_file import submission_text
-    from mtml_deploy.evaluate.stages import rerank_sets
+    from mtml_deploy.evaluate.aicity.track2_file import require_answerable, submission_text
+    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluate.stages import stages
     from mtml_deploy.files import require_absent, write_text
 
     require_absent(out, overwrite=overwrite)
     queries, searched = Embeddings.load(query), Embeddings.load(gallery)
     require_answerable(queries, searched, local=local)
-    order = None
-    if reranking is not None:
-        order = rerank_sets(queries, searched, reranking, watch=watch_reranking)
-    write_text(out, submission_text(best_rows(queries, searched, reranked=order)))
+    protocol = find_protocol("aicity-top100")
+    *_, last = stages(queries, searched, protocol, reranking=reranking, watch=watch_reranking)
+    write_text(out, submission_text(last.ranking(TRACK2_LENGTH)))
     how = "" if reranking is None else ", re-ranked"
     write_note(
-        f"{out}: {len(queries)} lines of {LIST_LENGTH} from {len(searched)} gallery images{how}"
+        f"{out}: {len(queries)} lines of {TRACK2_LENGTH} from {len(searched)} gallery images{how}"
     )
 
 
 @aicity.command()
 @click.argument("file", type=options.FILE)
 @click.option(
-    "--queries", type=click.IntRange(min=1), default=QUERIES, show_default=True, help="Its lines."
+    "--queries",
+    type=click.IntRange(min=1),
+    default=TRACK2_QUERIES,
+    show_default=True,
+    help="Its lines.",
 )
 @click.option(
     "--gallery",
-    type=click.IntRange(min=LIST_LENGTH),
-    default=GALLERY,
+    type=click.IntRange(min=TRACK2_LENGTH),
+    default=TRACK2_GALLERY,
     show_default=True,
     help="Gallery images, the largest number.",
 )
@@ -87,7 +90,7 @@ def check(*, file: Path, queries: int, gallery: int) -> None:
     if faults:
         write_note(f"{file}: {len(faults)} faults")
         raise click.exceptions.Exit(1)
-    write_note(f"{file}: {queries} lines of {LIST_LENGTH} numbers, no fault")
+    write_note(f"{file}: {queries} lines of {TRACK2_LENGTH} numbers, no fault")
 
 
 @aicity.command(
@@ -101,21 +104,32 @@ def check(*, file: Path, queries: int, gallery: int) -> None:
 @options.overwrite
 def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
     """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
-    from mtml_deploy.evaluate.aicity.score import read_vehicle_ids
-    from mtml_deploy.evaluate.aicity.score import score as measure
+    from mtml_deploy.evaluate.aicity.labels import read_vehicles
     from mtml_deploy.evaluate.aicity.track2_file import read_submission
+    from mtml_deploy.evaluate.given_ranking import evaluate_ranking
+    from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.report.aicity_score import Score, score_json, score_markdown
+    from mtml_deploy.report.metrics_json import Evaluation, metrics_json
+    from mtml_deploy.report.metrics_markdown import metrics_markdown
 
     if json_file is not None:
         require_absent(json_file, overwrite=overwrite)
-    wanted = read_vehicle_ids(query, split="query")
-    searched = read_vehicle_ids(gallery, split="gallery")
-    rows = read_submission(file, queries=len(wanted.ids), gallery=len(searched.ids))
-    result = Score(file, measure(rows, wanted, searched), wanted, searched)
+    wanted = read_vehicles(query, split="query")
+    searched = read_vehicles(gallery, split="gallery")
+    sizes = len(wanted.records), len(searched.records)
+    lists = read_submission(file, queries=sizes[0], gallery=sizes[1])
+    result = Evaluation(
+        label=file.name,
+        metrics=evaluate_ranking(lists, wanted, searched, find_protocol("aicity-top100")),
+        model=None,
+        query_source=wanted.source,
+        query_names=wanted.names(),
+        gallery_source=searched.source,
+        gallery_size=sizes[1],
+    )
     if json_file is not None:
-        write_text(json_file, score_json(result))
-    write_data(score_markdown(result).rstrip("\n"))
+        write_text(json_file, metrics_json(result))
+    write_data(metrics_markdown([result]).rstrip("\n"))
 
 
 @aicity.command(epilog=options.SOURCES)

@@ -146,12 +146,7 @@ def evaluate(
     )
     pairs = VerificationPairs(known, gallery_size=len(gallery), exact=order.distances)
     ranks, tied = match_ranks(order, matches=matches, excluded=excluded, pairs=pairs)
-    if not any(len(found) for found in ranks):
-        raise ProtocolError(
-            f"no query of {query.source} has a match in {gallery.source} under protocol "
-            f"{protocol.name}: the sets share no vehicle that the protocol lets be found; check "
-            f"that both are of one data set"
-        )
+    require_match(ranks, query.source, gallery.source, protocol)
     return retrieval_metrics(
         ranks,
         protocol=protocol,
@@ -159,6 +154,22 @@ def evaluate(
         ties=int(np.count_nonzero(tied)),
         verification=pairs.result(),
     )
+
+
+def require_match(
+    ranks: Sequence[NDArray[np.int64]], query: str, gallery: str, protocol: Protocol
+) -> None:
+    """Refuse sets, named by their sources, of which no query has a match.
+
+    Raises:
+        ProtocolError: it is so.
+    """
+    if not any(len(found) for found in ranks):
+        raise ProtocolError(
+            f"no query of {query} has a match in {gallery} under protocol {protocol.name}: the "
+            f"sets share no vehicle that the protocol lets be found; check that both are of one "
+            f"data set"
+        )
 
 
 def _relevance(

@@ -77,7 +77,7 @@ class Evaluation:
     Attributes:
         label: how the model is called in tables.
         metrics: the result.
-        model: which model made the embeddings.
+        model: which model made the embeddings; None where lists were given.
         query_source: what was asked to be embedded as queries.
         query_names: [Q] image names, row-aligned with `metrics.average_precision`.
         gallery_source: what was asked to be embedded as gallery.
@@ -91,7 +91,7 @@ class Evaluation:
 
     label: str
     metrics: RetrievalMetrics
-    model: ModelIdentity
+    model: ModelIdentity | None
     query_source: str
     query_names: tuple[str, ...]
     gallery_source: str
@@ -187,7 +187,7 @@ def metrics_json(
     record: dict[str, object] = {
         "schema": SCHEMA,
         "label": evaluation.label,
-        "model": asdict(evaluation.model),
+        "model": None if evaluation.model is None else asdict(evaluation.model),
         "mode": evaluation.mode,
         "query": {
             "source": evaluation.query_source,

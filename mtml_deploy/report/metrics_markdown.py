@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.evaluate.ground_truth import GroundTruth
 from mtml_deploy.report.metrics_json import (
     CMC_RANKS,
@@ -60,7 +61,7 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
         lines.append(f"- Ground truth: {TRUTH_RULE}.")
     lines.append("")
     for evaluation in evaluations:
-        metrics, model = evaluation.metrics, evaluation.model
+        metrics = evaluation.metrics
         how = "" if evaluation.expansion is None else f" {expansion_text(evaluation.expansion)};"
         how += "" if evaluation.reranking is None else f" {reranking_text(evaluation.reranking)};"
         lines.append(
@@ -68,9 +69,8 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
             f"({escaped(evaluation.query_source)}) against {evaluation.gallery_size} gallery "
             f"{evaluation.gallery_unit}s ({escaped(evaluation.gallery_source)}); "
             f"{unmatched_sentence(metrics)}; "
-            f"{metrics.ties} queries with ties.{_truth_sentence(evaluation.truth)} "
-            f"Model {model.model_sha256[:12]}, {model.precision}, {escaped(model.embedding)}, "
-            f"{model.dim} dimensions."
+            f"{metrics.ties} queries with ties.{_truth_sentence(evaluation.truth)}"
+            f"{_model_sentence(evaluation.model)}"
         )
     return "\n".join(lines) + "\n"
 
@@ -86,6 +86,16 @@ def _verification_table(evaluations: Sequence[Evaluation]) -> list[str]:
         rates = (percent(math.nan if rate is None else rate) for rate in found.tpr)
         rows.append((escaped(label), *rates, str(found.positives), str(found.negatives)))
     return ["", *table(header, rows, align="l" + "r" * (len(header) - 1))]
+
+
+def _model_sentence(model: ModelIdentity | None) -> str:
+    """Which model made the embeddings; empty where lists were given."""
+    if model is None:
+        return ""
+    return (
+        f" Model {model.model_sha256[:12]}, {model.precision}, {escaped(model.embedding)}, "
+        f"{model.dim} dimensions."
+    )
 
 
 def definition_lines() -> list[str]:

@@ -12,6 +12,7 @@ from mtml_deploy.evaluate.aicity.track2_file import (
     require_official_names,
     submission_text,
 )
+from mtml_deploy.search.rank import Ranking
 
 GALLERY = 120
 
@@ -30,22 +31,27 @@ def faults(path: Path, queries: int = 3) -> list[str]:
     return list(find_faults(path, queries=queries, gallery=GALLERY))
 
 
+def lists(rows: np.ndarray) -> Ranking:
+    return Ranking(rows.astype(np.int32), np.zeros(rows.shape, dtype=np.float32))
+
+
 def test_text_is_read_back(tmp_path: Path) -> None:
     rows = np.array([np.random.default_rng(n).permutation(GALLERY)[:100] for n in range(4)])
-    text = submission_text(rows.astype(np.int32))
+    text = submission_text(lists(rows))
     assert text.split("\n")[2].split(" ") == [str(row + 1) for row in rows[2]]
     assert text.endswith("\n") and text.count("\n") == 4
     (tmp_path / "track2.txt").write_text(text)
     found = read_submission(tmp_path / "track2.txt", queries=4, gallery=GALLERY)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, rows)
+    assert found.rows.dtype == np.int32
+    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.distances[3], np.arange(1, 101))
 
 
 def test_rows_that_are_no_whole_list() -> None:
     with pytest.raises(ValueError, match=r"found \[2, 99\]"):
-        submission_text(np.zeros((2, 99), dtype=np.int32))
+        submission_text(lists(np.zeros((2, 99))))
     with pytest.raises(ValueError, match="fewer places"):
-        submission_text(np.full((1, 100), -1, dtype=np.int32))
+        submission_text(lists(np.full((1, 100), -1)))
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

@@ -2,7 +2,9 @@
 
 In: a ranking of the gallery, or a file. Out: the file, its faults by line, or the ranking in it.
 Lines are in the order of the queries. Images are numbered from 1 in the order of the gallery, which
-in the published set is the number in the name: 000001.jpg is 1.
+in the published set is the number in the name: 000001.jpg is 1. The ids of the test part are
+hidden, so a score of one's own needs labelled images: a part of the training set that is kept from
+training.
 """
 
 from __future__ import annotations
@@ -12,19 +14,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mtml_deploy.data.text_files import LARGEST_ID, read_bytes
-from mtml_deploy.errors import DataError
-from mtml_deploy.evaluate.aicity import LIST_LENGTH
+from mtml_deploy.defaults import TRACK2_LENGTH
+from mtml_deploy.embed.embeddings import Embeddings, require_comparable
+from mtml_deploy.errors import DataError, EmbeddingsError
+from mtml_deploy.search.rank import Ranking
 from mtml_deploy.text import printable
 
 
-def submission_text(rows: NDArray[np.int32]) -> str:
+def submission_text(ranking: Ranking) -> str:
     """The file's text.
 
     Args:
-        rows: int32 [Q, 100], gallery rows from 0, best first.
+        ranking: K = 100.
 
     Returns:
         Q lines of 100 numbers from 1, separated by single spaces.
@@ -32,11 +35,41 @@ def submission_text(rows: NDArray[np.int32]) -> str:
     Raises:
         ValueError: another shape, or a row below 0 (a list with fewer places).
     """
-    if rows.ndim != 2 or rows.shape[1] != LIST_LENGTH:
-        raise ValueError(f"rows are [Q, {LIST_LENGTH}], found {list(rows.shape)}")
+    rows = ranking.rows
+    if rows.ndim != 2 or rows.shape[1] != TRACK2_LENGTH:
+        raise ValueError(f"rows are [Q, {TRACK2_LENGTH}], found {list(rows.shape)}")
     if rows.size and rows.min() < 0:
         raise ValueError("a list has fewer places than it must")
     return "".join(" ".join(str(row + 1) for row in places) + "\n" for places in rows.tolist())
+
+
+def require_answerable(query: Embeddings, gallery: Embeddings, *, local: bool) -> None:
+    """Refuse sets for which no valid file can be written.
+
+    Args:
+        query: Q images.
+        gallery: G images.
+        local: the sets are the user's own, and their images are numbered by their order.
+
+    Raises:
+        EmbeddingsError: made by different models, tracklets, no query, or fewer than 100 gallery
+            images.
+        DataError: not `local`, and the names are not the published ones, in order and complete.
+    """
+    require_comparable(query, gallery)
+    for role, images in (("query set", query), ("gallery", gallery)):
+        if images.unit != "image":
+            raise EmbeddingsError(
+                f"the {role} ({images.source}) holds tracklets, and the lists are of images; give "
+                "the embeddings file of the images"
+            )
+        if not local:
+            require_official_names(images.names, role=role, source=images.source)
+    if len(query) == 0 or len(gallery) < TRACK2_LENGTH:
+        raise EmbeddingsError(
+            f"{len(query)} queries and {len(gallery)} gallery images, expected at least one query "
+            f"and {TRACK2_LENGTH} gallery images, the length of each list; embed more images"
+        )
 
 
 def require_official_names(names: Sequence[str], *, role: str, source: str) -> None:
@@ -95,7 +128,7 @@ def find_faults(path: Path, *, queries: int, gallery: int) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def read_submission(path: Path, *, queries: int, gallery: int) -> NDArray[np.int32]:
+def read_submission(path: Path, *, queries: int, gallery: int) -> Ranking:
     """The ranking in a file.
 
     Args:
@@ -104,7 +137,8 @@ def read_submission(path: Path, *, queries: int, gallery: int) -> NDArray[np.int
         gallery: G, images it ranks.
 
     Returns:
-        int32 [Q, 100], gallery rows from 0, best first; all different in each line.
+        K = 100; rows all different in each line. The file tells no distances: those of the
+        ranking are the places, 1 to 100.
 
     Raises:
         DataError: no such file, or it has faults, of which the first is named.
@@ -117,7 +151,9 @@ def read_submission(path: Path, *, queries: int, gallery: int) -> NDArray[np.int
             f"{printable(path)} --queries {queries} --gallery {gallery}"
         )
     numbers = [[int(word) for word in line.split(" ")] for line in _lines(path)]
-    return np.array(numbers, dtype=np.int32).reshape(queries, LIST_LENGTH) - np.int32(1)
+    rows = np.array(numbers, dtype=np.int32).reshape(queries, TRACK2_LENGTH) - np.int32(1)
+    places = np.arange(1, TRACK2_LENGTH + 1, dtype=np.float32)
+    return Ranking(rows=rows, distances=np.tile(places, (queries, 1)))
 
 
 def _lines(path: Path) -> list[str]:
@@ -131,15 +167,15 @@ def _line_faults(line: str, *, smallest: int, gallery: int) -> Iterator[str]:
     """What is wrong with one line."""
     words = line.split()
     if not words:
-        yield f"empty, expected {LIST_LENGTH} numbers"
+        yield f"empty, expected {TRACK2_LENGTH} numbers"
         return
     if line != " ".join(words):
         yield "white space other than single spaces between the numbers; use those alone"
     strange = [word for word in words if not _is_number(word)]
     if strange:
         yield f"{printable(strange[0])!r} is not a number from 1 to {gallery}"
-    if len(words) != LIST_LENGTH:
-        yield f"{len(words)} numbers, expected {LIST_LENGTH}"
+    if len(words) != TRACK2_LENGTH:
+        yield f"{len(words)} numbers, expected {TRACK2_LENGTH}"
     numbers = [int(word) for word in words if _is_number(word)]
     outside = [number for number in numbers if not smallest <= number <= gallery]
     if outside:
