@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
+from mtml_deploy.cli.groups import rerank_group
 from mtml_deploy.defaults import TRACK2_GALLERY, TRACK2_LENGTH, TRACK2_QUERIES
+
+if TYPE_CHECKING:
+    from mtml_deploy.search.rerank import RerankOptions
 
 
 @click.group()
@@ -26,7 +30,7 @@ def aicity() -> None:
     is_flag=True,
     help="Number the images of a set of your own by their order, whatever they are called.",
 )
-@rerank_options
+@rerank_group
 @options.overwrite
 def write(
     *,
@@ -34,10 +38,7 @@ def write(
     gallery: Path,
     out: Path,
     local: bool,
-    rerank: bool,
-    k1: int,
-    k2: int,
-    weight: float,
+    reranking: RerankOptions | None,
     overwrite: bool,
 ) -> None:
     """Write the 100 best gallery images of each query, as numbers.
@@ -45,7 +46,6 @@ def write(
     With --rerank the file holds the re-ranked lists. Images are numbered by their names, as in the
     published set, and a set with gaps is refused.
     """
-    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.aicity.track2_file import require_answerable, submission_text
     from mtml_deploy.evaluate.protocols import find_protocol
@@ -56,7 +56,9 @@ def write(
     queries, searched = Embeddings.load(query), Embeddings.load(gallery)
     require_answerable(queries, searched, local=local)
     protocol = find_protocol("aicity-top100")
-    *_, last = stages(queries, searched, protocol, reranking=reranking, watch=watch_reranking)
+    *_, last = stages(
+        queries, searched, protocol, reranking=reranking, watch=options.watch_reranking
+    )
     write_text(out, submission_text(last.ranking(TRACK2_LENGTH)))
     how = "" if reranking is None else ", re-ranked"
     write_note(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_data, write_note
-from mtml_deploy.cli.precision_options import chosen_conversion, conversion_options
+from mtml_deploy.cli.conversion import conversion_group
+
+if TYPE_CHECKING:
+    from mtml_deploy.precision.options import Conversion
 
 
 @click.command(epilog=options.SOURCES)
@@ -21,20 +25,14 @@ from mtml_deploy.cli.precision_options import chosen_conversion, conversion_opti
     metavar="SOURCE",
     help="Images to compare on.  [default: the training data]",
 )
-@conversion_options
+@conversion_group
 @options.overwrite
 def convert(
     *,
     artifact: Path,
     out: Path,
     images: str,
-    fp16: bool,
-    int8: bool,
-    calibration: Path | None,
-    calibrator: str,
-    max_map_drop: float | None,
-    data: str,
-    protocol: str,
+    conversion: Conversion | None,
     overwrite: bool,
 ) -> None:
     """Convert the fp32 ARTIFACT to fp16 or int8.
@@ -43,16 +41,6 @@ def convert(
     the exit status is 1. Its measured parity is printed as JSON.
     """
     options.refuse_huge_images()
-    conversion = chosen_conversion(
-        fp16=fp16,
-        int8=int8,
-        images=images,
-        calibration=calibration,
-        calibrator=calibrator,
-        max_map_drop=max_map_drop,
-        data=data,
-        protocol=protocol,
-    )
     if conversion is None:
         raise click.UsageError("give one of --fp16 and --int8")
     from mtml_deploy.artifact.artifact import open_artifact

@@ -9,42 +9,34 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
 if TYPE_CHECKING:
-    from mtml_deploy.defaults import Backend
+    from mtml_deploy.model import EmbedOptions
 
 
 @click.command(epilog=options.SOURCES)
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")
 @click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
-@options.batch_size
-@options.threads
-@options.skip_bad
+@embedding_group
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @options.overwrite
-@options.backend
-@options.device
 def embed(
     *,
     artifact: Path,
     images: str,
     out: Path,
-    batch_size: int,
-    threads: int,
-    skip_bad: bool,
+    how: EmbedOptions,
     resume: bool,
     overwrite: bool,
-    backend: Backend,
-    device: str,
 ) -> None:
     """Embed a set of images with the model in ARTIFACT.
 
     Until the file is whole, finished rows are kept in a folder beside it, so that a run that was
     stopped or killed can be continued.
     """
-    options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed import embed as embed_images
@@ -57,17 +49,17 @@ def embed(
         write_note(f"note: {sentence}")
     try:
         with (
-            open_runtime(opened, backend=backend, device=device) as runtime,
+            open_runtime(opened, backend=how.backend, device=how.device) as runtime,
             progress_bar("embedding", unit="images") as progress,
         ):
-            options.warn_ungated(opened, runtime, backend=backend, device=device)
+            options.warn_ungated(opened, runtime, backend=how.backend, device=how.device)
             summary = embed_images(
                 runtime,
                 image_set,
                 out,
-                batch_size=batch_size,
-                threads=threads,
-                skip_bad=skip_bad,
+                batch_size=how.batch_size,
+                threads=how.threads,
+                skip_bad=how.skip_bad,
                 resume=resume,
                 overwrite=overwrite,
                 progress=progress,

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
-from mtml_deploy.cli.draw_options import Results, draw_options, evaluate_drawn, require_no_draws
-from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
-from mtml_deploy.cli.search_options import memory_bytes, memory_option
-from mtml_deploy.defaults import PROTOCOL
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.groups import expansion_group, memory_group, rerank_group, was_given
+from mtml_deploy.defaults import DRAW_SEED, DRAWS, PROTOCOL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.ground_truth import GroundTruth
+    from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
+    from mtml_deploy.evaluate.random_galleries import DrawnMetrics
+    from mtml_deploy.evaluate.stages import SearchOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `evaluate` prints and writes.
+
+    Attributes:
+        markdown: the page.
+        json: the same numbers and more.
+        curves: for the plot, by label.
+    """
+
+    markdown: str
+    json: str
+    curves: Mapping[str, RetrievalMetrics | DrawnMetrics]
 
 
 @click.command()
@@ -38,14 +56,27 @@ if TYPE_CHECKING:
     "name_query.txt and name_test.txt beside it give the order of lines and numbers.",
 )
 @click.option("--junk", type=options.FILE, help="Images left out for each query (jk_image.txt).")
-@draw_options
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=DRAWS,
+    show_default=True,
+    help="Random galleries of vehicleid.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=DRAW_SEED,
+    show_default=True,
+    help="Of these galleries.",
+)
 @click.option("--json", "json_file", type=options.FILE, help="Write all results as JSON.")
 @click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
 @click.option("--plot", "plot_file", type=options.FILE, help="Draw the CMC curve, .png or .svg.")
 @click.option("--label", help="Name of the model in table and plot.")
-@expand_options
-@rerank_options
-@memory_option
+@expansion_group
+@rerank_group
+@memory_group
 @options.overwrite
 def evaluate(
     *,
@@ -60,18 +91,12 @@ def evaluate(
     markdown_file: Path | None,
     plot_file: Path | None,
     label: str | None,
-    expand: int | None,
-    alpha: float,
-    rerank: bool,
-    k1: int,
-    k2: int,
-    weight: float,
-    memory_gib: float | None,
+    expansion: ExpansionOptions | None,
+    reranking: RerankOptions | None,
+    search: SearchOptions,
     overwrite: bool,
 ) -> None:
     """Print mAP (by both rules in use), mINP, CMC@1, 5, 10 and TPR@FPR as Markdown."""
-    expansion = chosen_expansion(expand=expand, alpha=alpha)
-    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
     if junk is not None and ground_truth is None:
         raise click.UsageError("--junk belongs to a ground truth; add --ground-truth FILE")
     from mtml_deploy.embed.embeddings import Embeddings
@@ -93,7 +118,7 @@ def evaluate(
                 f"image of each; leave it out"
             )
         queries = None if query is None else Embeddings.load(query)
-        results = evaluate_drawn(
+        results = _evaluate_drawn(
             queries,
             Embeddings.load(gallery),
             rule,
@@ -101,10 +126,10 @@ def evaluate(
             seed=seed,
             label=label,
             reranking=reranking,
-            memory_bytes=memory_bytes(memory_gib),
+            memory_bytes=search.memory_bytes,
         )
     else:
-        require_no_draws(rule.name)
+        _require_no_draws(rule.name)
         if query is None:
             raise click.UsageError(f"protocol {rule.name} needs --query FILE")
         queries, searched = Embeddings.load(query), Embeddings.load(gallery)
@@ -121,7 +146,7 @@ def evaluate(
             label=label,
             expansion=expansion,
             reranking=reranking,
-            memory=memory_bytes(memory_gib),
+            search=search,
         )
     if json_file is not None:
         write_text(json_file, results.json)
@@ -142,10 +167,10 @@ def _evaluate_pair(
     label: str | None,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
-    memory: int | None,
+    search: SearchOptions,
 ) -> Results:
     """Metrics of one query set and one gallery, before and after expansion and re-ranking."""
-    from mtml_deploy.evaluate.stages import SearchOptions, stages
+    from mtml_deploy.evaluate.stages import stages
     from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
@@ -170,10 +195,10 @@ def _evaluate_pair(
             gallery,
             protocol,
             truth=truth,
-            search=SearchOptions(memory_bytes=memory),
+            search=search,
             expansion=expansion,
             reranking=reranking,
-            watch=watch_reranking,
+            watch=options.watch_reranking,
         )
     ]
     return Results(
@@ -185,3 +210,81 @@ def _evaluate_pair(
         ),
         curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
     )
+
+
+def _evaluate_drawn(
+    query: Embeddings | None,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    draws: int,
+    seed: int,
+    label: str | None,
+    reranking: RerankOptions | None,
+    memory_bytes: int | None,
+) -> Results:
+    """Metrics over drawn galleries, before and after re-ranking.
+
+    Args:
+        query: more images, pooled with those of `gallery`; None for none.
+        gallery: images.
+        protocol: one that draws its gallery.
+        draws: how many.
+        seed: of the draws.
+        label: how the model is called; None takes a short name of it.
+        reranking: parameters; None does not re-rank.
+        memory_bytes: see `evaluate`.
+
+    Returns:
+        The results.
+
+    Raises:
+        MtmlError: see `pool_images` and `evaluate_draws`.
+    """
+    from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
+    from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+    from mtml_deploy.search.rerank import estimate_bytes
+
+    pool = pool_images(gallery, query)
+    name = label or options.model_label(pool.images.model)
+    if reranking is not None:
+        size, vehicles = len(pool.images), len(set(pool.images.vehicle_ids.tolist()))
+        needed = estimate_bytes(size - vehicles, vehicles, pool.images.model.dim, options=reranking)
+        write_note(
+            f"re-ranking the {size:,} images of a draw takes about {needed / 2**20:,.0f} MiB "
+            f"beside their embeddings"
+        )
+    with progress_bar("drawing galleries", unit="draws") as progress:
+        plain, *reranked = evaluate_draws(
+            pool,
+            protocol,
+            draws=draws,
+            seed=seed,
+            reranking=reranking,
+            memory_bytes=memory_bytes,
+            progress=progress,
+        )
+    evaluations = [DrawnEvaluation(name, plain, pool)]
+    for metrics in reranked:
+        evaluations.append(DrawnEvaluation(f"{name}, re-ranked", metrics, pool, reranking))
+    return Results(
+        markdown=drawn_markdown(evaluations),
+        json=drawn_json(evaluations[0], reranked=None if reranking is None else evaluations[1]),
+        curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
+    )
+
+
+def _require_no_draws(protocol: str) -> None:
+    """Refuse --draws and --seed under a protocol that does not draw.
+
+    Args:
+        protocol: its name, for the text.
+
+    Raises:
+        click.UsageError: one of them was given.
+    """
+    for name in ("draws", "seed"):
+        if was_given(name):
+            raise click.UsageError(
+                f"--{name} belongs to protocols that draw their gallery, and {protocol} does not"
+            )

@@ -10,10 +10,10 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.data.records import UNKNOWN
 
 if TYPE_CHECKING:
-    from mtml_deploy.defaults import Backend
     from mtml_deploy.gallery.add import AddSummary, Known
     from mtml_deploy.model import EmbedOptions
 
@@ -35,11 +35,7 @@ if TYPE_CHECKING:
     type=options.FILE,
     help="CSV file with the header path,time; paths as the source names them below its folder.",
 )
-@options.batch_size
-@options.threads
-@options.skip_bad
-@options.backend
-@options.device
+@embedding_group
 def add(
     *,
     name: str,
@@ -49,11 +45,7 @@ def add(
     camera: int | None,
     time: str | None,
     times_file: Path | None,
-    batch_size: int,
-    threads: int,
-    skip_bad: bool,
-    backend: Backend,
-    device: str,
+    how: EmbedOptions,
 ) -> None:
     """Add images or embeddings; what the gallery holds already is passed over.
 
@@ -64,7 +56,6 @@ def add(
         raise click.UsageError("give one of --images and --embeddings")
     from mtml_deploy.gallery.add import Known
     from mtml_deploy.gallery.times import load_times, parse_time
-    from mtml_deploy.model import EmbedOptions
 
     known = Known(
         camera_id=UNKNOWN if camera is None else camera,
@@ -74,8 +65,7 @@ def add(
     if embeddings is not None:
         summary = _add_embeddings(name, model, embeddings, known)
     elif images is not None and model is not None:
-        chosen = EmbedOptions(backend, device, batch_size, threads, skip_bad)
-        summary = _add_images(name, model, images, known, chosen)
+        summary = _add_images(name, model, images, known, how)
     else:
         raise click.UsageError("--images needs --model ARTIFACT to embed them")
     options.note_skipped(summary.skipped)
@@ -106,11 +96,8 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
         return add_embeddings(gallery, rows, known=known, progress=progress)
 
 
-def _add_images(
-    name: str, model: Path, source: str, known: Known, chosen: EmbedOptions
-) -> AddSummary:
+def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOptions) -> AddSummary:
     """Embed and add images."""
-    options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed import model_identity
@@ -129,18 +116,18 @@ def _add_images(
     _require_times_used(known, images.names())
     with (
         open_gallery(name, write=True) as gallery,
-        open_runtime(artifact, backend=chosen.backend, device=chosen.device) as runtime,
+        open_runtime(artifact, backend=how.backend, device=how.device) as runtime,
         progress_bar("adding", unit="images") as progress,
     ):
-        options.warn_ungated(artifact, runtime, backend=chosen.backend, device=chosen.device)
+        options.warn_ungated(artifact, runtime, backend=how.backend, device=how.device)
         return add_images(
             gallery,
             runtime,
             images,
             known=known,
-            batch_size=chosen.batch_size,
-            threads=chosen.threads,
-            skip_bad=chosen.skip_bad,
+            batch_size=how.batch_size,
+            threads=how.threads,
+            skip_bad=how.skip_bad,
             progress=progress,
         )
 

@@ -1,22 +1,30 @@
-"""Options and texts that several subcommands share, each written once."""
+"""Options and texts that several subcommands share, each written once.
+
+In: what a user may choose, and what the library tells. Out: options for `groups` and commands, and
+remarks on stderr.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
-from mtml_deploy.cli.console import write_note
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
+from mtml_deploy.cli.console import Progress, progress_bar, write_note
+from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, ENGINE, Backend, EngineName
+from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.data.batches import BadImage
-    from mtml_deploy.embed.embeddings import ModelIdentity
+    from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+    from mtml_deploy.model import EmbedOptions, SourceReader
     from mtml_deploy.runtime.runtime import Runtime
+    from mtml_deploy.search.rerank import RerankOptions
 
 SOURCES: Final = (
     "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "
@@ -60,7 +68,27 @@ backend = click.option(
     show_default=True,
     help="What runs the model; never another one than asked for.",
 )
+engine = click.option(
+    "--engine",
+    type=click.Choice(get_args(EngineName)),
+    default=ENGINE,
+    show_default=True,
+    help="What proposes the nearest images, never their order: ort is ONNX Runtime, on the "
+    "--device.",
+)
+memory_gib = click.option(
+    "--memory-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Most memory for ranking and metrics beside embeddings and lists; re-ranking says its "
+    "own.",
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+
+
+def memory_bytes(memory_gib: float | None) -> int | None:
+    """The budget in bytes; None where the user set none."""
+    return None if memory_gib is None else int(memory_gib * GIB)
 
 
 def refuse_huge_images() -> None:
@@ -99,3 +127,49 @@ def warn_ungated(artifact: Artifact, runtime: Runtime, *, backend: str, device: 
 def model_label(model: ModelIdentity) -> str:
     """A short name for a model the user gave none."""
     return f"{model.embedding} {model.precision} {model.model_sha256[:8]}"
+
+
+def open_reader(artifact: Artifact | None, how: EmbedOptions) -> SourceReader:
+    """What reads and embeds the sources a user names; remarks go to stderr.
+
+    Args:
+        artifact: the model for images; None accepts embeddings files only.
+        how: images are embedded.
+
+    Returns:
+        The reader, to be used in a `with` statement.
+    """
+    from mtml_deploy.model import SourceReader
+
+    return SourceReader(
+        artifact,
+        how,
+        note=lambda text: write_note(f"note: {text}"),
+        skipped=note_skipped,
+        progress=lambda title: progress_bar(title, unit="images"),
+    )
+
+
+@contextmanager
+def watch_reranking(
+    query: Embeddings, gallery: Embeddings, options: RerankOptions
+) -> Iterator[Progress]:
+    """Say how much memory re-ranking takes, then show a progress bar.
+
+    Args:
+        query: the query set.
+        gallery: the gallery.
+        options: parameters.
+
+    Yields:
+        Called with (blocks done, in total).
+    """
+    from mtml_deploy.search.rerank import estimate_bytes
+
+    needed = estimate_bytes(len(query), len(gallery), query.model.dim, options=options)
+    write_note(
+        f"re-ranking {len(query) + len(gallery):,} images takes about {needed / 2**20:,.0f} MiB "
+        f"beside their embeddings"
+    )
+    with progress_bar("comparing all images", unit="blocks") as progress:
+        yield progress

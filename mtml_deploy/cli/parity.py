@@ -9,11 +9,12 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.groups import comparing_group
 from mtml_deploy.defaults import DEVICE, PROTOCOL
 from mtml_deploy.errors import ParityError
 
 if TYPE_CHECKING:
-    from mtml_deploy.defaults import Backend
+    from mtml_deploy.model import EmbedOptions
 
 
 @click.command(epilog=options.SOURCES)
@@ -41,11 +42,8 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "json_file", type=options.FILE, help="Write the verdict here as well.")
 @click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
-@options.batch_size
-@options.threads
+@comparing_group
 @options.overwrite
-@options.backend
-@options.device
 def parity(
     *,
     candidate: Path,
@@ -57,11 +55,8 @@ def parity(
     reference_device: str,
     json_file: Path | None,
     markdown_file: Path | None,
-    batch_size: int,
-    threads: int,
+    how: EmbedOptions,
     overwrite: bool,
-    backend: Backend,
-    device: str,
 ) -> None:
     """Compare the artifact CANDIDATE with its fp32 reference and pass or fail it.
 
@@ -69,7 +64,6 @@ def parity(
     whether an image's embedding depends on its batch. The verdict is stored in the artifact; the
     exit status is 1 if a bound is not kept.
     """
-    options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.evaluate.protocols import find_protocol
@@ -81,7 +75,7 @@ def parity(
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, markdown_file)):
         require_absent(path, overwrite=overwrite)
-    judged = Side(open_artifact(candidate), backend, device)
+    judged = Side(open_artifact(candidate), how.backend, how.device)
     trusted = Side(open_artifact(reference), "ort", reference_device)
     bounds = load_thresholds(thresholds, judged.artifact.manifest.precision)
     images = load_source(data, split="query"), load_source(gallery or data, split="gallery")
@@ -94,8 +88,8 @@ def parity(
         images,
         protocol=rule,
         thresholds=bounds,
-        batch_size=max(2, batch_size),
-        threads=threads,
+        batch_size=max(2, how.batch_size),
+        threads=how.threads,
         progress=lambda title: progress_bar(title, unit="images"),
     )
     sources = images[0].source, images[1].source

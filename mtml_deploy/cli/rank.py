@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
-from mtml_deploy.cli.expansion_options import chosen_expansion, expand_options
-from mtml_deploy.cli.rerank_options import chosen_options, rerank_options, watch_reranking
-from mtml_deploy.cli.search_options import chosen_search, engine_option, memory_option
+from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.groups import (
+    embedding_group,
+    expansion_group,
+    rerank_group,
+    search_group,
+)
 from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
 from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mtml_deploy.defaults import Backend, EngineName
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.metrics import RetrievalMetrics
     from mtml_deploy.evaluate.protocols import Protocol
     from mtml_deploy.evaluate.stages import SearchOptions
+    from mtml_deploy.model import EmbedOptions
     from mtml_deploy.report.rank_lists import RankedModel
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
@@ -79,16 +82,11 @@ _TEXT_QUERIES: Final = 5
     show_default=True,
     help="Which queries are on the page, by average precision.",
 )
-@expand_options
-@rerank_options
-@engine_option
-@memory_option
-@options.batch_size
-@options.threads
-@options.skip_bad
+@expansion_group
+@rerank_group
+@search_group
+@embedding_group
 @options.overwrite
-@options.backend
-@options.device
 def rank(
     *,
     model: Path | None,
@@ -103,51 +101,26 @@ def rank(
     label: tuple[str, ...],
     max_queries: int,
     show: Literal["first", "best", "worst", "spread"],
-    expand: int | None,
-    alpha: float,
-    rerank: bool,
-    k1: int,
-    k2: int,
-    weight: float,
-    engine: EngineName,
-    memory_gib: float | None,
-    batch_size: int,
-    threads: int,
-    skip_bad: bool,
+    expansion: ExpansionOptions | None,
+    reranking: RerankOptions | None,
+    search: SearchOptions,
+    how: EmbedOptions,
     overwrite: bool,
-    backend: Backend,
-    device: str,
 ) -> None:
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
-    expansion = chosen_expansion(expand=expand, alpha=alpha)
-    reranking = chosen_options(rerank=rerank, k1=k1, k2=k2, weight=weight)
-    options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.model import EmbedOptions, SourceReader
     from mtml_deploy.report.rank_lists import rank_json, rank_text
     from mtml_deploy.report.rank_page.page import rank_page
 
-    search = chosen_search(engine=engine, device=device, memory_gib=memory_gib)
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, html_file)):
         require_absent(path, overwrite=overwrite)
-    with SourceReader(
-        None if model is None else open_artifact(model),
-        EmbedOptions(
-            backend=backend,
-            device=device,
-            batch_size=batch_size,
-            threads=threads,
-            skip_bad=skip_bad,
-        ),
-        note=lambda text: write_note(f"note: {text}"),
-        skipped=options.note_skipped,
-        progress=lambda title: progress_bar(title, unit="images"),
-    ) as reader:
+    artifact = None if model is None else open_artifact(model)
+    with options.open_reader(artifact, how) as reader:
         pairs = [(reader.read(query, split="query"), reader.read(gallery, split="gallery"))]
     for others in zip(compare, compare_gallery, strict=True):
         pairs.append((Embeddings.load(Path(others[0])), Embeddings.load(Path(others[1]))))
@@ -227,7 +200,7 @@ def _ranked(
         search=search,
         expansion=expansion,
         reranking=reranking,
-        watch=watch_reranking,
+        watch=options.watch_reranking,
     ):
         ranking, metrics = stage.ranking(top_k), None
         try:

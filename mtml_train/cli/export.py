@@ -23,7 +23,7 @@ from mtml_deploy.cli.console import (
     write_data,
     write_note,
 )
-from mtml_deploy.cli.precision_options import chosen_conversion, conversion_options
+from mtml_deploy.cli.conversion import conversion_group
 from mtml_deploy.engine.library import TARGETS
 from mtml_deploy.files import require_absent
 from mtml_deploy.version import __version__
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--with-orientation", is_flag=True, help="Add orientation probabilities.")
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
-@conversion_options
+@conversion_group
 @click.option(
     "--keep-fp32",
     type=click.Path(path_type=Path),
@@ -80,13 +80,7 @@ def export_main(
     with_orientation: bool,
     images: str,
     licence: str | None,
-    fp16: bool,
-    int8: bool,
-    calibration: Path | None,
-    calibrator: str,
-    max_map_drop: float | None,
-    data: str,
-    protocol: str,
+    conversion: Conversion | None,
     keep_fp32: Path | None,
     targets: tuple[str, ...],
     sm: tuple[int, ...],
@@ -101,16 +95,6 @@ def export_main(
     library and a GPU are here.
     """
     prepare_streams(verbose=verbose)
-    conversion = chosen_conversion(
-        fp16=fp16,
-        int8=int8,
-        images=images,
-        calibration=calibration,
-        calibrator=calibrator,
-        max_map_drop=max_map_drop,
-        data=data,
-        protocol=protocol,
-    )
     if conversion is None and keep_fp32 is not None:
         raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
     needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")

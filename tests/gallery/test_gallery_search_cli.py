@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from helpers_gallery import batch, identity
 
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
-from mtml_deploy.cli.gallery_search_options import chosen_finder
+from mtml_deploy.cli.gallery_search import Finding, chosen_finder
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
@@ -155,10 +155,8 @@ def test_a_server_has_its_own_index(place: Path) -> None:
     class Server:
         model = identity(dim=DIM)
 
-    for approximate, memory in ((True, None), (False, 1.0)):
+    for finding in (Finding(approximate=True), Finding(memory_bytes=2**30)):
         with pytest.raises(GalleryError, match="is not a folder"):
-            chosen_finder(
-                Server(), "milvus://h/c", Filter(), approximate=approximate, memory_gib=memory
-            )
+            chosen_finder(Server(), "milvus://h/c", Filter(), finding)
     refused("gallery", "index", "milvus://h/c", text="expected a folder")
     refused("gallery", "tune", "milvus://h/c", text="expected a folder")

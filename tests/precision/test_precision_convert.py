@@ -20,7 +20,6 @@ from helpers_precision import (
 )
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
-from mtml_deploy.cli import precision_options as options
 from mtml_deploy.cli.main import main
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import ArtifactError, DataError, OutputExistsError, ParityError
@@ -303,16 +302,6 @@ def test_the_command_refuses(place: Path) -> None:
     assert result.exit_code == 1
     assert "no calibration list" in result.stderr
     untouched(place)
-
-
-def test_options_without_a_precision_are_refused() -> None:
-    import click
-
-    nothing = {"fp16": False, "int8": False, "images": "", "calibrator": "entropy",
-               "max_map_drop": None, "data": "", "protocol": "plain"}  # fmt: skip
-    assert options.chosen_conversion(calibration=None, **nothing) is None  # type: ignore[arg-type]
-    with pytest.raises(click.UsageError):
-        options.chosen_conversion(calibration=Path("x"), **nothing)  # type: ignore[arg-type]
 
 
 def test_real_pictures(tmp_path: Path) -> None:
