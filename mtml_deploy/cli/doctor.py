@@ -1,4 +1,4 @@
-"""What this machine can run, and what each thing it cannot run needs.
+"""`mtml-deploy doctor`: what this machine can run, and what each thing it cannot run needs.
 
 In: nothing. Out: GPUs, library versions and backends with a reason each; nothing is changed and
 nothing heavy is imported but the libraries asked about.
@@ -6,17 +6,20 @@ nothing heavy is imported but the libraries asked about.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
 
+import click
+
+from mtml_deploy.cli.console import write_data
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.runtime.ort import offered_providers
 from mtml_deploy.runtime.ort_provider import CUDA, TENSORRT
 from mtml_deploy.version import __version__
 
@@ -74,6 +77,33 @@ class Diagnosis:
     abilities: tuple[Ability, ...]
 
 
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for bug reports and scripts.")
+def doctor(*, as_json: bool) -> None:
+    """Show GPUs, versions, and which backends are usable here.
+
+    Nothing is changed. For each backend that is not usable it says what is missing.
+    """
+    found = examine()
+    if as_json:
+        write_data(json.dumps(asdict(found), indent=1))
+        return
+    write_data(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
+    for gpu in found.gpus.gpus:
+        driver = f", driver {gpu.driver}" if gpu.driver else ""
+        write_data(
+            f"cuda:{gpu.index}  {gpu.name}, compute capability {gpu.compute_capability}, "
+            f"{gpu.memory_bytes / 2**30:.0f} GiB{driver}, CUDA up to {gpu.cuda}"
+        )
+    if not found.gpus.gpus:
+        write_data(f"no GPU: {found.gpus.reason}")
+    write_data(", ".join(f"{name} {number}" for name, number in found.packages.items()))
+    width = max(len(ability.name) for ability in found.abilities)
+    for ability in found.abilities:
+        mark = "yes" if ability.usable else "no "
+        write_data(f"{mark}  {ability.name:<{width}}  {ability.reason}")
+
+
 def examine() -> Diagnosis:
     """Look at this machine."""
     gpus = find_gpus()
@@ -109,10 +139,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _offered() -> tuple[str, ...] | None:
+    """Providers of the installed ONNX Runtime; None where it is not installed."""
+    # with NumPy, which help does without
+    from mtml_deploy.runtime.ort import offered_providers
+
+    return offered_providers()
+
+
 def _ort_cpu() -> Ability:
     """ONNX Runtime on the CPU."""
     name = "--backend ort --device cpu"
-    if offered_providers() is None:
+    if _offered() is None:
         return Ability(
             name, False, "onnxruntime is not installed; run: pip install 'mtml-reid[cpu]'"
         )
@@ -122,7 +160,7 @@ def _ort_cpu() -> Ability:
 def _ort_cuda(gpus: GpuSearch) -> Ability:
     """ONNX Runtime on a GPU."""
     name = "--backend ort --device cuda:N"
-    offered = offered_providers()
+    offered = _offered()
     if offered is None or CUDA not in offered:
         return Ability(
             name,
@@ -141,7 +179,7 @@ def _ort_tensorrt(gpus: GpuSearch) -> Ability:
     cuda = _ort_cuda(gpus)
     if not cuda.usable:
         return Ability(name, False, cuda.reason)
-    if TENSORRT not in (offered_providers() or ()):
+    if TENSORRT not in (_offered() or ()):
         return Ability(name, False, "this onnxruntime-gpu was built without TensorRT")
     return Ability(name, True, f"onnxruntime-gpu offers TensorRT on {_names(gpus.gpus)}")
 

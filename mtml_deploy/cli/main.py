@@ -14,7 +14,7 @@ from mtml_deploy.cli.build import build
 from mtml_deploy.cli.compress import compress
 from mtml_deploy.cli.console import SafeGroup, prepare_streams
 from mtml_deploy.cli.convert import convert
-from mtml_deploy.cli.doctor_command import doctor
+from mtml_deploy.cli.doctor import doctor
 from mtml_deploy.cli.embed import embed
 from mtml_deploy.cli.evaluate import evaluate
 from mtml_deploy.cli.gallery import gallery

@@ -42,17 +42,17 @@ def test_what_is_missing_names_its_extra(monkeypatch):
 
 def test_a_gpu_without_its_libraries_is_not_usable(monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: GpuSearch((a_gpu(),), ""))
-    monkeypatch.setattr(doctor, "offered_providers", lambda: ("CPUExecutionProvider",))
+    monkeypatch.setattr(doctor, "_offered", lambda: ("CPUExecutionProvider",))
     found = ability("--backend ort --device cuda:N")
     assert not found.usable and "mtml-reid[gpu]" in found.reason
     offered = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    monkeypatch.setattr(doctor, "offered_providers", lambda: offered)
+    monkeypatch.setattr(doctor, "_offered", lambda: offered)
     found = ability("--backend ort --device cuda:N")
     assert found.usable and "NVIDIA L4 (cuda:0)" in found.reason
     found = ability("--backend ort-tensorrt --device cuda:N")
     assert not found.usable and "without TensorRT" in found.reason
     more = ("TensorrtExecutionProvider", *offered)
-    monkeypatch.setattr(doctor, "offered_providers", lambda: more)
+    monkeypatch.setattr(doctor, "_offered", lambda: more)
     assert ability("--backend ort-tensorrt --device cuda:N").usable
     # the GPU build of the library offers CUDA on machines that have none
     monkeypatch.setattr(doctor, "find_gpus", lambda: GpuSearch((), "no driver"))
