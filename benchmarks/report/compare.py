@@ -6,6 +6,7 @@ would be noise, the second alone a difference nobody feels.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Final, Literal
 
 from benchmarks.measure.rounds import Series, Unit
-from benchmarks.report.rank_sum import RankSum, least_p, rank_sum
 from benchmarks.report.record import Record
-from mtml_deploy.errors import DataError, MtmlError
+from mtml_deploy.errors import DataError, MissingExtraError, MtmlError
 
 Verdict = Literal["worse", "better", "same", "cannot tell"]
 
 SMALLER_IS_BETTER: Final[frozenset[Unit]] = frozenset({"s", "B"})
+
+_EXACT_VALUES: Final = 20
+"""Up to so many values in each sample, and without ties, p is counted out; beyond that the normal
+approximation is as good."""
 
 
 class RegressionError(MtmlError):
@@ -45,6 +49,21 @@ class CompareThresholds:
         """The change that series `name` may have."""
         fitting = [change for like, change in self.series.items() if fnmatchcase(name, like)]
         return fitting[-1] if fitting else self.change
+
+
+@dataclass(frozen=True)
+class RankSum:
+    """The rank-sum test of Mann and Whitney: do two samples differ in location?
+
+    Attributes:
+        u: pairs (x, y) with x > y, ties counted half; 0 .. n m.
+        p: two-sided, 0..1: how often chance alone would give a U as far from n m / 2.
+        superiority: rank-biserial correlation 2 U / (n m) - 1, -1..1; 1 where every x is larger.
+    """
+
+    u: float
+    p: float
+    superiority: float
 
 
 @dataclass(frozen=True)
@@ -206,6 +225,44 @@ def compare_series(
         elif test.p < thresholds.p:
             verdict = worse
     return Comparison(name, new.title, base, new, factor - 1, allowed, test, verdict)
+
+
+def rank_sum(x: Sequence[float], y: Sequence[float]) -> RankSum:
+    """Compare two samples.
+
+    Args:
+        x: n values, 1 or more.
+        y: m values, 1 or more.
+
+    Returns:
+        The result; p exact for small samples without ties, else by the normal distribution with
+        corrections for ties and continuity.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+        ValueError: a sample is empty.
+
+    Example:
+        >>> rank_sum([4, 5, 6], [1, 2, 3])
+        RankSum(u=9.0, p=0.1, superiority=1.0)
+    """
+    try:
+        from scipy.stats import mannwhitneyu
+    except ImportError as error:
+        raise MissingExtraError("comparing benchmarks needs scipy", "bench") from error
+    n, m = len(x), len(y)
+    if not n or not m:
+        raise ValueError(f"both samples hold a value, found {n} and {m}")
+    untied = len({*x, *y}) == n + m
+    method = "exact" if untied and max(n, m) <= _EXACT_VALUES else "asymptotic"
+    found = mannwhitneyu(x, y, alternative="two-sided", method=method, use_continuity=True)
+    u = float(found.statistic)
+    return RankSum(u, float(found.pvalue), 2 * u / (n * m) - 1)
+
+
+def least_p(n: int, m: int) -> float:
+    """The smallest p that samples of n and m values can give: 2 of all (n + m over n) orders."""
+    return min(1.0, 2 / math.comb(n + m, n))
 
 
 def _series(records: Sequence[Record]) -> dict[str, Series]:

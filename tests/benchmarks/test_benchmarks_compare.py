@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,21 +19,22 @@ from benchmarks.__main__ import main
 from benchmarks.measure.machine import Environment, GpuState, Machine, parse_state
 from benchmarks.measure.rounds import Ratio, Series
 from benchmarks.report.action_json import action_json
+from benchmarks.report.bars import bars_svg
 from benchmarks.report.compare import (
     CompareThresholds,
     compare_records,
     compare_series,
+    least_p,
     load_thresholds,
+    rank_sum,
     require_same_machine,
 )
 from benchmarks.report.compare_report import compare_markdown
 from benchmarks.report.page import plot_groups, records_html
-from benchmarks.report.rank_sum import least_p, rank_sum
 from benchmarks.report.read import load_record, load_records
 from benchmarks.report.record import Record, percentiles, record_json, record_markdown, write_record
 from benchmarks.report.summary import SUMMARY_LIMIT_BYTES, summary_markdown
-from benchmarks.report.svg_plot import bars_svg
-from mtml_deploy.errors import DataError
+from mtml_deploy.errors import DataError, MissingExtraError
 
 NEAR = 1e-12
 """Of hand-worked fractions in float64."""
@@ -266,6 +271,7 @@ def test_the_summary_tells_verdicts_first_and_folds_the_rest():
 
 
 def test_the_page_stands_alone_and_has_a_plot_per_unit_and_batch():
+    pytest.importorskip("matplotlib")
     made = record(series("b1/ort", 1.0), series("b8/ort", 2.0), series("b8/torch", 4.0),
                   series("speed", 3.0, unit="images/s"))  # fmt: skip
     groups = {title: [item.key for item in group] for title, group in plot_groups(made.series)}
@@ -275,28 +281,110 @@ def test_the_page_stands_alone_and_has_a_plot_per_unit_and_batch():
         "Images per second, longer is better": ["speed"],
     }
     page = records_html([made])
+    assert page == records_html([made])  # no dates, no random identifiers
     assert page.count("<svg") == 3
     # the only address is the name of the SVG format, which nothing fetches
     assert page.replace('xmlns="http://www.w3.org/2000/svg"', "").count("http") == 0
     assert "&lt;angles&gt; &amp; ampersands" in page
     assert "<angles>" not in page
+    assert " id=" not in page  # of two plots, they would collide
+
+
+HARMFUL = "</title><script>alert('$x$')</script>&amp;\""
+
+
+def test_text_of_a_record_stays_text_in_the_page():
+    pytest.importorskip("matplotlib")
+    odd = Series("b1/x", f"title {HARMFUL}", f"what {HARMFUL}", "s", (1.0, 2.0))
+    made = record(
+        odd,
+        title=f"head {HARMFUL}",
+        ratios=(Ratio("r", f"ratio {HARMFUL}", 0.5, 0.4), Ratio("q", "below", 0.25, 0.4)),
+        notes=(f"note {HARMFUL}",),
+        settings={"device": HARMFUL},
+    )
+    tree = Tree()
+    tree.feed(records_html([made]))
+    tree.close()
+    assert tree.open == []  # every element is closed, in order
+    assert "script" not in tree.seen
+    for word in ("title", "what", "head", "ratio", "note"):
+        assert f"{word} {HARMFUL}" in tree.text
+    assert tree.text.count("at least 40.0 %: reached") == 1
+    assert tree.text.count("at least 40.0 %: missed") == 1
+    # everything that was known about the run is on the page
+    for fact in ("commit ffffffffffff", "A CPU, 4 CPUs, load 0.5", "NVIDIA X, driver 580.1"):
+        assert fact in tree.text
+    assert "branches identity+gray" in tree.text
+
+
+class Tree(HTMLParser):
+    """The elements and the text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 @pytest.mark.parametrize("factor", [2.0, 500.0])
 def test_bars_are_as_long_as_their_medians(factor: float):
-    root = ET.fromstring(bars_svg([series("a", 1.0), series("b", factor)], title="<T>"))
-    space = "{http://www.w3.org/2000/svg}"
-    short, long = (float(bar.get("width")) for bar in root.iter(f"{space}rect"))
+    pytest.importorskip("matplotlib")
+    found = bars_svg([series("a", 1.0), series("b", factor, factor, 1.5 * factor)], title="<T>")
+    root = ET.fromstring(found)
+    bars = [path_of(root, "bar", number) for number in range(2)]
+    short, long = (max(xs) - min(xs) for xs in bars)
+    low, high = path_of(root, "range", 1)
     assert root.get("aria-label") == "<T>"
     text = " ".join(root.itertext())
+    assert "Title of a" in text
+    assert "What was timed." in text
     if factor == 2:
-        assert long == pytest.approx(2 * short, abs=0.2)  # a decimal of a pixel is written
+        assert long == pytest.approx(2 * short, abs=0.01)  # some decimals of a point are written
+        # from the median 2 to the 95th percentile 2 + 0.9 x 1; the axis ends there
+        assert (low, high) == pytest.approx((max(bars[1]), 810), abs=0.01)
+        assert long == pytest.approx(430 * 2 / 2.9, abs=0.01)
         assert "axis from 0" in text
     else:
         assert "logarithmic axis" in text
-        assert short > 0
+        # from half the least value, 0.5, to 725
+        assert short == pytest.approx(430 * math.log(2) / math.log(1450), abs=0.01)
+        assert long == pytest.approx(430 * math.log(1000) / math.log(1450), abs=0.01)
     with pytest.raises(ValueError, match="one unit"):
         bars_svg([series("a", 1.0), series("b", 1.0, unit="B")], title="")
+
+
+def path_of(root: ET.Element, name: str, number: int) -> list[float]:
+    """X of the corners of the path in a group of the plot."""
+    space = "{http://www.w3.org/2000/svg}"
+    groups = [group for group in root.iter(f"{space}g") if group.get("class") == name]
+    (path,) = groups[number].iter(f"{space}path")
+    return [float(x) for x in re.findall(r"[ML] ([0-9.]+) ", str(path.get("d")))]
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch):
+    for name, words in (("scipy.stats", "comparing"), ("matplotlib", "drawing")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingExtraError, match=rf"{words} .*'mtml-reid\[bench\]'"):
+            if name == "matplotlib":
+                bars_svg([series("a", 1.0)], title="")
+            else:
+                rank_sum([1.0], [2.0])
 
 
 # --- command line ---------------------------------------------------------------------------------
