@@ -62,7 +62,7 @@ def _fill_ours(folder: Path) -> Work:
                     )
                     for row in range(start, start + len(vectors))
                 )
-                gallery.add(NewRows(model, vectors, records))
+                gallery.add_rows(NewRows(model, vectors, records))
         return {}
 
     return Work(lambda: None, (fill,))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.gallery.folder.gallery import FolderGallery
     from mtml_deploy.gallery.index_manifest import Tuning
-    from mtml_deploy.gallery.local_rerank import RerankedHits
     from mtml_deploy.gallery.open import Filter, Gallery, Hits
+    from mtml_deploy.gallery.values import RerankedHits
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 

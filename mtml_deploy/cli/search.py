@@ -85,7 +85,7 @@ def search(
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.gallery.checks import require_same_model
-    from mtml_deploy.gallery.hit_lists import hit_lists, hits_json, hits_text
+    from mtml_deploy.gallery.hit_lists import hits_json, hits_text
     from mtml_deploy.gallery.open import open_gallery
 
     if json_file is not None:
@@ -106,10 +106,10 @@ def search(
             queries = expand_in_gallery(queries, gallery, finder.find, expansion)
         hits = finder.find(queries.features, wanted)
         if reranking is None:
-            lists = hit_lists(gallery, hits)
+            lists = gallery.hit_lists(hits)
         else:
             places = rerank_found(queries.features, hits, gallery, top_k=top_k, reranking=reranking)
-            lists = hit_lists(gallery, places)
+            lists = gallery.hit_lists(places)
     if json_file is not None:
         text = hits_json(
             name,

@@ -7,9 +7,10 @@ stopped or killed is continued by starting it again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,7 @@ from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.gallery.open import Gallery
-from mtml_deploy.gallery.values import NewRows, RowRecord
+from mtml_deploy.gallery.values import Added, NewRows, RowRecord
 from mtml_deploy.runtime.runtime import Runtime
 
 _HASHED_AHEAD = 1024
@@ -30,6 +30,18 @@ _HASHED_AHEAD = 1024
 
 _VECTORS = 4096
 """Rows of an embeddings file added at once."""
+
+
+class RowStore(Protocol):
+    """What adding needs of a gallery; see `Gallery`."""
+
+    def add_rows(self, new: NewRows) -> Added:
+        """Add a batch."""
+        ...
+
+    def holds(self, contents: Sequence[str]) -> frozenset[str]:
+        """Those of the content hashes that it has."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,11 @@ class AddSummary:
 
 
 def add_embeddings(
-    gallery: Gallery,
+    gallery: RowStore,
     embeddings: Embeddings,
     *,
     known: Known = Known(),
+    times_us: Sequence[int | None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AddSummary:
     """Add the rows of an embeddings file; equal vectors are kept once.
@@ -75,6 +88,7 @@ def add_embeddings(
         gallery: open for writing.
         embeddings: what to add.
         known: what the file does not tell.
+        times_us: [N] the time of each row, before that of `known`; None entries are unknown.
         progress: called with (rows dealt with, all rows).
 
     Returns:
@@ -82,13 +96,18 @@ def add_embeddings(
 
     Raises:
         EmbeddingsError: another model's, tracklets, or vectors that cannot be kept.
-        GalleryError: see `Gallery.add`.
+        GalleryError: see `Gallery.add_rows`.
+        ValueError: `times_us` has another length.
     """
     if embeddings.unit != "image":
         raise EmbeddingsError(
             f"{embeddings.source} holds tracklets, and the rows of a gallery are images; add the "
             "embeddings file of the images"
         )
+    if times_us is None:
+        times_us = [known.times_us.get(name) for name in embeddings.names]
+    if len(times_us) != len(embeddings):
+        raise ValueError(f"{len(times_us)} times of {len(embeddings)} rows")
     added = 0
     for start in range(0, len(embeddings), _VECTORS):
         part = range(start, min(start + _VECTORS, len(embeddings)))
@@ -101,18 +120,18 @@ def add_embeddings(
                 camera_id=_camera(int(embeddings.camera_ids[i]), known),
                 orientation=int(embeddings.orientations[i]),
                 tracklet_id=int(embeddings.tracklet_ids[i]),
-                time_us=known.times_us.get(embeddings.names[i], known.time_us),
+                time_us=known.time_us if times_us[i] is None else times_us[i],
             )
             for i in part
         )
-        added += int(gallery.add(NewRows(embeddings.model, features, records)).is_new.sum())
+        added += int(gallery.add_rows(NewRows(embeddings.model, features, records)).is_new.sum())
         if progress is not None:
             progress(part.stop, len(embeddings))
     return AddSummary(added, len(embeddings) - added)
 
 
 def add_images(
-    gallery: Gallery,
+    gallery: RowStore,
     runtime: Runtime,
     images: ImageSet,
     *,
@@ -142,11 +161,11 @@ def add_images(
     Raises:
         EmbeddingsError: another model's gallery, or vectors that cannot be kept.
         ImageError: an image cannot be used and `skip_bad` is false; those before it are added.
-        GalleryError: see `Gallery.add`.
+        GalleryError: see `Gallery.add_rows`.
     """
     model = model_identity(runtime.manifest)
     # an empty batch: another model is refused before anything is computed
-    gallery.add(NewRows(model, np.empty((0, model.dim), np.float32), ()))
+    gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
     total = len(images.records)
     names = images.names()
     added = done = 0
@@ -182,7 +201,7 @@ def add_images(
                     for n, position in enumerate(positions)
                 )
                 new = NewRows(model, outputs.embeddings, records)
-                added += int(gallery.add(new).is_new.sum())
+                added += int(gallery.add_rows(new).is_new.sum())
             if progress is not None:
                 progress(done, total)
     return AddSummary(added, total - added - len(skipped), tuple(skipped))

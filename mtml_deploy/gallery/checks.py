@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.values import NewRows
 from mtml_deploy.search.distances import NORM_LIMIT, squared_norms
@@ -36,6 +36,24 @@ def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str)
                 f"{right}; embed with the artifact the gallery was made for, or make another "
                 "gallery"
             )
+
+
+def query_of(
+    query: Embeddings | ArrayLike, model: ModelIdentity | None
+) -> tuple[NDArray[np.float32], ModelIdentity]:
+    """The vectors float32 of a query as a user gives it, and the model that made them.
+
+    Raises:
+        ValueError: numbers without a model.
+    """
+    if isinstance(query, Embeddings):
+        return query.features, query.model
+    if model is None:
+        raise ValueError(
+            "these numbers do not say which model made them, expected Embeddings or model=; pass "
+            "the identity of the model that made them"
+        )
+    return np.asarray(query, dtype=np.float32), model
 
 
 def require_query(

@@ -4,70 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Final
 
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.gallery.clock import format_time
 from mtml_deploy.gallery.index_manifest import Tuning
-from mtml_deploy.gallery.local_rerank import RerankedHits
-from mtml_deploy.gallery.open import Gallery
-from mtml_deploy.gallery.times import format_time
-from mtml_deploy.gallery.values import Hits, StoredRow
+from mtml_deploy.gallery.values import Hit
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One place of a list.
-
-    Attributes:
-        rank: place, 1 is nearest.
-        distance: L2 distance to the query.
-        stored: the row.
-        reranked: re-ranked distance, 0..1, which decides the rank; None without re-ranking.
-        place_before: place by L2 distance; None without re-ranking.
-    """
-
-    rank: int
-    distance: float
-    stored: StoredRow
-    reranked: float | None = None
-    place_before: int | None = None
-
-
-def hit_lists(gallery: Gallery, found: Hits | RerankedHits) -> tuple[tuple[Hit, ...], ...]:
-    """One list per query; a row that was removed since the search is left out.
-
-    Args:
-        gallery: which was searched.
-        found: what was found there.
-
-    Returns:
-        The lists, nearest first.
-    """
-    hits = found.hits if isinstance(found, RerankedHits) else found
-    known = {stored.row: stored for stored in gallery.rows(sorted(set(hits.rows.ravel().tolist())))}
-    lists = []
-    for query in range(len(hits.rows)):
-        places: list[Hit] = []
-        for place, row in enumerate(hits.rows[query].tolist()):
-            if row not in known:
-                continue
-            hit = Hit(len(places) + 1, float(hits.distances[query, place]), known[row])
-            if isinstance(found, RerankedHits):
-                hit = replace(
-                    hit,
-                    reranked=float(found.reranked[query, place]),
-                    place_before=int(found.places_before[query, place]),
-                )
-            places.append(hit)
-        lists.append(tuple(places))
-    return tuple(lists)
 
 
 def hits_json(

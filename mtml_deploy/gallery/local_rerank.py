@@ -6,28 +6,12 @@ In: shortlists of a search. Out: their first places in the order of k-reciprocal
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.values import Hits
+from mtml_deploy.gallery.values import Hits, RerankedHits
 from mtml_deploy.search.rerank import RerankOptions, rerank
-
-
-@dataclass(frozen=True)
-class RerankedHits:
-    """The K first places of Q queries after re-ranking.
-
-    Attributes:
-        hits: rows in their new order, each with its L2 distance, which does not ascend any more.
-        reranked: float32 [Q, K], re-ranked distances, 0..1, nearest first; ties by lower row.
-        places_before: int64 [Q, K], place of each row in the shortlist, from 1.
-    """
-
-    hits: Hits
-    reranked: NDArray[np.float32]
-    places_before: NDArray[np.int64]
 
 
 def rerank_shortlists(

@@ -1,6 +1,6 @@
-"""Points in time as a user writes them, and as a gallery keeps them: microseconds UTC.
+"""Points in time as a user writes them.
 
-In: ISO 8601 texts or seconds since 1970. Out: integers, and texts again.
+In: ISO 8601 texts or seconds since 1970. Out: microseconds since 1970 UTC.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ import csv
 import io
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.gallery.clock import format_time, time_us
 from mtml_deploy.gallery.values import GalleryError
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _SECONDS: Final = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
 """Seconds since 1970 with at most microseconds; a text of 4 digits is such a number, not a year."""
 
@@ -42,18 +41,12 @@ def parse_time(text: str) -> int:
             micros = int(Decimal(text) * 1_000_000)
             format_time(micros)  # beyond the calendar nothing could show it again
             return micros
-        moment = datetime.fromisoformat(text)
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+        return time_us(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
         raise GalleryError(
             f"{text!r} is not a time, expected ISO 8601 such as 2024-05-01T12:00:00+02:00 (UTC "
             "where no offset is given) or seconds since 1970 such as 1714557600.25"
         ) from error
-
-
-def format_time(micros: int) -> str:
-    """ISO 8601 text in UTC of microseconds since 1970, for example 2024-05-01T10:00:00+00:00."""
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat()
 
 
 def load_times(path: Path) -> Mapping[str, int]:

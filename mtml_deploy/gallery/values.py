@@ -5,7 +5,8 @@ Frozen values; the vectors are arrays row-aligned with their records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import MtmlError
+from mtml_deploy.gallery.clock import time_us
 
 StoredType = Literal["float32", "int8"]
 """How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
@@ -124,7 +126,8 @@ class StoredRow:
 class Filter:
     """Which rows a search looks at; all that is given must hold.
 
-    A row whose camera, time or orientation is unknown fails every test that asks for one.
+    A row whose camera, time or orientation is unknown fails every test that asks for one. Times are
+    easiest to give as `datetime`s: `Filter(cameras=(3, 4)).between(since, until)`.
 
     Attributes:
         cameras: only these cameras; empty allows all.
@@ -139,6 +142,19 @@ class Filter:
     since_us: int | None = None
     until_us: int | None = None
     orientations: tuple[int, ...] = ()
+
+    def between(self, since: datetime | None, until: datetime | None = None) -> Filter:
+        """The same filter for rows of a span of time.
+
+        Args:
+            since: not before this moment, which is in UTC where it names no zone; None allows all.
+            until: before this moment, not at it.
+        """
+        return replace(
+            self,
+            since_us=None if since is None else time_us(since),
+            until_us=None if until is None else time_us(until),
+        )
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,45 @@ class Hits:
 
     rows: NDArray[np.int64]
     distances: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RerankedHits:
+    """The K first places of Q queries after re-ranking.
+
+    Attributes:
+        hits: rows in their new order, each with its L2 distance, which does not ascend any more.
+        reranked: float32 [Q, K], re-ranked distances, 0..1, nearest first; ties by lower row.
+        places_before: int64 [Q, K], place of each row in the shortlist, from 1.
+    """
+
+    hits: Hits
+    reranked: NDArray[np.float32]
+    places_before: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One place of a list.
+
+    Attributes:
+        rank: place, 1 is nearest.
+        distance: L2 distance to the query.
+        stored: the row.
+        reranked: re-ranked distance, 0..1, which decides the rank; None without re-ranking.
+        place_before: place by L2 distance; None without re-ranking.
+    """
+
+    rank: int
+    distance: float
+    stored: StoredRow
+    reranked: float | None = None
+    place_before: int | None = None
+
+    @property
+    def path(self) -> str:
+        """The image's file or URI."""
+        return self.stored.record.path
 
 
 @dataclass(frozen=True)

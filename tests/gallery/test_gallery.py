@@ -56,7 +56,7 @@ def test_any_sequence_equals_the_plain_model(tmp_path_factory, sequence, dtype):
             if kind == "add":
                 # a coarse grid: contents repeat within and between batches
                 new = batch(rng.integers(-2, 3, size=(count, DIM)))
-                added = gallery.add(new)
+                added = gallery.add_rows(new)
                 for i, record in enumerate(new.records):
                     fresh = record.content not in row_of
                     if fresh:
@@ -103,7 +103,7 @@ def test_search_is_exact_on_what_is_stored(tmp_path, monkeypatch, dtype, scale):
     query = ((rng.normal(size=(8, 40)) + 3) * scale).astype(np.float32)
     with new_gallery(tmp_path / "g", dtype=dtype, dim=40) as gallery:
         for start in range(0, 400, 57):
-            gallery.add(batch(vectors[start : start + 57], dim=40))
+            gallery.add_rows(batch(vectors[start : start + 57], dim=40))
         hits = gallery.search(query, model=identity(dim=40), top_k=60)
         exported = gallery.embeddings()
         gallery.remove(Selection(rows=tuple(range(1, 401, 3))))
@@ -145,7 +145,7 @@ def test_filters(tmp_path):
         (Filter(cameras=(9,)), []),
     )
     with new_gallery(tmp_path / "g") as gallery:
-        gallery.add(new)
+        gallery.add_rows(new)
         query = np.zeros((1, DIM), np.float32)
         for where, expected in cases:
             hits = gallery.search(query, model=identity(), top_k=9, where=where)
@@ -158,7 +158,7 @@ def test_filter_leaves_few_of_many(tmp_path):
     cameras = [i % 3 for i in range(300)]
     query = rng.normal(size=(4, DIM)).astype(np.float32)
     with new_gallery(tmp_path / "g") as gallery:
-        gallery.add(batch(vectors, camera_id=cameras))
+        gallery.add_rows(batch(vectors, camera_id=cameras))
         for top_k in (1, 90):
             hits = gallery.search(
                 query, model=identity(), top_k=top_k, where=Filter(cameras=(1,))
@@ -170,14 +170,14 @@ def test_filter_leaves_few_of_many(tmp_path):
 def test_remove_by_path_and_vehicle_and_add_again(tmp_path):
     with new_gallery(tmp_path / "g") as gallery:
         new = batch(np.eye(3), vehicle_id=[7, 8, 7])
-        assert gallery.add(new).rows.tolist() == [1, 2, 3]
+        assert gallery.add_rows(new).rows.tolist() == [1, 2, 3]
         assert gallery.remove(Selection(paths=(new.records[1].path,))) == 1
         assert gallery.remove(Selection(vehicles=(7,), rows=(2,))) == 2
         assert len(gallery) == 0
         assert gallery.search(new.features, model=identity(), top_k=1).rows.shape == (3, 0)
         # a removed image may come again, under a new number, also after compaction
         assert gallery.compact().dropped == 3
-        added = gallery.add(new)
+        added = gallery.add_rows(new)
         assert added.rows.tolist() == [4, 5, 6]
         assert added.is_new.all()
 
@@ -185,7 +185,7 @@ def test_remove_by_path_and_vehicle_and_add_again(tmp_path):
 def test_removed_rows_leave_the_disk_with_compact(tmp_path):
     vectors = np.random.default_rng(1).normal(size=(4, 64)).astype(np.float32)
     with new_gallery(tmp_path / "g", dim=64) as gallery:
-        gallery.add(batch(vectors, contents=["keep", "secret-plate", "b", "c"], dim=64))
+        gallery.add_rows(batch(vectors, contents=["keep", "secret-plate", "b", "c"], dim=64))
         gallery.remove(Selection(rows=(2,)))
         gallery.compact()
         content = b"".join(p.read_bytes() for p in (tmp_path / "g").rglob("*") if p.is_file())
@@ -197,13 +197,13 @@ def test_removed_rows_leave_the_disk_with_compact(tmp_path):
 def test_other_models_are_refused_at_every_use(tmp_path):
     query = np.zeros((1, DIM), np.float32)
     with new_gallery(tmp_path / "g") as gallery:
-        gallery.add(batch(np.eye(3)))
+        gallery.add_rows(batch(np.eye(3)))
         other = identity(digit="b")
         with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
             gallery.search(query, model=other, top_k=1)
         record = RowRecord(path="p", content="c")
         with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
-            gallery.add(NewRows(other, query, (record,)))
+            gallery.add_rows(NewRows(other, query, (record,)))
         with pytest.raises(EmbeddingsError, match="dim is 4, expected 3"):
             gallery.search(np.zeros((1, 4), np.float32), model=identity(dim=4), top_k=1)
         assert len(gallery) == 3
@@ -214,7 +214,7 @@ def test_vectors_of_another_gallery_are_refused(tmp_path):
         create_folder_gallery(tmp_path / name, identity(digit=digit))
         with FolderGallery(tmp_path / name, write=True) as gallery:
             new = batch(np.eye(3))
-            gallery.add(NewRows(identity(digit=digit), new.features, new.records))
+            gallery.add_rows(NewRows(identity(digit=digit), new.features, new.records))
     source = segment_path(tmp_path / "h", 1)
     segment_path(tmp_path / "g", 1).write_bytes(source.read_bytes())
     with FolderGallery(tmp_path / "g") as gallery, pytest.raises(EmbeddingsError, match="model"):
@@ -225,7 +225,7 @@ def test_bad_vectors_are_refused_whole(tmp_path):
     with new_gallery(tmp_path / "g") as gallery:
         for value, text in ((np.nan, "not finite"), (1e19, "longer than")):
             with pytest.raises(EmbeddingsError, match=text):
-                gallery.add(batch([[0, 0, 0], [0, value, 0]]))
+                gallery.add_rows(batch([[0, 0, 0], [0, value, 0]]))
         assert len(gallery) == 0
         assert gallery.table.segments() == ()
 
@@ -233,7 +233,7 @@ def test_bad_vectors_are_refused_whole(tmp_path):
 def test_an_addition_that_fails_leaves_nothing(tmp_path, monkeypatch):
     folder = tmp_path / "g"
     with new_gallery(folder) as gallery:
-        gallery.add(batch(np.eye(3)))
+        gallery.add_rows(batch(np.eye(3)))
         size = segment_path(folder, 1).stat().st_size
 
         def broken(*_):
@@ -243,12 +243,12 @@ def test_an_addition_that_fails_leaves_nothing(tmp_path, monkeypatch):
             # after the vectors are written, before they are recorded
             patch.setattr(type(gallery.table), "insert", broken)
             with pytest.raises(OSError, match="no room"):
-                gallery.add(batch(2 * np.eye(3)))
+                gallery.add_rows(batch(2 * np.eye(3)))
         assert len(gallery) == 3
         assert segment_path(folder, 1).stat().st_size == size + 3 * DIM * 4
     with FolderGallery(folder, write=True) as gallery:
         assert segment_path(folder, 1).stat().st_size == size  # cut to what is recorded
-        assert gallery.add(batch(3 * np.eye(3))).rows.tolist() == [4, 5, 6]
+        assert gallery.add_rows(batch(3 * np.eye(3))).rows.tolist() == [4, 5, 6]
         assert gallery.verify() == ()
 
 
@@ -260,7 +260,7 @@ def test_vectors_are_on_disk_before_they_are_recorded(tmp_path, monkeypatch):
     with new_gallery(tmp_path / "g") as gallery:
         gallery.table._database.trace(lambda sql: events.append(sql.split(" ")[0]))
         monkeypatch.setattr("os.fsync", lambda handle: (events.append("fsync"), real(handle)))
-        gallery.add(batch(np.eye(3)))
+        gallery.add_rows(batch(np.eye(3)))
         assert gallery.table._database.run("PRAGMA synchronous") == [(2,)]  # FULL
         assert gallery.table._database.run("PRAGMA journal_mode") == [("wal",)]
     assert "BEGIN" in events
@@ -275,10 +275,10 @@ def test_one_writer_any_number_of_readers(tmp_path):
             FolderGallery(tmp_path / "g", write=True)
         with open_gallery(str(tmp_path / "g")) as reader:
             assert len(reader) == 0
-            gallery.add(batch(np.eye(3)))
+            gallery.add_rows(batch(np.eye(3)))
             assert len(reader) == 3
             with pytest.raises(ValueError, match="write=True"):
-                reader.add(batch(np.eye(3)))
+                reader.add_rows(batch(np.eye(3)))
             with pytest.raises(ValueError, match="write=True"):
                 reader.remove(Selection(rows=(1,)))
     FolderGallery(tmp_path / "g", write=True).close()
@@ -297,7 +297,7 @@ def test_a_reader_sees_whole_batches_only(tmp_path, monkeypatch):
             with FolderGallery(folder, write=True) as writer:
                 for number in range(40):
                     base = np.arange(7 * DIM).reshape(7, DIM) + 100 * number
-                    added = writer.add(batch(base, vehicle_id=[number] * 7))
+                    added = writer.add_rows(batch(base, vehicle_id=[number] * 7))
                     if number % 10 == 9:  # rows of the first of these batches go, files change
                         writer.remove(Selection(vehicles=(number - 9,)))
                         writer.compact()
@@ -355,11 +355,11 @@ def test_export_names_rows_below_their_common_folder(tmp_path):
             gallery.embeddings()
         for i, path in enumerate(("/a/b/1.png", "/a/c/2.png")):
             record = RowRecord(path=path, content=str(i), vehicle_id=i, time_us=5)
-            gallery.add(NewRows(identity(), np.full((1, DIM), i, np.float32), (record,)))
+            gallery.add_rows(NewRows(identity(), np.full((1, DIM), i, np.float32), (record,)))
         found = gallery.embeddings()
         assert (found.root, found.names) == ("/a", ("b/1.png", "c/2.png"))
         record = RowRecord(path="s3://cars/3.png", content="3")
-        gallery.add(NewRows(identity(), np.full((1, DIM), 3, np.float32), (record,)))
+        gallery.add_rows(NewRows(identity(), np.full((1, DIM), 3, np.float32), (record,)))
         gallery.remove(Selection(rows=(2,)))
         found = gallery.embeddings()
         assert (found.root, found.names) == ("", ("/a/b/1.png", "s3://cars/3.png"))
@@ -399,7 +399,7 @@ def test_a_lock_file_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path):
 def test_files_that_a_compaction_replaces_meanwhile(tmp_path, monkeypatch, place, use):
     monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g") as writer, FolderGallery(tmp_path / "g") as reader:
-        writer.add(batch(np.arange(8 * DIM).reshape(8, DIM)))
+        writer.add_rows(batch(np.arange(8 * DIM).reshape(8, DIM)))
         writer.remove(Selection(rows=(2,)))
         module, _, name = place.rpartition(".")
         target = importlib.import_module(f"mtml_deploy.gallery.{module}")
@@ -434,7 +434,7 @@ def test_order_that_float32_products_cannot_see(tmp_path):
     query = base[None].copy()
     query[0, 0] = 0.5
     with new_gallery(tmp_path / "g", dim=512) as gallery:
-        gallery.add(batch(vectors, contents=[str(i) for i in range(600)], dim=512))
+        gallery.add_rows(batch(vectors, contents=[str(i) for i in range(600)], dim=512))
         hits = gallery.search(query, model=identity(dim=512), top_k=50)
     assert (hits.rows[0] - 1).tolist() == np.argsort(steps)[:50].tolist()
 
@@ -446,7 +446,7 @@ def test_what_is_kept_for_the_bounds(tmp_path, monkeypatch):
     vectors = (rng.normal(size=(70, 40)) + 5).astype(np.float32)
     with new_gallery(tmp_path / "g", dim=40) as gallery:
         for start in range(0, 70, 20):
-            gallery.add(batch(vectors[start : start + 20], dim=40))
+            gallery.add_rows(batch(vectors[start : start + 20], dim=40))
         gallery.remove(Selection(rows=(1, 50)))
         for _ in range(2):
             stored = dict(enumerate(vectors.astype(np.float64), start=1))

@@ -45,7 +45,7 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 500 * DIM * 4)
         with new_gallery(folder, dim=DIM) as gallery:
-            gallery.add(rows_of(0, 1600))
+            gallery.add_rows(rows_of(0, 1600))
             build_index(gallery)
     return folder
 
@@ -94,7 +94,7 @@ def test_hits_are_true_and_few_are_missed(gallery):
 
 
 def test_new_rows_are_seen_and_removed_ones_are_not(gallery):
-    gallery.add(rows_of(1600, ROWS))
+    gallery.add_rows(rows_of(1600, ROWS))
     nearest = [row[0] for row in search_by_loop(dict(enumerate(VECTORS, 1)), QUERY, 1)[0]]
     gallery.remove(Selection(rows=tuple({*nearest, 1650, 1, 500})))
     rows = {i + 1: v for i, v in enumerate(VECTORS) if i + 1 not in {*nearest, 1650, 1, 500}}
@@ -114,7 +114,7 @@ def test_new_rows_are_seen_and_removed_ones_are_not(gallery):
 
 
 def test_filters_and_lists_as_long_as_an_exact_search_gives(gallery):
-    gallery.add(rows_of(1600, 1700))
+    gallery.add_rows(rows_of(1600, 1700))
     cameras = LABELS.camera_ids[:1700]
     rare = int(np.argmin(np.bincount(cameras[:1600], minlength=20)))
     for where, allowed in (
@@ -139,7 +139,7 @@ def test_lists_that_hold_too_few_rows_make_all_be_looked_at(gallery):
 
 def test_int8_galleries_are_rescored_by_their_true_vectors(tmp_path):
     with new_gallery(tmp_path / "g", dtype="int8", dim=DIM) as gallery:
-        gallery.add(rows_of(0, 600))
+        gallery.add_rows(rows_of(0, 600))
         lists = build_index(gallery).lists
         rows = {i + 1: vector for i, vector in enumerate(VECTORS[:600])}
         hits = ask(gallery, probes=lists)
@@ -231,7 +231,7 @@ def test_a_manifest_that_names_a_file_elsewhere(gallery):
 
 def test_the_index_of_another_gallery(gallery, tmp_path):
     with new_gallery(tmp_path / "h", dim=DIM) as other:
-        other.add(rows_of(100, 1700))
+        other.add_rows(rows_of(100, 1700))
         build_index(other)
     shutil.rmtree(gallery.folder / "index")
     shutil.copytree(tmp_path / "h" / "index", gallery.folder / "index")
@@ -240,7 +240,7 @@ def test_the_index_of_another_gallery(gallery, tmp_path):
     create_folder_gallery(tmp_path / "m", identity(dim=DIM, digit="b"))
     with FolderGallery(tmp_path / "m", write=True) as third:
         new = rows_of(0, 100)
-        third.add(NewRows(third.model, new.features, new.records))
+        third.add_rows(NewRows(third.model, new.features, new.records))
         build_index(third)
     shutil.rmtree(gallery.folder / "index")
     shutil.copytree(tmp_path / "m" / "index", gallery.folder / "index")
@@ -252,7 +252,7 @@ def test_a_gallery_restored_from_a_backup(built, tmp_path):
     """Row numbers then come again with other vectors."""
     shutil.copytree(built, tmp_path / "g")
     with FolderGallery(tmp_path / "g", write=True) as gallery:
-        gallery.add(rows_of(1600, 1610))
+        gallery.add_rows(rows_of(1600, 1610))
         build_index(gallery)
     for name in ("rows.sqlite", "vectors"):
         source, target = built / name, tmp_path / "g" / name
@@ -263,7 +263,7 @@ def test_a_gallery_restored_from_a_backup(built, tmp_path):
             shutil.copyfile(source, target)
     with FolderGallery(tmp_path / "g", write=True) as gallery:
         open_index(gallery)  # every row is in it still
-        gallery.add(rows_of(1700, 1705))
+        gallery.add_rows(rows_of(1700, 1705))
         with pytest.raises(GalleryError, match="row 1601 is not in it as it is now"):
             open_index(gallery)
 
@@ -307,7 +307,7 @@ def test_refusals(gallery, tmp_path):
         with pytest.raises(GalleryError, match="has no approximate index; build one"):
             open_index(empty)
         record = RowRecord(path="p", content="c")
-        empty.add(NewRows(MODEL, VECTORS[:1], (record,)))
+        empty.add_rows(NewRows(MODEL, VECTORS[:1], (record,)))
         assert build_index(empty).lists == 1
         assert ask(empty, probes=1).rows.tolist() == [[1]] * 20
         with pytest.raises(GalleryError, match="2 or more"):

@@ -70,7 +70,7 @@ def test_the_order_is_that_of_the_float32_vectors(tmp_path, monkeypatch, offset)
     query = np.concatenate([clustered(5, dim=dim, seed=3) + np.float32(offset), vectors[:1]])
     contents = [str(i) for i in range(len(vectors))]
     with new_gallery(tmp_path / "g", dtype="int8", dim=dim) as gallery:
-        gallery.add(batch(vectors, contents=contents, dim=dim))
+        gallery.add_rows(batch(vectors, contents=contents, dim=dim))
         hits = gallery.search(query, model=identity(dim=dim), top_k=15)
         alone = [gallery.search(q[None], model=identity(dim=dim), top_k=15).rows for q in query]
         gallery.remove(Selection(rows=(1, 501)))
@@ -98,7 +98,7 @@ def test_few_true_vectors_are_read(tmp_path, monkeypatch):
     )
     query = vectors[:3] + np.float32(0.01)
     with new_gallery(tmp_path / "g", dtype="int8", dim=dim) as gallery:
-        gallery.add(batch(vectors, contents=[str(i) for i in range(4000)], dim=dim))
+        gallery.add_rows(batch(vectors, contents=[str(i) for i in range(4000)], dim=dim))
         gallery.search(query, model=identity(dim=dim), top_k=10)
     # 10 + 16 candidates and whoever lies within the codes' error of the tenth; 1 % of 4000 is 40
     assert 3 * 26 <= sum(read) <= 3 * 40
@@ -108,7 +108,7 @@ def test_size_on_disk(tmp_path):
     sizes = {}
     for dtype in ("float32", "int8"):
         with new_gallery(tmp_path / dtype, dtype=dtype, dim=DIM) as gallery:
-            gallery.add(batch(np.arange(10 * DIM), dim=DIM))
+            gallery.add_rows(batch(np.arange(10 * DIM), dim=DIM))
         folder = tmp_path / dtype / "vectors"
         sizes[dtype] = {p.suffix: p.stat().st_size - HEAD_BYTES for p in folder.iterdir()}
     assert sizes == {
@@ -126,7 +126,7 @@ def test_both_files_are_on_disk_before_the_commit(tmp_path, monkeypatch):
     with new_gallery(tmp_path / "g", dtype="int8", dim=DIM) as gallery:
         gallery.table._database.trace(lambda sql: events.append(sql.split(" ")[0]))
         monkeypatch.setattr("os.fsync", lambda handle: (events.append("fsync"), real(handle)))
-        gallery.add(batch(np.arange(3 * DIM), dim=DIM))
+        gallery.add_rows(batch(np.arange(3 * DIM), dim=DIM))
     # two heads, their names in the folder, two times rows
     assert events.count("fsync") == 5
     assert max(i for i, event in enumerate(events) if event == "fsync") < events.index("COMMIT")
@@ -137,7 +137,7 @@ def folder(tmp_path, monkeypatch):
     """Rows 1-4 in one segment, 5-8 in another; row 2 was removed."""
     monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g", dtype="int8", dim=DIM) as gallery:
-        gallery.add(batch(np.arange(8 * DIM) + 1, dim=DIM))
+        gallery.add_rows(batch(np.arange(8 * DIM) + 1, dim=DIM))
         gallery.remove(Selection(rows=(2,)))
     return tmp_path / "g"
 

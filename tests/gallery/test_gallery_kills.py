@@ -42,7 +42,7 @@ with store.FolderGallery(Path(sys.argv[1]), write=True) as gallery:
         features = np.array([[number, i, 1] for i in range(3)], np.float32)
         records = tuple(RowRecord(f"{number}/{i}", f"{number}/{i}", vehicle_id=number)
                         for i in range(3))
-        gallery.add(NewRows(model, features, records))
+        gallery.add_rows(NewRows(model, features, records))
         say(f"added {number}")
         if number % 3 == 2:
             say(f"removing {number}")

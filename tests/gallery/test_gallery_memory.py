@@ -24,7 +24,7 @@ def folder(request, tmp_path_factory) -> Path:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(ROWS, DIM)).astype(np.float32)
     with new_gallery(place, dtype=request.param, dim=DIM) as gallery:
-        gallery.add(batch(vectors, contents=[str(i) for i in range(ROWS)], dim=DIM))
+        gallery.add_rows(batch(vectors, contents=[str(i) for i in range(ROWS)], dim=DIM))
     return place
 
 

@@ -161,7 +161,7 @@ def test_a_server_that_goes_away_is_an_error_of_one_line(tmp_path, capfd):
     name = f"milvus-lite://{folder}/cars"
     create_gallery(name, MODEL)
     with open_gallery(name, write=True) as gallery:
-        gallery.add(batch(vectors(3), dim=DIM))
+        gallery.add_rows(batch(vectors(3), dim=DIM))
         server_manager.server_manager_instance.release_server(str(folder))
         with pytest.raises(GalleryError, match="counting rows failed: found") as caught:
             len(gallery)
@@ -273,9 +273,9 @@ def test_parts_that_a_call_can_carry(gallery, monkeypatch):
         monkeypatch.setattr(Collection, kind, counted)
     kept = vectors(11)
     new = batch(kept, dim=DIM, vehicle_id=[5] * 8 + [6] * 3)
-    assert gallery.add(new).rows.tolist() == list(range(1, 12))
+    assert gallery.add_rows(new).rows.tolist() == list(range(1, 12))
     assert sizes["insert"] == [4, 4, 3]
-    assert not gallery.add(new).is_new.any()
+    assert not gallery.add_rows(new).is_new.any()
     monkeypatch.setattr(reading, "RECORD_BYTES", 16)
     sizes["query"].clear()
     assert np.array_equal(gallery.embeddings().features, kept)
@@ -304,7 +304,7 @@ def test_more_candidates_until_none_can_be_missing(gallery, monkeypatch):
     kept = vectors(400)
     kept[200:290] = kept[0]
     rows = dict(enumerate(kept, 1))
-    gallery.add(batch(kept, contents=[str(i) for i in range(400)], dim=DIM))
+    gallery.add_rows(batch(kept, contents=[str(i) for i in range(400)], dim=DIM))
     query = kept[:1]
     hits = gallery.search(query, model=MODEL, top_k=5)
     # 91 rows are equally near: 5 + 16 and four times that may miss some of them, 336 may not
@@ -339,27 +339,27 @@ def test_what_a_float32_sum_can_hide():
 
 
 def test_two_writers(gallery):
-    gallery.add(batch(vectors(3), dim=DIM))
+    gallery.add_rows(batch(vectors(3), dim=DIM))
     with open_gallery(gallery.name, write=True) as later:
         with pytest.raises(GalleryError, match="opened for writing by another process"):
-            gallery.add(batch(vectors(3, seed=1), dim=DIM))
+            gallery.add_rows(batch(vectors(3, seed=1), dim=DIM))
         with pytest.raises(GalleryError, match="opened for writing by another process"):
             gallery.remove(Selection(rows=(1,)))
-        assert later.add(batch(vectors(3, seed=2), dim=DIM)).rows.tolist() == [4, 5, 6]
+        assert later.add_rows(batch(vectors(3, seed=2), dim=DIM)).rows.tolist() == [4, 5, 6]
     assert len(gallery) == 6
 
 
 def test_a_manifest_behind_the_rows_gives_no_number_twice(gallery):
     client, name = client_of(gallery)
     (card,) = client.query(name, filter="row == 0", output_fields=["*"])
-    gallery.add(batch(vectors(5), dim=DIM))
+    gallery.add_rows(batch(vectors(5), dim=DIM))
     client.upsert(name, [card])  # as from a backup
-    assert gallery.add(batch(vectors(2, seed=1), dim=DIM)).rows.tolist() == [6, 7]
+    assert gallery.add_rows(batch(vectors(2, seed=1), dim=DIM)).rows.tolist() == [6, 7]
     assert gallery.verify() == ()
 
 
 def test_verify_finds_what_others_did(gallery):
-    gallery.add(batch(vectors(6), contents=list("abcdef"), dim=DIM))
+    gallery.add_rows(batch(vectors(6), contents=list("abcdef"), dim=DIM))
     client, name = client_of(gallery)
     rows = client.query(name, filter="row > 0", output_fields=["*"])
     changed = list(rows[1]["vector"])
@@ -399,16 +399,16 @@ def test_texts_that_a_field_cannot_hold_are_refused_whole(gallery):
     ):
         records = (RowRecord("p", "fine"), RowRecord(path, content))
         with pytest.raises(GalleryError, match=text):
-            gallery.add(NewRows(MODEL, vectors(2), records))
+            gallery.add_rows(NewRows(MODEL, vectors(2), records))
     assert len(gallery) == 0
     assert gallery.remove(Selection(paths=("\udcff",))) == 0
     longest = RowRecord("é" * 4096, "c" * 512)
-    gallery.add(NewRows(MODEL, vectors(1), (longest,)))
+    gallery.add_rows(NewRows(MODEL, vectors(1), (longest,)))
     assert [stored.record for stored in gallery.rows()] == [longest]
 
 
 def test_texts_cannot_leave_their_quotes(gallery):
-    gallery.add(batch(vectors(2), contents=["a", "b"], dim=DIM))
+    gallery.add_rows(batch(vectors(2), contents=["a", "b"], dim=DIM))
     for text in ('"] or row > 0 or content in ["', '\\"] or row > 0 or path in [\\"', "'", "\\"):
         assert gallery.holds([text]) == frozenset()
         assert gallery.remove(Selection(paths=(text,))) == 0
@@ -423,7 +423,7 @@ def test_filters_outside_the_range_of_a_field(gallery):
     both = Filter(cameras=(3, 2**40, 1), not_cameras=(2**40,), until_us=INT64)
     known = f"row > 0 and camera_id in [1, 3] and time_us >= {1 - INT64}"
     assert filter_expression(both) == known
-    gallery.add(batch(vectors(2), dim=DIM, time_us=[1 - INT64, None]))
+    gallery.add_rows(batch(vectors(2), dim=DIM, time_us=[1 - INT64, None]))
     for where, rows in (
         (Filter(cameras=(2**40,)), []),
         (Filter(until_us=INT64), [1]),

@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Path:
     """A gallery `g` with rows of 20 cameras and an embeddings file of queries, `q.npz`."""
     create_folder_gallery(tmp_path / "g", identity(dim=DIM), dtype="int8")
     with FolderGallery(tmp_path / "g", write=True) as gallery:
-        gallery.add(batch(VECTORS, dim=DIM, camera_id=LABELS.camera_ids.tolist()))
+        gallery.add_rows(batch(VECTORS, dim=DIM, camera_id=LABELS.camera_ids.tolist()))
     unknown = np.full(QUERIES, -1, dtype=np.int32)
     queries = Embeddings(
         features=QUERY,

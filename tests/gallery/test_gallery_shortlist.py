@@ -26,7 +26,7 @@ def sets():
 def test_a_shortlist_of_everything_is_the_full_method_for_one_query(sets, tmp_path):
     query, vectors, _ = sets
     with new_gallery(tmp_path / "g", dim=DIM) as gallery:
-        gallery.add(batch(vectors, dim=DIM))
+        gallery.add_rows(batch(vectors, dim=DIM))
         hits = gallery.search(query, model=identity(dim=DIM), top_k=300)
         found = rerank_shortlists(query, hits, gallery.vectors, top_k=20, options=OPTIONS)
     before = rank(query, vectors, top_k=300)
@@ -45,7 +45,7 @@ def test_only_the_shortlist_counts_and_queries_do_not_mix(sets, tmp_path):
     asked = []
     where = Filter(cameras=tuple(range(10)))
     with new_gallery(tmp_path / "g", dim=DIM) as gallery:
-        gallery.add(batch(vectors, dim=DIM, camera_id=labels.camera_ids.tolist()))
+        gallery.add_rows(batch(vectors, dim=DIM, camera_id=labels.camera_ids.tolist()))
 
         def vectors_of(rows):
             asked.append(len(rows))
@@ -70,7 +70,7 @@ def test_equal_distances_are_ordered_by_row(tmp_path):
     # two pairs of equal images, the farther pair first
     vectors = np.array([[3, 0], [3, 0], [1, 0], [1, 0]], dtype=np.float32)
     with new_gallery(tmp_path / "g", dim=2) as gallery:
-        gallery.add(batch(vectors, contents=list("abcd"), dim=2))
+        gallery.add_rows(batch(vectors, contents=list("abcd"), dim=2))
         query = np.zeros((1, 2), dtype=np.float32)
         hits = gallery.search(query, model=identity(dim=2), top_k=4)
         options = RerankOptions(k1=2, k2=1)

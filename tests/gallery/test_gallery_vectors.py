@@ -14,7 +14,7 @@ def gallery(tmp_path, monkeypatch):
     """Rows 1-8, row n is [n, n, n]; four a file."""
     monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * DIM * 4)
     with new_gallery(tmp_path / "g") as opened:
-        opened.add(batch(np.repeat(np.arange(1, 9), DIM)))
+        opened.add_rows(batch(np.repeat(np.arange(1, 9), DIM)))
         yield opened
 
 
@@ -27,7 +27,7 @@ def test_in_the_order_asked_for_also_repeated(gallery):
 
 def test_codes_do_not_round_what_decides_the_order(tmp_path):
     with new_gallery(tmp_path / "g", dtype="int8") as opened:
-        opened.add(batch([[0.1, 1, 0]]))
+        opened.add_rows(batch([[0.1, 1, 0]]))
         assert opened.vectors([1])[0, 0] == np.float32(0.1)
 
 

@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     """Rows 1-4 in one file, 5-8 in another; row 2 was removed."""
     monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", 4 * ROW_BYTES)
     with new_gallery(tmp_path / "g") as gallery:
-        gallery.add(batch(np.arange(8 * DIM).reshape(8, DIM)))
+        gallery.add_rows(batch(np.arange(8 * DIM).reshape(8, DIM)))
         gallery.remove(Selection(rows=(2,)))
     return tmp_path / "g"
 
@@ -70,7 +70,7 @@ def test_foreign_rows(folder):
 def test_duplicate_rows(folder):
     with FolderGallery(folder, write=True) as gallery:
         # the same vector once as a file and once from embeddings has two contents
-        gallery.add(batch([[0, 1, 2], [3, 4, 5], [0, 1, 2]], contents=["x", "y", "z"]))
+        gallery.add_rows(batch([[0, 1, 2], [3, 4, 5], [0, 1, 2]], contents=["x", "y", "z"]))
     assert found(folder) == [("duplicate", 9), ("duplicate", 11)]  # row 2, like row 10, is gone
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_appended_to_a_short_file(folder):
     segments = sorted((folder / "vectors").iterdir())
     segments[-1].write_bytes(segments[-1].read_bytes()[:-ROW_BYTES])
     with FolderGallery(folder, write=True) as gallery:
-        assert gallery.add(batch(-np.eye(3))).rows.tolist() == [9, 10, 11]
+        assert gallery.add_rows(batch(-np.eye(3))).rows.tolist() == [9, 10, 11]
     assert found(folder) == [("missing", 7)]
     with FolderGallery(folder, write=True) as gallery:
         gallery.remove(Selection(rows=(7,)))

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.defaults import TOP_K
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.files import atomic_folder
-from mtml_deploy.gallery.checks import first_uses, require_query, require_range, require_same_model
+from mtml_deploy.gallery.checks import (
+    first_uses,
+    query_of,
+    require_query,
+    require_range,
+    require_same_model,
+)
 from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.export import export_embeddings
 from mtml_deploy.gallery.folder.lock import WriterLock
@@ -34,6 +40,7 @@ from mtml_deploy.gallery.folder.vectors import crc32_of, cut_files, make_folder
 from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.folder.view import SegmentView, View
 from mtml_deploy.gallery.folder.writer import SegmentWriter
+from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.values import (
     Added,
@@ -70,7 +77,7 @@ def create_folder_gallery(
         RowTable.create(temporary)
 
 
-class FolderGallery:
+class FolderGallery(Gallery):
     """A `Gallery` in a folder on a local disk; its methods are described there."""
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
@@ -106,8 +113,8 @@ class FolderGallery:
     def __len__(self) -> int:
         return self.table.count()
 
-    def add(self, new: NewRows) -> Added:
-        """See `Gallery.add`."""
+    def add_rows(self, new: NewRows) -> Added:
+        """See `Gallery.add_rows`."""
         self.require_writable()
         require_same_model(new.model, self.model, "this batch")
         require_range(new)
@@ -143,17 +150,18 @@ class FolderGallery:
 
     def search(
         self,
-        query: NDArray[np.float32],
+        query: Embeddings | ArrayLike,
         *,
-        model: ModelIdentity,
-        top_k: int,
+        model: ModelIdentity | None = None,
+        top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
         memory_bytes: int | None = None,
     ) -> Hits:
         """See `Gallery.search`; `memory_bytes` as in `nearest_lists`."""
-        require_query(query, model, self.model)
+        features, made_by = query_of(query, model)
+        require_query(features, made_by, self.model)
         return search_segments(
-            self.segments(), query, top_k=top_k, where=where, memory_bytes=memory_bytes
+            self.segments(), features, top_k=top_k, where=where, memory_bytes=memory_bytes
         )
 
     def segments(self) -> tuple[SegmentView, ...]:
@@ -193,17 +201,6 @@ class FolderGallery:
         self.table.close()
         if self._lock is not None:
             self._lock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def require_writable(self) -> None:
         """Refuse changes of a gallery that was opened for reading.

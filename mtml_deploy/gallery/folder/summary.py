@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.gallery.clock import format_time
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.index_manifest import load_index_manifest
 from mtml_deploy.gallery.summary import GallerySummary
-from mtml_deploy.gallery.times import format_time
 
 
 def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> GallerySummary:

@@ -10,15 +10,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.defaults import TOP_K
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.gallery.checks import first_uses, require_query, require_range, require_same_model
+from mtml_deploy.gallery.checks import (
+    first_uses,
+    query_of,
+    require_query,
+    require_range,
+    require_same_model,
+)
 from mtml_deploy.gallery.export import labelled
+from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
@@ -51,7 +57,7 @@ from mtml_deploy.gallery.values import (
 from mtml_deploy.search.distances import require_features
 
 
-class MilvusGallery:
+class MilvusGallery(Gallery):
     """A `Gallery` in a Milvus collection; its methods are described there."""
 
     def __init__(self, address: MilvusAddress, *, write: bool = False) -> None:
@@ -95,8 +101,8 @@ class MilvusGallery:
     def __len__(self) -> int:
         return self.collection.count(IMAGES)
 
-    def add(self, new: NewRows) -> Added:
-        """See `Gallery.add`; readers may see a part of a batch that one call cannot carry."""
+    def add_rows(self, new: NewRows) -> Added:
+        """See `Gallery.add_rows`; readers may see a part of a batch that one call cannot carry."""
         self._require_writable()
         require_same_model(new.model, self.model, "this batch")
         require_range(new)
@@ -140,25 +146,28 @@ class MilvusGallery:
 
     def search(
         self,
-        query: NDArray[np.float32],
+        query: Embeddings | ArrayLike,
         *,
-        model: ModelIdentity,
-        top_k: int,
+        model: ModelIdentity | None = None,
+        top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
     ) -> Hits:
         """See `Gallery.search`; one query after the other, each as exact as in a folder."""
-        require_query(query, model, self.model)
+        features, made_by = query_of(query, model)
+        require_query(features, made_by, self.model)
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, found {top_k}")
-        require_features("query", query)
+        require_features("query", features)
         expression = filter_expression(where)
-        if expression is None or not len(query):
-            return Hits(np.empty((len(query), 0), np.int64), np.empty((len(query), 0), np.float32))
+        if expression is None or not len(features):
+            return Hits(
+                np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32)
+            )
         found = [
             nearest_rows(
                 self.collection, self.table.exact, point, top_k=top_k, expression=expression
             )
-            for point in query
+            for point in features
         ]  # fmt: skip
         # rows may have come or gone between two queries
         length = min(len(rows) for rows, _ in found)
@@ -204,17 +213,6 @@ class MilvusGallery:
     def close(self) -> None:
         """See `Gallery.close`."""
         self.collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _require_writable(self) -> None:
         """Refuse changes of a gallery that was opened for reading."""
