@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.data.source import load_source, parse_source
+from mtml_deploy.data.source import DATA_SET_FORMS, load_source, parse_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import SPLIT, CalibrationImage, vehicles
 from mtml_deploy.text import printable
@@ -71,8 +71,8 @@ def training_source(text: str) -> str:
         DataError: a source without splits, or another split than train.
     """
     source = parse_source(text)
-    expected = "expected a data set with splits, veri:DIR or cityflow:DIR"
-    if source.kind not in ("veri", "cityflow"):
+    expected = f"expected a data set with splits, {DATA_SET_FORMS}"
+    if source.data_set is None:
         raise DataError(
             f"{text!r} does not say which of its images are tested on, and none of those may be "
             f"calibrated on; {expected}"

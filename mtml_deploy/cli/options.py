@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import click
 
 from mtml_deploy.cli.console import Progress, progress_bar, write_note
+from mtml_deploy.data.source import FORMS
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, ENGINE, Backend, EngineName
 from mtml_deploy.search.memory import GIB
 
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from mtml_deploy.runtime.runtime import Runtime
     from mtml_deploy.search.rerank import RerankOptions
 
-SOURCES: Final = (
-    "SOURCE is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "
-    "a folder, a LIST.txt or an image."
-)
+SOURCES: Final = f"SOURCE is {FORMS}."
 PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)

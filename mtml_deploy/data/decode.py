@@ -31,14 +31,6 @@ from mtml_deploy.text import printable
 PIXEL_CAP: Final = 16_000_000
 """Images with more pixels are refused from their header, before any pixel is decoded."""
 
-SUFFIXES: Final = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-}
-"""The formats that are read, and the suffixes (lower case) their files have."""
-
 HEAD_BYTES: Final = 32
 """How much of a file `content_format` needs to see."""
 

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.decode import SUFFIXES
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.text_files import numbered_lines
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
+
+SUFFIXES: Final = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+}
+"""The formats that are read, and the suffixes (lower case) their files have."""
 
 IMAGE_SUFFIXES: Final = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 

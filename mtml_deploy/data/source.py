@@ -1,38 +1,113 @@
 """Data sets as image sets: what the user wrote in, records in the data set's own order out.
 
 A source is one of
-    veri:DIR[#train|query|gallery]       VeRi-776 as published
-    cityflow:DIR[#train|query|gallery]   AI City 2019 Track 2 (CityFlow) as published
+    NAME:DIR[#train|query|gallery]       a published data set of `DATA_SETS`, such as veri:DIR
     csv:FILE                             table with path and optional labels
     DIR                                  every image below a folder, no labels
     LIST.txt                             one path per line, no labels
     IMAGE                                one file
-Image files are named, not opened; `mtml-train check-data` opens them all.
+Image files are named, not opened; `mtml-train check-data` opens them all. Nothing here needs NumPy,
+so that help texts can tell the table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from types import MappingProxyType
+from typing import Final, cast
 
-from mtml_deploy.data.cityflow import load_cityflow
+from mtml_deploy.data import cityflow, veri
 from mtml_deploy.data.csv_table import load_table
 from mtml_deploy.data.folder import load_folder, load_list, load_single
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.data.text_files import SPLITS, Split
-from mtml_deploy.data.veri import load_veri
+from mtml_deploy.data.text_files import SPLITS, Split, SplitFiles
 from mtml_deploy.errors import DataError
 
-__all__ = ["GRAMMAR", "SPLITS", "Source", "Split", "load_source", "parse_source"]
 
-Kind = Literal["veri", "cityflow", "csv", "path"]
+@dataclass(frozen=True)
+class Counts:
+    """How much a split holds.
 
-GRAMMAR: Final = (
-    "a source is veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, "
-    "a folder, a LIST.txt or an image"
+    Attributes:
+        images: listed images whose file is there.
+        ids: distinct known vehicle ids.
+        cameras: distinct known cameras.
+        orientations: distinct known orientation classes.
+
+    None means not published, or (where found) that the labels could not be read.
+    """
+
+    images: int | None = None
+    ids: int | None = None
+    cameras: int | None = None
+    orientations: int | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A published data set; all that the project knows of it beside its loader.
+
+    Attributes:
+        name: what the user types before the colon.
+        load: its folder and a split -> the images of the split.
+        files: where each of its splits keeps its files.
+        published: counts that its authors tell.
+        queries_are_copies: every query image is in the gallery too, under the same file name.
+    """
+
+    name: str
+    load: Callable[[Path, Split], ImageSet]
+    files: Mapping[Split, SplitFiles]
+    published: Mapping[Split, Counts]
+    queries_are_copies: bool = False
+
+
+_ALL: Final = (
+    DataSet(
+        "veri",
+        veri.load_veri,
+        veri.FILES,
+        {
+            # Kanaci et al. 2019, Table 1; cameras per split are not in it
+            "train": Counts(images=37_778, ids=576, orientations=8),
+            "query": Counts(images=1_678, ids=200),
+            "gallery": Counts(images=11_579, ids=200),
+        },
+        queries_are_copies=True,
+    ),
+    DataSet(
+        "cityflow",
+        cityflow.load_cityflow,
+        cityflow.FILES,
+        {
+            # the ids of the test part exist, but the organisers keep them
+            "train": Counts(images=36_935, ids=333),
+            "query": Counts(images=1_052),
+            "gallery": Counts(images=18_290),
+        },
+    ),
 )
-"""One line for help texts and errors."""
+
+DATA_SETS: Final[Mapping[str, DataSet]] = MappingProxyType({each.name: each for each in _ALL})
+"""Every published data set by name; a new one is a loader and a row of this table."""
+
+DATA_SET_FORMS: Final = " or ".join(f"{name}:DIR" for name in DATA_SETS)
+"""How a published data set is written, for help texts and errors."""
+
+FORMS: Final = ", ".join(
+    [
+        *(f"{each.name}:DIR[#{'|'.join(each.files)}]" for each in _ALL),
+        "csv:FILE",
+        "a folder",
+        "a LIST.txt or an image",
+    ]
+)
+"""How every source is written."""
+
+GRAMMAR: Final = f"a source is {FORMS}"
+"""One line for errors."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +115,19 @@ class Source:
     """What a source text names.
 
     Attributes:
-        kind: the format; "path" is a folder, a list or one image.
+        kind: the format: a name of `DATA_SETS`, "csv", or "path" for a folder, a list or one image.
         path: the folder or file.
         split: the part asked for; None where the text names none or the format has none.
     """
 
-    kind: Kind
+    kind: str
     path: Path
     split: Split | None
+
+    @property
+    def data_set(self) -> DataSet | None:
+        """The published data set; None for other formats, which have no splits."""
+        return DATA_SETS.get(self.kind)
 
 
 def parse_source(text: str) -> Source:
@@ -63,23 +143,24 @@ def parse_source(text: str) -> Source:
         DataError: nothing after the colon, or an unknown split.
     """
     kind, colon, rest = text.partition(":")
-    if not colon or kind not in ("veri", "cityflow", "csv"):
+    if not colon or kind not in (*DATA_SETS, "csv"):
         kind, rest = "path", text
     split: Split | None = None
-    if kind in ("veri", "cityflow") and "#" in rest:
+    if kind in DATA_SETS and "#" in rest:
         rest, _, name = rest.rpartition("#")
-        if name not in SPLITS:
+        splits = DATA_SETS[kind].files
+        if name not in splits:
             raise DataError(
-                f"{text!r} names the split {name!r}, expected one of {', '.join(SPLITS)}; {GRAMMAR}"
+                f"{text!r} names the split {name!r}, expected one of {', '.join(splits)}; {GRAMMAR}"
             )
-        split = name
+        split = cast(Split, name)
     if not rest:
         raise DataError(f"{text!r} names no file or folder; {GRAMMAR}")
     path = Path(rest)
     # the shell expands ~ only at the start of a word, not behind the colon
     if rest == "~" or rest.startswith("~/"):
         path = path.expanduser()
-    return Source(cast(Kind, kind), path, split)
+    return Source(kind, path, split)
 
 
 def load_source(text: str, *, split: str = "") -> ImageSet:
@@ -103,13 +184,12 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
     source = parse_source(text)
     if source.kind == "csv":
         return load_table(source.path)
-    if source.kind == "path":
+    if source.data_set is None:
         return _load_path(source.path, text)
     part = source.split or split
     if not part:
         raise DataError(f"{text!r} names no split; write {text}#train, #query or #gallery")
-    load = load_veri if source.kind == "veri" else load_cityflow
-    return load(source.path, cast(Split, part))
+    return source.data_set.load(source.path, cast(Split, part))
 
 
 def _load_path(path: Path, text: str) -> ImageSet:

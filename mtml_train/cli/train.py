@@ -22,6 +22,7 @@ from mtml_deploy.cli.console import (
     write_data,
     write_note,
 )
+from mtml_deploy.data.source import DATA_SET_FORMS
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
@@ -209,17 +210,21 @@ def _resumed_config(checkpoint: Checkpoint, flags: Mapping[str, object]) -> Trai
         raise DataError(f"these settings do not work: {error}") from error
 
 
-@train_main.command("check-data", cls=SafeCommand, context_settings=_CONTEXT)
+@train_main.command(
+    "check-data",
+    cls=SafeCommand,
+    context_settings=_CONTEXT,
+    help="Compare a copy of a data set with the published counts, and list its faults.\n\n"
+    f"SOURCE is {DATA_SET_FORMS}. Exit status 1 where something is missing, repeated or "
+    "unreadable; a smaller set than the published one is no fault.",
+)
 @click.argument("source")
 @click.option("--no-decode", is_flag=True, help="Do not decode the images, only look at files.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Decoding; 0 = all CPUs.")
 def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
-    """Compare a copy of a data set with the published counts, and list its faults.
-
-    SOURCE is veri:DIR or cityflow:DIR. Exit status 1 where something is missing, repeated or
-    unreadable; a smaller set than the published one is no fault.
-    """
-    from mtml_train.data_check.check import check_data, render
+    """Compare a copy of a data set with the published counts, and list its faults."""
+    from mtml_train.data_check.check import check_data
+    from mtml_train.data_check.report import render
 
     with progress_bar("checking", unit="images") as progress:
         check = check_data(source, decode=not no_decode, threads=threads, progress=progress)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from mtml_deploy.data import cityflow, veri
-from mtml_deploy.data.decode import SUFFIXES
+from mtml_deploy.data.folder import SUFFIXES
 from mtml_deploy.data.records import UNKNOWN, ImageSet
-from mtml_deploy.data.source import SPLITS, Source, load_source, parse_source
-from mtml_deploy.data.text_files import read_names, repeated
+from mtml_deploy.data.source import Counts, DataSet, load_source, parse_source
+from mtml_deploy.data.text_files import Split, read_names, repeated
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 from mtml_train.data_check.files import FileFacts, decode_files, identical_files, read_files
-from mtml_train.data_check.report import Counts, DataCheck, SplitCheck, render
-
-__all__ = ["PUBLISHED", "DataCheck", "SplitCheck", "check_data", "render"]
-
-PUBLISHED: Final = {
-    # Kanaci et al. 2019, Table 1; cameras per split are not in it
-    ("veri", "train"): Counts(images=37_778, ids=576, orientations=8),
-    ("veri", "query"): Counts(images=1_678, ids=200),
-    ("veri", "gallery"): Counts(images=11_579, ids=200),
-    # the ids of the test part exist, but the organisers keep them
-    ("cityflow", "train"): Counts(images=36_935, ids=333),
-    ("cityflow", "query"): Counts(images=1_052),
-    ("cityflow", "gallery"): Counts(images=18_290),
-}
-"""Published counts by format and split."""
+from mtml_train.data_check.report import DataCheck, SplitCheck
 
 Progress = Callable[[int, int], None]
 
@@ -58,9 +42,10 @@ def check_data(
     parsed = parse_source(source)
     if not parsed.path.exists():
         raise DataError(f"no such file or folder: {printable(parsed.path)}; check the name")
-    if parsed.kind in ("veri", "cityflow"):
-        splits: Sequence[str] = (parsed.split,) if parsed.split else SPLITS
-        checks = {split: _check_lists(parsed, split) for split in splits}
+    data_set = parsed.data_set
+    if data_set is not None:
+        splits = (parsed.split,) if parsed.split else tuple(data_set.files)
+        checks = {str(split): _check_lists(data_set, parsed.path, split) for split in splits}
     else:
         checks = {"images": _check_named(source, labelled=parsed.kind == "csv")}
     paths = sorted({path for _, present in checks.values() for path in present})
@@ -75,8 +60,10 @@ def check_data(
     if decode:
         faults = decode_files(paths, threads=threads, done=lambda n: report(len(paths) + n))
     copies: dict[Path, Path] = {}
-    if parsed.kind == "veri":  # its queries are gallery images
-        query, gallery = (parsed.path / veri.FILES[part].folder for part in ("query", "gallery"))
+    if data_set is not None and data_set.queries_are_copies:
+        query, gallery = (
+            parsed.path / data_set.files[part].folder for part in ("query", "gallery")
+        )
         copies = {path: gallery / path.name for path in files if path.parent == query}
     groups = identical_files([files[path] for path in paths if path not in faults], copies=copies)
     root = parsed.path if parsed.path.is_dir() else parsed.path.parent
@@ -88,14 +75,13 @@ def check_data(
     )
 
 
-def _check_lists(source: Source, split: str) -> tuple[SplitCheck, list[Path]]:
+def _check_lists(data_set: DataSet, root: Path, split: Split) -> tuple[SplitCheck, list[Path]]:
     """A published layout's split and the listed files that are there."""
-    layouts = veri.FILES if source.kind == "veri" else cityflow.FILES
-    layout = next(files for name, files in layouts.items() if name == split)
-    folder = source.path / layout.folder
+    layout = data_set.files[split]
+    folder = root / layout.folder
     there = _file_names(folder)
     try:
-        names = read_names(source.path / layout.names, what=f"the list of {layout.folder}")
+        names = read_names(root / layout.names, what=f"the list of {layout.folder}")
     except DataError:
         names = ()  # loading, below, fails on the same and says it
     listed = dict.fromkeys(names)
@@ -103,16 +89,16 @@ def _check_lists(source: Source, split: str) -> tuple[SplitCheck, list[Path]]:
     check = SplitCheck(
         split,
         Counts(images=len(present)),
-        PUBLISHED[source.kind, split],
+        data_set.published.get(split),
         missing=tuple(name for name in listed if name not in there),
         repeated=repeated(names),
         unlisted=tuple(printable(name) for name in sorted(there - listed.keys())),
     )
     try:
-        images = load_source(f"{source.kind}:{source.path}#{split}")
+        images = data_set.load(root, split)
     except DataError as error:
         return replace(check, faults=(str(error),)), present
-    return _with_labels(check, images, orientations=source.kind == "veri"), present
+    return _with_labels(check, images, orientations=bool(layout.orientations)), present
 
 
 def _check_named(source: str, *, labelled: bool) -> tuple[SplitCheck, list[Path]]:

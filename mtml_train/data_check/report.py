@@ -6,29 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+from mtml_deploy.data.source import Counts
 from mtml_deploy.text import table_row
 
 SHOWN: Final = 20
 """Entries of each list that the text shows; the rest is counted."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How much a split holds.
-
-    Attributes:
-        images: listed images whose file is there.
-        ids: distinct known vehicle ids.
-        cameras: distinct known cameras.
-        orientations: distinct known orientation classes.
-
-    None means not published, or (where found) that the labels could not be read.
-    """
-
-    images: int | None = None
-    ids: int | None = None
-    cameras: int | None = None
-    orientations: int | None = None
 
 
 @dataclass(frozen=True)

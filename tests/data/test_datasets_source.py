@@ -1,12 +1,25 @@
 """The grammar of sources."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers_datasets import VERI_QUERY, VERI_TEST, VERI_TRAIN, write_list, write_veri
 
-from mtml_deploy.data.source import Source, load_source, parse_source
+from calibration.candidates import training_source
+from mtml_deploy.data import source as source_module
+from mtml_deploy.data.source import (
+    DATA_SET_FORMS,
+    DATA_SETS,
+    FORMS,
+    Counts,
+    Source,
+    load_source,
+    parse_source,
+)
+from mtml_deploy.data.text_files import SPLITS
 from mtml_deploy.errors import DataError
+from mtml_train.data_check.check import check_data
 
 
 @pytest.mark.parametrize(
@@ -70,3 +83,31 @@ def test_paths_by_what_they_are(tmp_path: Path) -> None:
     assert load_source(f"csv:{table}").records[0].vehicle_id == 5
     with pytest.raises(DataError, match="is a table; write csv:"):
         load_source(str(table))
+
+
+def test_help_and_errors_tell_the_table() -> None:
+    assert tuple(DATA_SETS) == ("veri", "cityflow")
+    assert DATA_SET_FORMS == "veri:DIR or cityflow:DIR"
+    assert FORMS == (
+        "veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, a folder, "
+        "a LIST.txt or an image"
+    )
+    for data_set in DATA_SETS.values():
+        assert set(data_set.published) <= set(data_set.files) <= set(SPLITS)
+
+
+def test_a_row_of_the_table_is_a_data_set_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    veri = DATA_SETS["veri"]
+    third = replace(veri, name="third", published={"query": Counts(images=len(VERI_QUERY))})
+    monkeypatch.setattr(source_module, "DATA_SETS", {"third": third})
+    root = write_veri(tmp_path / "third")
+    assert parse_source(f"third:{root}#query") == Source("third", root, "query")
+    assert len(load_source(f"third:{root}", split="train").records) == len(VERI_TRAIN)
+    assert training_source(f"third:{root}#train") == f"third:{root}"
+    check = check_data(f"third:{root}")
+    assert [split.split for split in check.splits] == ["train", "query", "gallery"]
+    assert [split.published for split in check.splits] == [None, Counts(len(VERI_QUERY)), None]
+    # no data set of that name any more
+    assert parse_source(f"veri:{root}").kind == "path"

@@ -17,9 +17,10 @@ from helpers_datasets import (
 )
 from PIL import Image
 
+from mtml_deploy.data.source import DATA_SETS, Counts
 from mtml_deploy.errors import DataError
-from mtml_train.data_check.check import PUBLISHED, check_data, render
-from mtml_train.data_check.report import Counts, DataCheck, SplitCheck
+from mtml_train.data_check.check import check_data
+from mtml_train.data_check.report import DataCheck, SplitCheck, render
 
 
 @pytest.fixture
@@ -157,12 +158,10 @@ def test_no_such_data_set(tmp_path: Path) -> None:
 
 def test_published_counts_recognise_the_published_set() -> None:
     # Kanaci et al. 2019, Table 1, copied by hand
-    published = PUBLISHED["veri", "train"]
+    published = DATA_SETS["veri"].published["train"]
     assert (published.images, published.ids, published.orientations) == (37778, 576, 8)
-    assert (PUBLISHED["cityflow", "gallery"].images, PUBLISHED["cityflow", "train"].ids) == (
-        18290,
-        333,
-    )
+    cityflow = DATA_SETS["cityflow"].published
+    assert (cityflow["gallery"].images, cityflow["train"].ids) == (18290, 333)
     whole = SplitCheck("train", Counts(37778, 576, 20, 8), published)
     assert whole.as_published
     assert not SplitCheck("train", Counts(37777, 576, 20, 8), published).as_published
@@ -183,6 +182,6 @@ def test_real_images() -> None:
     check = check_data(f"veri:{REAL / 'gims08'}#gallery", threads=2)
     assert check.complete and not check.as_published
     assert part(check, "gallery") == SplitCheck(
-        "gallery", Counts(1120, 10, 8, 8), PUBLISHED["veri", "gallery"]
+        "gallery", Counts(1120, 10, 8, 8), DATA_SETS["veri"].published["gallery"]
     )
     assert check.identical == ()
