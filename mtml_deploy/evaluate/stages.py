@@ -164,27 +164,14 @@ def stages(
         stage = replace(stage, query=replace(query, features=features), expansion=expansion)
         yield stage
     if reranking is not None:
-        order = rerank_sets(stage.query, gallery, reranking, watch=watch)
+        order = _reranked(stage.query, gallery, reranking, watch)
         yield replace(stage, reranking=reranking, reranked=order)
 
 
-def rerank_sets(
-    query: Embeddings, gallery: Embeddings, options: RerankOptions, *, watch: Watch | None = None
+def _reranked(
+    query: Embeddings, gallery: Embeddings, options: RerankOptions, watch: Watch | None
 ) -> Reranked:
-    """`rerank` of two sets.
-
-    Args:
-        query: the query set.
-        gallery: the gallery, of the same model.
-        options: parameters.
-        watch: see `Watch`; None watches nothing.
-
-    Returns:
-        The re-ranked order.
-
-    Raises:
-        EmbeddingsError: a set is empty.
-    """
+    """The re-ranked order of two sets, none of them empty."""
     for role, images in (("query set", query), ("gallery", gallery)):
         if len(images) == 0:
             raise EmbeddingsError(

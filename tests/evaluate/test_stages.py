@@ -10,7 +10,7 @@ from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluate.ground_truth import GroundTruth
 from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.stages import rerank_sets, stages
+from mtml_deploy.evaluate.stages import stages
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 
@@ -130,4 +130,4 @@ def test_sets_that_have_no_stage_are_refused():
     empty = embedded(np.empty((0, 1)), [])
     for pair, role in (((empty, gallery), "query set"), ((query, empty), "gallery")):
         with pytest.raises(EmbeddingsError, match=f"the {role} .* has no images"):
-            rerank_sets(*pair, RerankOptions())
+            list(stages(*pair, PLAIN, reranking=RerankOptions()))
