@@ -29,14 +29,14 @@ def printable(text: Path | str, *, keep: str = "") -> str:
     )
 
 
-def percent(fraction: float) -> str:
-    """`fraction` as percent with one digit, without the sign; a dash for NaN."""
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+def percent(fraction: float | None) -> str:
+    """`fraction` as percent with one digit, without the sign; a dash for None and NaN."""
+    return "–" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
-def json_number(value: float) -> float | None:
+def json_number(value: float | None) -> float | None:
     """`value`, or None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value
+    return None if value is None or math.isnan(value) else value
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, align: str) -> list[str]:

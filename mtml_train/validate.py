@@ -20,6 +20,7 @@ from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
+from mtml_deploy.evaluate.measures import LISTED
 from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluate.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
@@ -43,14 +44,13 @@ class Validation:
 
     def scalars(self) -> Mapping[str, float]:
         """Name -> value, fractions 0..1; values that do not exist are left out."""
-        values = {
-            "mAP": self.metrics.mean_ap,
-            "mAP_trapezoid": self.metrics.mean_ap_trapezoid,
-            "mINP": self.metrics.mean_inp,
-            **{f"CMC@{rank}": self.metrics.cmc_at(rank) for rank in (1, 5, 10)},
-            "orientation_accuracy": self.orientation_accuracy,
+        values = {measure.tag: measure.take(self.metrics) for measure in LISTED}
+        values["orientation_accuracy"] = self.orientation_accuracy
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not math.isnan(value)
         }
-        return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def split_validation(

@@ -12,8 +12,8 @@ def test_printable_keeps_text_and_disarms_the_rest() -> None:
 
 
 def test_percent():
-    assert [percent(0.64608), percent(1.0), percent(0.0), percent(float("nan"))] == [
-        "64.6", "100.0", "0.0", "–",
+    assert [percent(0.64608), percent(1.0), percent(0.0), percent(float("nan")), percent(None)] == [
+        "64.6", "100.0", "0.0", "–", "–",
     ]  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from mtml_deploy.compression.projection import Projection
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.evaluate.measures import LISTED
 from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluate.protocols import Protocol
-
-_CMC_RANKS: Final = (1, 5, 10)
-"""Ranks that the manifest keeps."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +134,6 @@ def require_unseen(train: Embeddings, test: Embeddings) -> None:
         )
 
 
-def _numbers(metrics: RetrievalMetrics) -> dict[str, float]:
-    """The numbers of one evaluation."""
-    return {
-        "mean_ap": metrics.mean_ap,
-        "mean_ap_trapezoid": metrics.mean_ap_trapezoid,
-        "mean_inp": metrics.mean_inp,
-        **{f"cmc_{rank}": metrics.cmc_at(rank) for rank in _CMC_RANKS},
-    }
+def _numbers(metrics: RetrievalMetrics) -> dict[str, float | None]:
+    """The numbers of one evaluation; the manifest says cmc_1 for cmc_at_1."""
+    return {measure.key.replace("_at_", "_"): measure.take(metrics) for measure in LISTED}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
+from mtml_deploy.evaluate.measures import CMC_RANKS
 from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.parity.agreement import (
@@ -32,8 +33,6 @@ from mtml_deploy.parity.thresholds import GateThresholds
 
 ROW_IMAGES: Final = 4
 """Images that visit every row of a batch of as many."""
-
-CMC_RANKS: Final = (1, 5, 10)
 
 Pair = tuple[Embeddings, Embeddings]
 """Query and gallery embeddings by one model."""

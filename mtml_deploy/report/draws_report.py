@@ -7,20 +7,15 @@ numbers vary with them. Fractions 0..1 in JSON, percent in tables.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Final
 
 from mtml_deploy.embed.embeddings import comparison_mode
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluate.measures import DEFINITIONS, LISTED, MEANS, RATES
 from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.evaluate.random_galleries import DrawnMetrics, ImagePool
 from mtml_deploy.report.metrics_json import (
-    CMC_RANKS,
-    DEFINITIONS,
-    FPR_TEXTS,
     RERANK_RULE,
     SCHEMA,
     one_protocol,
@@ -30,36 +25,14 @@ from mtml_deploy.report.metrics_json import (
 )
 from mtml_deploy.report.metrics_markdown import definition_lines
 from mtml_deploy.search.rerank import RerankOptions
-from mtml_deploy.text import escaped, percent, table_row
+from mtml_deploy.text import escaped, percent, table
 
 SPREAD_RULE: Final = (
     "mean, standard deviation (divisor: draws - 1), smallest and largest value over the draws"
 )
 
-_Value = Callable[[RetrievalMetrics], float | None]
-
-
-def _cmc_at(rank: int) -> _Value:
-    return lambda metrics: metrics.cmc_at(rank)
-
-
-def _tpr_at(place: int) -> _Value:
-    return lambda metrics: metrics.verification.tpr[place] if metrics.verification else None
-
-
-_MEASURES: Final[Mapping[str, tuple[str, _Value]]] = MappingProxyType(
-    {
-        "mean_ap": ("mAP (step)", lambda metrics: metrics.mean_ap),
-        "mean_ap_trapezoid": ("mAP (trapezoid)", lambda metrics: metrics.mean_ap_trapezoid),
-        "mean_inp": ("mINP", lambda metrics: metrics.mean_inp),
-        **{f"cmc_at_{rank}": (f"CMC@{rank}", _cmc_at(rank)) for rank in CMC_RANKS},
-        **{
-            f"tpr_at_fpr_{text}": (f"TPR@FPR {text}", _tpr_at(place))
-            for place, text in enumerate(FPR_TEXTS)
-        },
-    }
-)
-"""JSON name -> name in tables, and how the number is taken from a draw."""
+_MEASURES: Final = (*LISTED, *RATES)
+"""Numbers whose spread is told."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +78,10 @@ def drawn_json(evaluation: DrawnEvaluation, *, reranked: DrawnEvaluation | None 
         "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
         "mode": comparison_mode(pool.images.unit, pool.images.unit),
         "draws": {"count": len(metrics.draws), "seed": metrics.seed},
-        "definitions": {**DEFINITIONS, "spread": SPREAD_RULE},
+        "definitions": {
+            **{key: rule for key, _, rule in DEFINITIONS},
+            "spread": SPREAD_RULE,
+        },
         **_results(metrics),
     }
     if reranked is not None and reranked.reranking is not None:
@@ -120,14 +96,12 @@ def drawn_json(evaluation: DrawnEvaluation, *, reranked: DrawnEvaluation | None 
 
 def _results(metrics: DrawnMetrics) -> dict[str, object]:
     """Spread of each measure and the numbers of each draw, for JSON."""
-    spreads = {name: metrics.spread(value) for name, (_, value) in _MEASURES.items()}
+    spreads = {measure.key: metrics.spread(measure.take) for measure in _MEASURES}
     return {
         **{name: None if found is None else asdict(found) for name, found in spreads.items()},
         "per_draw": [
             {
-                "mean_ap": drawn.mean_ap,
-                "mean_ap_trapezoid": drawn.mean_ap_trapezoid,
-                "mean_inp": drawn.mean_inp,
+                **{mean.key: mean.take(drawn) for mean in MEANS},
                 "cmc": drawn.cmc.tolist(),
                 "verification": verification_record(drawn.verification),
                 "queries": drawn.num_queries,
@@ -151,17 +125,16 @@ def drawn_markdown(evaluations: Sequence[DrawnEvaluation]) -> str:
         ValueError: no evaluation, or more than one protocol.
     """
     protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
-    header = ["model", "measure", "mean", "std", "min", "max"]
-    lines = [f"# Evaluation, protocol {protocol.name}", "", table_row(header)]
-    lines.append(table_row(["---"] * 2 + ["---:"] * 4))
+    rows = []
     for evaluation in evaluations:
-        for title, value in _MEASURES.values():
-            found = evaluation.metrics.spread(value)
+        for measure in _MEASURES:
+            found = evaluation.metrics.spread(measure.take)
             numbers = (
                 [None] * 4 if found is None else [found.mean, found.std, found.low, found.high]
             )
-            cells = [percent(math.nan if number is None else number) for number in numbers]
-            lines.append(table_row([escaped(evaluation.label), title, *cells]))
+            rows.append((escaped(evaluation.label), measure.title, *map(percent, numbers)))
+    lines = [f"# Evaluation, protocol {protocol.name}", ""]
+    lines += table(("model", "measure", "mean", "std", "min", "max"), rows, align="llrrrr")
     lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
     lines += [*definition_lines(), f"- Spread: {SPREAD_RULE}."]
     if any(evaluation.reranking is not None for evaluation in evaluations):

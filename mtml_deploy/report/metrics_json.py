@@ -1,4 +1,4 @@
-"""Evaluation results for programs: JSON, and the rules that every report states.
+"""Evaluation results for programs: JSON, and what was done before, in words for every report.
 
 In: metrics and where they come from. Out: text that names model, protocol and both definitions of
 average precision, so that a number is never seen without its rule. Fractions 0..1.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Final
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
 from mtml_deploy.embed.rows import Unit
 from mtml_deploy.evaluate.ground_truth import GroundTruth
+from mtml_deploy.evaluate.measures import DEFINITIONS, FPR_TEXTS, MEANS
 from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.evaluate.protocols import Protocol, find_protocol
-from mtml_deploy.evaluate.verification import ONE_IN, Verification
+from mtml_deploy.evaluate.verification import Verification
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import json_number
@@ -25,24 +25,6 @@ from mtml_deploy.text import json_number
 SCHEMA: Final = 1
 """Version of the layout of `metrics_json`."""
 
-CMC_RANKS: Final = (1, 5, 10)
-"""Ranks that tables show."""
-
-FPR_TEXTS: Final = tuple(f"{1 / one_in:.0e}".replace("e-0", "e-") for one_in in ONE_IN)
-"""The false positive rates as text, for example "1e-4"."""
-
-STEP_RULE: Final = "mean over the matches of the precision at the rank of each match"
-TRAPEZOID_RULE: Final = (
-    "area under the precision-recall curve by the trapezoid rule, precision 1 before the first rank"
-)
-INP_RULE: Final = "mean over the queries of number of matches / rank of the last match"
-TIE_RULE: Final = "equal distances are ordered by gallery row"
-TPR_RULE: Final = (
-    "over all pairs of a query of known vehicle and a gallery image that takes part, the largest "
-    "share of the matching pairs that one threshold on the distance accepts while it accepts at "
-    "most this share of the other pairs; equal distances are accepted or refused together, nothing "
-    "is interpolated, and there is no value where the other pairs are too few"
-)
 TRUTH_RULE: Final = (
     "matches and images left out were read from files in place of vehicle ids and cameras; of the "
     "protocol, list length and the counting of queries without a match hold"
@@ -57,17 +39,6 @@ EXPANSION_RULE: Final = (
     "its nearest gallery images that take part are added, weighted by cosine^alpha; the query's "
     "length stays"
 )
-
-DEFINITIONS: Final = MappingProxyType(
-    {
-        "mean_ap": STEP_RULE,
-        "mean_ap_trapezoid": TRAPEZOID_RULE,
-        "mean_inp": INP_RULE,
-        "tpr_at_fpr": TPR_RULE,
-        "ties": TIE_RULE,
-    }
-)
-"""How each number of a report is defined."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +170,7 @@ def metrics_json(
         },
         "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
         "ground_truth": None if evaluation.truth is None else _truth_record(evaluation.truth),
-        "definitions": dict(DEFINITIONS),
+        "definitions": {key: rule for key, _, rule in DEFINITIONS},
         **_results(evaluation),
     }
     if expanded is not None and expanded.expansion is not None:
@@ -239,9 +210,7 @@ def _results(evaluation: Evaluation) -> dict[str, object]:
     """The numbers of one evaluation, for JSON."""
     metrics = evaluation.metrics
     return {
-        "mean_ap": json_number(metrics.mean_ap),
-        "mean_ap_trapezoid": json_number(metrics.mean_ap_trapezoid),
-        "mean_inp": json_number(metrics.mean_inp),
+        **{mean.key: json_number(mean.take(metrics)) for mean in MEANS},
         "cmc": [json_number(value) for value in metrics.cmc.tolist()],
         "verification": verification_record(metrics.verification),
         "queries": {

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.evaluate.ground_truth import GroundTruth
+from mtml_deploy.evaluate.measures import DEFINITIONS, LISTED, RATES, Measure
+from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.report.metrics_json import (
-    CMC_RANKS,
     EXPANSION_RULE,
-    FPR_TEXTS,
-    INP_RULE,
     RERANK_RULE,
-    STEP_RULE,
-    TIE_RULE,
-    TPR_RULE,
-    TRAPEZOID_RULE,
     TRUTH_RULE,
     Evaluation,
     expansion_text,
@@ -40,16 +34,13 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
         ValueError: no evaluation, or more than one protocol.
     """
     protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
-    header = ["model", "mAP (step)", "mAP (trapezoid)", "mINP"]
-    header += [f"CMC@{rank}" for rank in CMC_RANKS]
-    rows = []
-    for evaluation in evaluations:
-        metrics = evaluation.metrics
-        values = [metrics.mean_ap, metrics.mean_ap_trapezoid, metrics.mean_inp]
-        values += [metrics.cmc_at(rank) for rank in CMC_RANKS]
-        rows.append((escaped(evaluation.label), *map(percent, values)))
+    rows = [
+        (escaped(evaluation.label), *_cells(LISTED, evaluation.metrics))
+        for evaluation in evaluations
+    ]
+    titles = ["model", *(measure.title for measure in LISTED)]
     lines = [f"# Evaluation, protocol {protocol.name}", ""]
-    lines += table(header, rows, align="l" + "r" * (len(header) - 1))
+    lines += table(titles, rows, align="l" + "r" * len(LISTED))
     lines += _verification_table(evaluations)
     lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
     lines += definition_lines()
@@ -77,15 +68,21 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
 
 def _verification_table(evaluations: Sequence[Evaluation]) -> list[str]:
     """Lines of a table of the rates; none where no evaluation measured them."""
-    measured = [(e.label, e.metrics.verification) for e in evaluations if e.metrics.verification]
-    if not measured:
-        return []
-    header = ["model", *(f"TPR@FPR {text}" for text in FPR_TEXTS), "matching pairs", "other pairs"]
     rows = []
-    for label, found in measured:
-        rates = (percent(math.nan if rate is None else rate) for rate in found.tpr)
-        rows.append((escaped(label), *rates, str(found.positives), str(found.negatives)))
-    return ["", *table(header, rows, align="l" + "r" * (len(header) - 1))]
+    for evaluation in evaluations:
+        found = evaluation.metrics.verification
+        if found is not None:
+            pairs = str(found.positives), str(found.negatives)
+            rows.append((escaped(evaluation.label), *_cells(RATES, evaluation.metrics), *pairs))
+    if not rows:
+        return []
+    titles = ["model", *(rate.title for rate in RATES), "matching pairs", "other pairs"]
+    return ["", *table(titles, rows, align="l" + "r" * (len(titles) - 1))]
+
+
+def _cells(measures: Sequence[Measure], metrics: RetrievalMetrics) -> list[str]:
+    """Measures in percent; a dash where there is no value."""
+    return [percent(measure.take(metrics)) for measure in measures]
 
 
 def _model_sentence(model: ModelIdentity | None) -> str:
@@ -100,13 +97,7 @@ def _model_sentence(model: ModelIdentity | None) -> str:
 
 def definition_lines() -> list[str]:
     """How the numbers are defined, as a Markdown list."""
-    return [
-        f"- mAP (step): {STEP_RULE}.",
-        f"- mAP (trapezoid): {TRAPEZOID_RULE}.",
-        f"- mINP: {INP_RULE}.",
-        f"- TPR@FPR: {TPR_RULE}.",
-        f"- Ties: {TIE_RULE}.",
-    ]
+    return [f"- {title}: {rule}." for _, title, rule in DEFINITIONS]
 
 
 def _truth_sentence(truth: GroundTruth | None) -> str:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from helpers_report import EVALUATION, METRICS
 
 from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
+from mtml_deploy.evaluate.measures import FPR_TEXTS
 from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.report.metrics_json import FPR_TEXTS, metrics_json
+from mtml_deploy.report.metrics_json import metrics_json
 
 
 def test_json_says_what_was_measured_how_and_on_what():

@@ -10,14 +10,12 @@ from html import escape
 from typing import Final
 
 from mtml_deploy.embed.embeddings import comparison_mode
+from mtml_deploy.evaluate.measures import LISTED, MEANS
 from mtml_deploy.evaluate.metrics import RetrievalMetrics
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.report.metrics_json import (
-    CMC_RANKS,
     EXPANSION_RULE,
     RERANK_RULE,
-    STEP_RULE,
-    TRAPEZOID_RULE,
     expansion_text,
     reranking_text,
     unmatched_sentence,
@@ -73,7 +71,8 @@ def table_html(models: Sequence[RankedModel]) -> str:
         A table; percent.
     """
     scored = any(model.metrics is not None for model in models)
-    numbers = ["mAP", "mAP (trapezoid)", "mINP"] + [f"CMC@{rank}" for rank in CMC_RANKS]
+    # the step rule is that of every AP on the page, so it needs no name here
+    numbers = [measure.title.removesuffix(" (step)") for measure in LISTED]
     head = ['<th scope="col">model</th>']
     head += [f'<th scope="col" class="number">{name}</th>' for name in numbers if scored]
     head += ['<th scope="col">precision</th>', '<th scope="col">embedding</th>']
@@ -167,7 +166,8 @@ def notes_html(models: Sequence[RankedModel], protocol: Protocol) -> str:
     if model.metrics is None:
         notes.append("There are no metrics: they need labels that these images do not have.")
     else:
-        notes.append(f"AP and mAP: {STEP_RULE}. mAP (trapezoid): {TRAPEZOID_RULE}.")
+        step, trapezoid = MEANS[:2]
+        notes.append(f"AP and mAP: {step.rule}. {trapezoid.title}: {trapezoid.rule}.")
         notes.append(f"{model.metrics.num_queries:,} queries: {unmatched_sentence(model.metrics)}.")
     items = "".join(f"<li>{note}</li>" for note in notes)
     return f"<details><summary>How to read this page</summary><ul>{items}</ul></details>"
@@ -176,7 +176,5 @@ def notes_html(models: Sequence[RankedModel], protocol: Protocol) -> str:
 def _values(metrics: RetrievalMetrics | None) -> list[str]:
     """Cells of one model: percent, or dashes where it has no metrics."""
     if metrics is None:
-        return ["–"] * (3 + len(CMC_RANKS))
-    values = [metrics.mean_ap, metrics.mean_ap_trapezoid, metrics.mean_inp]
-    values += [metrics.cmc_at(rank) for rank in CMC_RANKS]
-    return [f"{percent(value)} %" for value in values]
+        return ["–"] * len(LISTED)
+    return [f"{percent(measure.take(metrics))} %" for measure in LISTED]
