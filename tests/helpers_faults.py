@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mtml_deploy.artifact.artifact import (

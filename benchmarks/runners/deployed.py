@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.runners.runner import Images, Part, Runner, Subject, run_each
-from benchmarks.sizes import Arithmetic
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
 from mtml_deploy.defaults import Backend
@@ -58,7 +56,7 @@ def open_deployed(subject: Subject, backend: Backend) -> Iterator[Runner]:
             key=backend,
             title=f"{_TITLES[backend]}{f' {where}' if backend == 'ort' else ''}",
             what=f"The exported {artifact.manifest.precision} model through the runtime {backend}.",
-            precision=cast("Arithmetic", artifact.manifest.precision),
+            precision=artifact.manifest.precision,
             run=runtime.run,
             stream=(
                 (lambda batches: stream_joined(list(batches)))
@@ -135,7 +133,7 @@ def open_openvino(subject: Subject) -> Iterator[Runner]:
         key="openvino",
         title="OpenVINO CPU",
         what=f"The exported {precision} model through OpenVINO, floating point as float32.",
-        precision=cast("Arithmetic", precision),
+        precision=precision,
         run=run,
         stream=partial(run_each, run),
     )

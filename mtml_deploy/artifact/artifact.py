@@ -7,19 +7,21 @@ Or in: a model in memory and what it is. Out: the two files, each naming the oth
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from mtml_deploy.artifact.manifest import (
     METADATA_KEY,
     Manifest,
     embedded_record,
     manifest_json,
-    parse_manifest,
 )
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import write_text
+from mtml_deploy.record_file import parse_json
 
 if TYPE_CHECKING:
     import onnx
@@ -95,8 +97,8 @@ def open_artifact(folder: Path) -> Artifact:
             raise ArtifactError(f"{folder} is not a whole artifact: it lacks {name}; {fix}")
     manifest_path = folder / MANIFEST_FILE
     try:
-        manifest = parse_manifest(manifest_path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(manifest_path.read_bytes(), Manifest)
+    except ValueError as error:
         raise ArtifactError(f"{manifest_path} is not a valid manifest: {error}; {fix}") from error
     artifact = Artifact(folder=folder, manifest=manifest)
     found = file_sha256(artifact.model_path)

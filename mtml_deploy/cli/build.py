@@ -121,7 +121,7 @@ def build(
         timing_cache=timing_cache,
         overwrite=overwrite,
     )
-    side = engine.sidecar
+    side = engine.manifest
     write_data(str(engine.path))
     write_note(
         f"{engine.path.name}: {side.plan_bytes / 1e6:.0f} MB in {side.build_seconds:.1f} s, "

@@ -7,11 +7,12 @@ other, whose manifest says what was done to it and what that did to the metrics.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, open_artifact, write_artifact

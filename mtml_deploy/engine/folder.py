@@ -17,8 +17,13 @@ from mtml_deploy.engine.build import build_plan
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.graph_check import fp32_products, require_buildable
 from mtml_deploy.engine.library import Library
+from mtml_deploy.engine.manifest import (
+    EngineManifest,
+    engine_manifest_json,
+    load_engine_manifest,
+    make_engine_manifest,
+)
 from mtml_deploy.engine.options import BuildOptions
-from mtml_deploy.engine.sidecar import Sidecar, load_sidecar, make_sidecar, sidecar_json
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import atomic_file, require_absent, write_text
 
@@ -31,15 +36,15 @@ _TURING_SM: Final = 75
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine file and its sidecar.
+    """An engine file and its manifest.
 
     Attributes:
         path: the plan.
-        sidecar: what it is.
+        manifest: what it is.
     """
 
     path: Path
-    sidecar: Sidecar
+    manifest: EngineManifest
 
 
 def build_engine(
@@ -81,7 +86,7 @@ def build_engine(
     plan, cache = build_plan(
         artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
     )
-    sidecar = make_sidecar(
+    manifest = make_engine_manifest(
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         plan_bytes=len(plan),
         model_sha256=artifact.manifest.model_sha256,
@@ -92,12 +97,12 @@ def build_engine(
     )
     with atomic_file(path) as temporary:
         temporary.write_bytes(plan)
-    # a plan without its sidecar is refused, so an interruption here leaves nothing that runs
-    write_text(path.with_suffix(".json"), sidecar_json(sidecar))
+    # a plan without its manifest is refused, so an interruption here leaves nothing that runs
+    write_text(path.with_suffix(".json"), engine_manifest_json(manifest))
     if timing_cache is not None and cache is not None:
         with atomic_file(timing_cache) as temporary:
             temporary.write_bytes(cache)
-    return Engine(path=path, sidecar=sidecar)
+    return Engine(path=path, manifest=manifest)
 
 
 def find_engine(artifact: Artifact, library: Library, gpu: Gpu | None) -> Engine:
@@ -122,25 +127,25 @@ def find_engine(artifact: Artifact, library: Library, gpu: Gpu | None) -> Engine
         if not side.is_file():
             reasons.append(f"{path.name} has no sidecar {side.name} that says what it is")
             continue
-        sidecar = load_sidecar(side)
-        misfits = sidecar.misfits(
+        manifest = load_engine_manifest(side)
+        misfits = manifest.misfits(
             model_sha256=artifact.manifest.model_sha256, library=library, gpu=gpu
         )
         if misfits:
             reasons.append(f"{path.name}: {', '.join(misfits)}")
         else:
-            fitting.append(Engine(path, sidecar))
+            fitting.append(Engine(path, manifest))
     if not fitting:
         raise ArtifactError(
             f"{artifact.folder} has no engine for this machine"
             + (f" ({'; '.join(reasons)})" if reasons else "")
             + f"; {fix}"
         )
-    return max(fitting, key=lambda engine: engine.sidecar.created)
+    return max(fitting, key=lambda engine: engine.manifest.created)
 
 
 def read_plan(engine: Engine) -> bytes:
-    """The bytes of an engine, if they are those that its sidecar names.
+    """The bytes of an engine, if they are those that its manifest names.
 
     Args:
         engine: from `find_engine`.
@@ -153,26 +158,26 @@ def read_plan(engine: Engine) -> bytes:
     """
     plan = engine.path.read_bytes()
     found = hashlib.sha256(plan).hexdigest()
-    if found != engine.sidecar.plan_sha256:
+    if found != engine.manifest.plan_sha256:
         raise ArtifactError(
             f"{engine.path} has sha256 {found[:12]}... but its sidecar expects "
-            f"{engine.sidecar.plan_sha256[:12]}...: the file was changed, truncated or mixed up, "
+            f"{engine.manifest.plan_sha256[:12]}...: the file was changed, truncated or mixed up, "
             "and an engine is executable code; delete it and build it again: mtml-deploy build "
-            f"{engine.path.parent.parent} --target {engine.sidecar.target}"
+            f"{engine.path.parent.parent} --target {engine.manifest.target}"
         )
     return plan
 
 
 def list_engines(artifact: Artifact) -> tuple[Engine, ...]:
-    """Every engine of an artifact whose sidecar can be read, by name; plans are hashed."""
+    """Every engine of an artifact whose manifest can be read, by name; plans are hashed."""
     found = []
     for path in sorted((artifact.folder / FOLDER).glob(f"*{ENGINE_SUFFIX}")):
         try:
-            sidecar = load_sidecar(path.with_suffix(".json"))
+            manifest = load_engine_manifest(path.with_suffix(".json"))
         except ArtifactError:
             continue
-        if file_sha256(path) == sidecar.plan_sha256:
-            found.append(Engine(path, sidecar))
+        if file_sha256(path) == manifest.plan_sha256:
+            found.append(Engine(path, manifest))
     return tuple(found)
 
 

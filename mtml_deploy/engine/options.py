@@ -1,12 +1,14 @@
 """How an engine is built: batch profile, GPUs, memory and effort.
 
-In: values a user gave. Out: checked, frozen options that the sidecar records.
+In: values a user gave. Out: checked, frozen options that the engine's manifest records.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from mtml_deploy.record_file import Record
 
 BATCH_LIMIT: Final = 1024
 """Largest batch of a profile; larger ones gain nothing and cost memory."""
@@ -15,8 +17,7 @@ LEVELS: Final = range(6)
 """Builder optimization levels of TensorRT."""
 
 
-@dataclass(frozen=True)
-class BatchProfile:
+class BatchProfile(Record, frozen=True):
     """Images per run that an engine accepts.
 
     Attributes:
@@ -57,7 +58,7 @@ class BuildOptions:
         hardware_compatible: runs on every GPU since Ampere, slower; TensorRT only.
     """
 
-    profile: BatchProfile = BatchProfile()
+    profile: BatchProfile = field(default_factory=BatchProfile)
     sm: tuple[int, ...] = ()
     workspace_bytes: int = 0
     optimization_level: int | None = None

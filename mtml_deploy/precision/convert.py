@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,7 +113,7 @@ def convert(
         if conversion.max_map_drop is not None:
             plan, report = mixed_plan(job, plan, conversion.max_map_drop, say)
     say(f"comparing {conversion.precision} with fp32 on {len(images)} images")
-    described = replace(
+    described = msgspec.structs.replace(
         manifest,
         precision=conversion.precision,
         parity={},
@@ -123,7 +124,7 @@ def convert(
         candidate = write_artifact(folder, model, described)
         refuse_problems(problems_of(model), candidate.model_path)
         parity = verify(candidate, model, network, reference, images)
-        write_artifact(folder, model, replace(described, parity=parity))
+        write_artifact(folder, model, msgspec.structs.replace(described, parity=parity))
         if report is not None:
             write_report(folder, report)
     return open_artifact(out)

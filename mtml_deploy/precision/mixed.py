@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -135,7 +136,7 @@ def _in_order(network: Network, chosen: Sequence[LayerNoise]) -> tuple[Layer, ..
 
 def _rounded_map(job: MixedSearch, twin: onnx.ModelProto, *, title: str) -> float:
     """MAP of a candidate with every fp16 rounding carried out."""
-    manifest = replace(job.artifact.manifest, precision="int8")
+    manifest = msgspec.structs.replace(job.artifact.manifest, precision="int8")
     with tempfile.TemporaryDirectory(prefix="mtml-convert-") as folder:
         return mean_ap(
             write_artifact(Path(folder), twin, manifest),

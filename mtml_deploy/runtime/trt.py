@@ -38,7 +38,7 @@ class TensorRtRuntime:
     """
 
     def __init__(self, artifact: Artifact, *, target: Target, device: str) -> None:
-        """Load the engine that was built for this GPU, if its sidecar and hash agree.
+        """Load the engine that was built for this GPU, if its manifest and hash agree.
 
         Args:
             artifact: the exported model.
@@ -55,8 +55,8 @@ class TensorRtRuntime:
         engine = find_engine(artifact, library, gpu)
         plan = read_plan(engine)
         self._manifest = artifact.manifest
-        self._profile = engine.sidecar.profile
-        self._engine_sha256 = engine.sidecar.plan_sha256
+        self._profile = engine.manifest.profile
+        self._engine_sha256 = engine.manifest.plan_sha256
         self._device: CudaDevice | None = CudaDevice(gpu.index)
         self._engine: LoadedEngine | None = None
         self._slots: list[Slot] = []

@@ -121,7 +121,7 @@ def build_engines(
                 ) from error
             summary.append(f"no {target} engine: {error}")
             continue
-        side = engine.sidecar
+        side = engine.manifest
         place = side.gpu or ", ".join(f"compute capability {number / 10:.1f}" for number in side.sm)
         summary.append(
             f"{target} engine: {engine.path}, {side.plan_bytes / 1e6:.0f} MB in "

@@ -11,13 +11,14 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import onnx
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
@@ -25,6 +26,7 @@ from mtml_deploy.artifact.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
     ORIENTATION_OUTPUT,
+    Branch,
     Manifest,
 )
 from mtml_deploy.files import atomic_folder, require_absent
@@ -209,7 +211,7 @@ def describe(
     return Manifest(
         variant=variant,
         backbone=card.config.backbone,
-        branches=extractor.branches,
+        branches=cast("tuple[Branch, ...]", extractor.branches),
         embedding=options.embedding,
         dim=dim,
         height=card.config.image_size,

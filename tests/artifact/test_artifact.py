@@ -1,13 +1,11 @@
 import hashlib
 import json
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers_artifact import tiny_manifest, write_artifact
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from helpers_records import check_json_reader
+from msgspec.structs import replace
 
 from mtml_deploy.artifact.artifact import embedded_record, file_sha256, open_artifact, save_manifest
 from mtml_deploy.errors import ArtifactError
@@ -56,11 +54,11 @@ def test_embedded_record_is_the_manifest_without_the_hash() -> None:
     [
         ({"schema": 2}, "schema is 2"),
         ({"schema": "DROP"}, "schema is None"),
-        ({"schema": True}, "schema must be an integer"),
+        ({"schema": True}, "schema is True, this version reads 1"),
         ({"dim": "6"}, "dim must be an integer"),
         ({"dim": 6.0}, "dim must be an integer"),
         ({"dim": True}, "dim must be an integer"),
-        ({"dim": 0}, "dim must be 1 or more"),
+        ({"dim": 0}, "dim must be an integer of 1 or more, found 0"),
         ({"height": -1}, "height"),
         ({"opset": None}, "opset"),
         ({"variant": 3}, "variant must be a string"),
@@ -156,18 +154,14 @@ def test_replace_keeps_a_manifest_valid() -> None:
     assert replace(tiny_manifest(), precision="fp16").precision == "fp16"
 
 
-@settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_damaged_manifest_is_refused_or_read_never_anything_else(folder: Path, data) -> None:
-    content = folder.parent / "whole.json"
-    if not content.exists():
-        content.write_bytes((folder / "manifest.json").read_bytes())
-    damaged = bytearray(content.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    damaged = damaged[: data.draw(st.integers(0, len(damaged)))]
-    (folder / "manifest.json").write_bytes(damaged)
-    with suppress(ArtifactError):
-        open_artifact(folder)
+def test_a_damaged_manifest_is_refused_in_words(folder: Path) -> None:
+    changed = tiny_manifest(
+        compression={"parent": {"dim": 9}}, model_sha256=file_sha256(folder / "model.onnx")
+    )
+    save_manifest(folder, changed)
+    check_json_reader(
+        folder / "manifest.json",
+        lambda: open_artifact(folder),
+        ArtifactError,
+        optional=frozenset({"compression"}),
+    )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec.structs
 import numpy as np
 import onnx
 import pytest
@@ -217,9 +218,8 @@ def test_torch_runs_the_model_that_was_exported(tiny_artifact: Path, tiny_run: P
         assert [one.key for one in found] == ["ort", "torch"]
         assert "torch eager 1.000000" in note or "torch eager 0.999999" in note
         found[1].stream([images, images[:1]])
-    other = replace(whole, artifact=replace(
-        whole.artifact, manifest=replace(whole.artifact.manifest, checkpoint_sha256="d" * 64)
-    ))  # fmt: skip
+    changed = msgspec.structs.replace(whole.artifact.manifest, checkpoint_sha256="d" * 64)
+    other = replace(whole, artifact=replace(whole.artifact, manifest=changed))
     with ExitStack() as stack, pytest.raises(CheckpointError, match="exported from dddddd"):
         open_runners(other, stack, images, chosen=("torch",))
 
@@ -389,7 +389,7 @@ def test_columns_of_a_part():
     with pytest.raises(ArtifactError, match="not part of fused of identity, gray"):
         columns_of(tiny_manifest(branches=("scale",), embedding="scale"), two)
     with pytest.raises(ArtifactError, match="of checkpoint dddddd"):
-        columns_of(replace(gray, checkpoint_sha256="d" * 64), whole)
+        columns_of(msgspec.structs.replace(gray, checkpoint_sha256="d" * 64), whole)
 
 
 # --- command line ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -92,7 +93,7 @@ def test_the_manifest_says_what_was_done(small):
     parent = open_artifact(small / "art").manifest
     manifest = open_artifact(small / "small").manifest
     record = manifest.compression
-    assert replace(
+    assert msgspec.structs.replace(
         manifest, dim=parent.dim, model_sha256=parent.model_sha256, compression=None
     ) == parent  # fmt: skip
     assert record["parent"] == {"model_sha256": parent.model_sha256, "dim": 6}

@@ -11,20 +11,27 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import write_artifact
 from helpers_engine import a_gpu, library, rtx_library
+from helpers_records import check_json_reader
 from onnx import helper
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.cli.main import main
 from mtml_deploy.engine.folder import build_engine, find_engine, list_engines, read_plan
+from mtml_deploy.engine.manifest import (
+    engine_manifest_json,
+    load_engine_manifest,
+    make_engine_manifest,
+)
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.sidecar import load_sidecar, make_sidecar
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError, OutputExistsError
 
 SMALL = BuildOptions(profile=BatchProfile(1, 2, 4), sm=(86,))
@@ -39,8 +46,8 @@ def built(tmp_path):
 
 
 def ada_engine(**changes):
-    """A sidecar as a build on an L4 with TensorRT 10.16 writes it."""
-    side = make_sidecar(
+    """A manifest as a build on an L4 with TensorRT 10.16 writes it."""
+    side = make_engine_manifest(
         plan_sha256="1" * 64,
         plan_bytes=1,
         model_sha256="2" * 64,
@@ -49,7 +56,7 @@ def ada_engine(**changes):
         options=BuildOptions(),
         build_seconds=1.0,
     )
-    return replace(side, **changes)
+    return msgspec.structs.replace(side, **changes)
 
 
 def misfits(side, *, model="2" * 64, lib=None, gpu=None):
@@ -102,11 +109,11 @@ def test_meaningless_options_are_refused(make, says):
         make()
 
 
-def test_an_engine_is_built_and_its_sidecar_binds_it(built):
+def test_an_engine_is_built_and_its_manifest_binds_it(built):
     artifact, engine, rtx = built
     assert engine.path == artifact.folder / "engines" / "tensorrt-rtx-sm86.engine"
-    side = load_sidecar(engine.path.with_suffix(".json"))
-    assert side == engine.sidecar
+    side = load_engine_manifest(engine.path.with_suffix(".json"))
+    assert side == engine.manifest
     assert side.profile == BatchProfile(1, 2, 4)
     assert (side.sm, side.gpu, side.target_version) == ((86,), "", rtx.version)
     assert read_plan(engine)  # hashed
@@ -142,7 +149,7 @@ def test_a_changed_plan_is_refused(built):
     assert list_engines(artifact) == ()
 
 
-def test_a_plan_without_sidecar_or_with_anothers_is_refused(built):
+def test_a_plan_without_manifest_or_with_anothers_is_refused(built):
     artifact, engine, rtx = built
     side = engine.path.with_suffix(".json")
     text = side.read_text()
@@ -157,6 +164,16 @@ def test_a_plan_without_sidecar_or_with_anothers_is_refused(built):
         side.write_text(broken)
         with pytest.raises(ArtifactError, match="sidecar"):
             find_engine(artifact, rtx, gpu)
+
+
+def test_a_damaged_manifest_is_refused_in_words(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(engine_manifest_json(ada_engine(sm=(86, 89))))
+    assert load_engine_manifest(path) == ada_engine(sm=(86, 89), created=ANY)
+    check_json_reader(path, lambda: load_engine_manifest(path), ArtifactError)
+    path.write_text(path.read_text().replace('"opt": 16', '"opt": 65'))
+    with pytest.raises(ArtifactError, match=r"a\.json.*profile: .*opt 65.*mtml-deploy build"):
+        load_engine_manifest(path)
 
 
 def test_the_command_builds_for_every_listed_gpu(tmp_path):

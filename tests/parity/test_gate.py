@@ -8,6 +8,7 @@ from itertools import permutations
 from pathlib import Path
 
 import helpers_faults as faults
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -83,7 +84,8 @@ def test_a_sound_model_passes_and_is_not_warned_of(tiny_artifact, tiny_set, tmp_
     assert gate_warning(artifact, backend="ort", device="cpu") == ""
     # the verdict is of this file on this backend and device, and of no other
     assert gate_warning(artifact, backend="ort", device="cuda:0") != ""
-    other = replace(artifact, manifest=replace(artifact.manifest, model_sha256="1" * 64))
+    changed = msgspec.structs.replace(artifact.manifest, model_sha256="1" * 64)
+    other = replace(artifact, manifest=changed)
     assert "another model file" in gate_warning(other, backend="ort", device="cpu")
     verdict_path(artifact, backend="ort", device="cpu").write_text("{")
     assert "cannot be read" in gate_warning(artifact, backend="ort", device="cpu")
@@ -135,9 +137,9 @@ def test_parts_of_an_embedding():
         "embedding": slice(0, 6),
     }
     for whole in (
-        replace(fused, embedding="consensus"),
-        replace(fused, branches=("gray",)),
-        replace(fused, compression={"dim": 6}),
+        msgspec.structs.replace(fused, embedding="consensus"),
+        msgspec.structs.replace(fused, branches=("gray",)),
+        msgspec.structs.replace(fused, compression={"dim": 6}),
     ):
         assert parts_of(whole) == {"embedding": slice(0, 6)}
 

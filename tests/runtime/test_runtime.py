@@ -1,6 +1,5 @@
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from helpers_artifact import (
     tiny_manifest,
     write_artifact,
 )
+from msgspec.structs import replace
 from onnx import TensorProto
 
 from mtml_deploy.artifact.artifact import Artifact, embedded_record

@@ -12,8 +12,8 @@ from helpers_engine import a_gpu, rtx_library
 from helpers_fake_gpu import FakeMachine, fake_library
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.engine.manifest import engine_manifest_json, make_engine_manifest
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.engine.sidecar import make_sidecar, sidecar_json
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 from mtml_deploy.runtime import trt
 from mtml_deploy.runtime.open import open_runtime
@@ -32,11 +32,11 @@ def expected(images: np.ndarray, dim: int) -> np.ndarray:
 
 
 def put_engine(artifact: Artifact, plan: bytes = b"plan") -> None:
-    """An engine file and its sidecar, as a build with TensorRT 10.3 on an L4 leaves them."""
+    """An engine file and its manifest, as a build with TensorRT 10.3 on an L4 leaves them."""
     folder = artifact.folder / "engines"
     folder.mkdir()
     (folder / "a.engine").write_bytes(plan)
-    side = make_sidecar(
+    side = make_engine_manifest(
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         plan_bytes=len(plan),
         model_sha256=artifact.manifest.model_sha256,
@@ -45,7 +45,7 @@ def put_engine(artifact: Artifact, plan: bytes = b"plan") -> None:
         options=BuildOptions(profile=PROFILE),
         build_seconds=1.0,
     )
-    (folder / "a.json").write_text(sidecar_json(side))
+    (folder / "a.json").write_text(engine_manifest_json(side))
 
 
 @pytest.fixture

@@ -1,28 +1,24 @@
-"""The sidecar of an engine: what the plan is, for whom it was built, and the hash that binds both.
+"""The manifest of an engine: what the plan is, for whom it was built, and the hash that binds both.
 
 In: what a build knows. Out: `NAME.json` beside `NAME.engine`, read back and checked before the plan
-is touched: a plan is executable code, so one without a matching sidecar is refused.
+is touched: a plan is executable code, so one without a matching manifest is refused.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Literal
 
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.library import Library, Target
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import ArtifactError
+from mtml_deploy.record_file import Count, Positive, Record, Sha256, parse_json, record_json
 
-SCHEMA: Final = 1
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sidecar:
+class EngineManifest(Record, frozen=True, kw_only=True):
     """What an engine file is.
 
     Attributes:
@@ -43,15 +39,15 @@ class Sidecar:
         created: when, ISO 8601, UTC.
     """
 
-    schema: int = SCHEMA
-    plan_sha256: str
-    plan_bytes: int
-    model_sha256: str
+    schema: Literal[1] = 1
+    plan_sha256: Sha256
+    plan_bytes: Count
+    model_sha256: Sha256
     target: Target
     target_version: str
     gpu: str
     compute_capability: str
-    sm: tuple[int, ...]
+    sm: tuple[Positive, ...]
     hardware_compatible: bool
     driver: str
     profile: BatchProfile
@@ -97,7 +93,7 @@ class Sidecar:
         return tuple(found)
 
 
-def make_sidecar(
+def make_engine_manifest(
     *,
     plan_sha256: str,
     plan_bytes: int,
@@ -106,10 +102,10 @@ def make_sidecar(
     gpu: Gpu | None,
     options: BuildOptions,
     build_seconds: float,
-) -> Sidecar:
-    """The sidecar of a plan that was just built; arguments as its fields."""
+) -> EngineManifest:
+    """The manifest of a plan that was just built; arguments as its fields."""
     on_gpu = None if options.sm else gpu
-    return Sidecar(
+    return EngineManifest(
         plan_sha256=plan_sha256,
         plan_bytes=plan_bytes,
         model_sha256=model_sha256,
@@ -131,37 +127,27 @@ def make_sidecar(
     )
 
 
-def sidecar_json(sidecar: Sidecar) -> str:
-    """JSON of a sidecar, keys sorted."""
-    return json.dumps(asdict(sidecar), sort_keys=True, indent=2) + "\n"
+def engine_manifest_json(manifest: EngineManifest) -> str:
+    """JSON of an engine's manifest, keys sorted."""
+    return record_json(manifest, indent=2, sort_keys=True) + "\n"
 
 
-def load_sidecar(path: Path) -> Sidecar:
-    """The sidecar in a file, checked.
+def load_engine_manifest(path: Path) -> EngineManifest:
+    """The manifest in a file, checked.
 
     Args:
         path: the .json file.
 
     Returns:
-        The sidecar.
+        The manifest.
 
     Raises:
         ArtifactError: missing, not JSON, of another schema, or with wrong fields.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise ValueError(f"expected an object of schema {SCHEMA}")
-        names = {field.name for field in fields(Sidecar)}
-        if values.keys() != names:
-            raise ValueError(f"its fields differ in {', '.join(sorted(names ^ values.keys()))}")
-        if values["target"] not in get_args(Target):
-            raise ValueError(f"target is {values['target']!r}")
-        values["profile"] = BatchProfile(**values["profile"])
-        values["sm"] = tuple(int(number) for number in values["sm"])
-        for name in ("plan_sha256", "model_sha256", "target_version", "gpu", "compute_capability"):
-            if not isinstance(values[name], str):
-                raise ValueError(f"{name} is {values[name]!r}, expected text")
-        return Sidecar(**cast("dict[str, Any]", values))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"the sidecar {path} is not valid: {error}") from error
+        return parse_json(path.read_bytes(), EngineManifest)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"the sidecar {path} is not valid: {error}; build the engine again: "
+            f"mtml-deploy build {path.parent.parent} --overwrite"
+        ) from error
