@@ -29,6 +29,7 @@ from mtml_deploy.evaluate.metrics import CMC_LENGTH, RetrievalMetrics, evaluate,
 from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
 from mtml_deploy.search.distance_blocks import QueryDistances, product_distances
 from mtml_deploy.search.distances import squared_distances, squared_norms
+from mtml_deploy.search.prepared import prepare
 
 BAR: Final = 4.0
 """How many times faster than the compiled peers the part after the distances must be."""
@@ -119,9 +120,8 @@ def _our_work_after(folder: Path) -> Work:
     query, gallery = load_set(folder, "query"), load_set(folder, "gallery")
     near, margins = product_distances(
         query.features,
-        gallery.features,
+        prepare(gallery.features),
         squared_norms(query.features),
-        squared_norms(gallery.features),
         out=np.empty((len(query), len(gallery))),
     )
     # distances are overwritten, hence the copy

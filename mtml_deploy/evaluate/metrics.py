@@ -26,6 +26,7 @@ from mtml_deploy.evaluate.match_ranks import match_ranks
 from mtml_deploy.evaluate.protocols import Protocol, require_labels, same_vehicle_rows
 from mtml_deploy.evaluate.verification import Verification, VerificationPairs
 from mtml_deploy.search.distance_blocks import Order, PlainOrder, RowsOf
+from mtml_deploy.search.prepared import PreparedGallery
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluate.ground_truth import GroundTruth
@@ -94,6 +95,7 @@ def evaluate(
     *,
     truth: GroundTruth | None = None,
     reranked: Order | None = None,
+    prepared: PreparedGallery | None = None,
     memory_bytes: int | None = None,
 ) -> RetrievalMetrics:
     """Metrics of ranking `gallery` for every image of `query`.
@@ -106,6 +108,7 @@ def evaluate(
             then be unknown; the protocol still gives list length and counting. None: the labels.
         reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
             the L2 distances.
+        prepared: the gallery's features, where `prepare` was asked before; None prepares them.
         memory_bytes: see `PlainOrder`; plays no part where `reranked` is given.
 
     Returns:
@@ -116,7 +119,7 @@ def evaluate(
         MemoryBudgetError: too little memory.
         ProtocolError: labels the protocol needs are missing, no query has a match, or a ground
             truth is given to a protocol that draws its gallery.
-        ValueError: a ground truth of another number of queries.
+        ValueError: a ground truth of another number of queries, or `prepared` of other features.
 
     Example:
         One query of vehicle 7; the gallery, by distance: 7, 3, 7. The matches are at ranks 1 and 3:
@@ -141,8 +144,15 @@ def evaluate(
     """
     require_comparable(query, gallery)
     matches, excluded, known = _relevance(query, gallery, protocol, truth)
+    if prepared is not None and not (
+        prepared.features is gallery.features or np.array_equal(prepared.features, gallery.features)
+    ):
+        raise ValueError(
+            f"the prepared gallery {list(prepared.features.shape)} does not hold the features of "
+            f"{gallery.source} {list(gallery.features.shape)}"
+        )
     order: Order = reranked or PlainOrder(
-        query.features, gallery.features, memory_bytes=memory_bytes
+        query.features, prepared or gallery.features, memory_bytes=memory_bytes
     )
     pairs = VerificationPairs(known, gallery_size=len(gallery), exact=order.distances)
     ranks, tied = match_ranks(order, matches=matches, excluded=excluded, pairs=pairs)

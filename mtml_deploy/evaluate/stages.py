@@ -17,6 +17,7 @@ from mtml_deploy.evaluate.ground_truth import GroundTruth
 from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.search.distance_blocks import RowsOf
+from mtml_deploy.search.prepared import PreparedGallery, prepare
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand
 from mtml_deploy.search.rank import Ranking, rank
 from mtml_deploy.search.rerank import RerankOptions, rerank
@@ -51,6 +52,7 @@ class Stage:
     Attributes:
         query: the queries, expanded or as embedded.
         gallery: what was searched.
+        prepared: its features.
         protocol: which gallery rows take part.
         truth: matches and junk in place of labels; None takes the labels.
         search: how candidates are proposed.
@@ -61,6 +63,7 @@ class Stage:
 
     query: Embeddings
     gallery: Embeddings
+    prepared: PreparedGallery
     protocol: Protocol
     truth: GroundTruth | None
     search: SearchOptions
@@ -96,7 +99,7 @@ class Stage:
             return self.reranked.rank(top_k=top_k, excluded=self.excluded())
         return rank(
             self.query.features,
-            self.gallery.features,
+            self.prepared,
             top_k=top_k,
             excluded=self.excluded(),
             engine=self.search.engine,
@@ -116,6 +119,7 @@ class Stage:
             self.protocol,
             truth=self.truth,
             reranked=self.reranked,
+            prepared=self.prepared,
             memory_bytes=self.search.memory_bytes,
         )
 
@@ -151,12 +155,13 @@ def stages(
         MemoryBudgetError: too little memory to expand.
     """
     require_comparable(query, gallery)
-    stage = Stage(query, gallery, protocol, truth, search or SearchOptions())
+    prepared = prepare(gallery.features)
+    stage = Stage(query, gallery, prepared, protocol, truth, search or SearchOptions())
     yield stage
     if expansion is not None:
         features = expand(
             query.features,
-            gallery.features,
+            prepared,
             options=expansion,
             excluded=stage.excluded(),
             memory_bytes=stage.search.memory_bytes,
@@ -164,14 +169,13 @@ def stages(
         stage = replace(stage, query=replace(query, features=features), expansion=expansion)
         yield stage
     if reranking is not None:
-        order = _reranked(stage.query, gallery, reranking, watch)
+        order = _reranked(stage, reranking, watch)
         yield replace(stage, reranking=reranking, reranked=order)
 
 
-def _reranked(
-    query: Embeddings, gallery: Embeddings, options: RerankOptions, watch: Watch | None
-) -> Reranked:
-    """The re-ranked order of two sets, none of them empty."""
+def _reranked(stage: Stage, options: RerankOptions, watch: Watch | None) -> Reranked:
+    """The re-ranked order of a stage's two sets, none of them empty."""
+    query, gallery = stage.query, stage.gallery
     for role, images in (("query set", query), ("gallery", gallery)):
         if len(images) == 0:
             raise EmbeddingsError(
@@ -179,4 +183,4 @@ def _reranked(
                 f"embed at least one image, or leave out --rerank"
             )
     with nullcontext() if watch is None else watch(query, gallery, options) as progress:
-        return rerank(query.features, gallery.features, options=options, progress=progress)
+        return rerank(query.features, stage.prepared, options=options, progress=progress)

@@ -22,6 +22,7 @@ from mtml_deploy.search.distances import (
     worker_threads,
 )
 from mtml_deploy.search.memory import block_rows
+from mtml_deploy.search.prepared import PreparedGallery, prepare
 
 RowsOf = Callable[[int], NDArray[np.int64]]
 """Query row -> int64 [n] distinct gallery rows: those that match it, or those to leave out."""
@@ -73,7 +74,7 @@ class PlainOrder:
     def __init__(
         self,
         query: NDArray[np.float32],
-        gallery: NDArray[np.float32],
+        gallery: NDArray[np.float32] | PreparedGallery,
         *,
         memory_bytes: int | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class PlainOrder:
 
         Args:
             query: float32 [Q, D].
-            gallery: float32 [G, D].
+            gallery: float32 [G, D], or prepared.
             memory_bytes: what a block, and ranking its queries in threads, may take beside the
                 inputs and what BLAS keeps for itself; None takes about 150 MiB.
 
@@ -90,24 +91,20 @@ class PlainOrder:
             MemoryBudgetError: too little memory.
         """
         self._query_norms = require_features("query", query)
-        self._gallery_norms = require_features("gallery", gallery)
-        if query.shape[1] != gallery.shape[1]:
-            raise ValueError(f"query has {query.shape[1]} dimensions, gallery {gallery.shape[1]}")
+        self._gallery = prepare(gallery)
+        size, dim = self._gallery.features.shape
+        if query.shape[1] != dim:
+            raise ValueError(f"query has {query.shape[1]} dimensions, gallery {dim}")
         self._query = query
-        self._gallery = gallery
-        self._block = _block_queries(*gallery.shape, memory_bytes=memory_bytes)
+        self._block = _block_queries(size, dim, memory_bytes=memory_bytes)
 
     def blocks(self) -> Iterator[list[QueryDistances]]:
         """Query by query the squared distances; see `Order.blocks`."""
-        space = np.empty((min(self._block, len(self._query)), len(self._gallery)))
+        space = np.empty((min(self._block, len(self._query)), len(self._gallery.features)))
         for start in range(0, len(self._query), self._block):
             part = slice(start, start + self._block)
             near, margins = product_distances(
-                self._query[part],
-                self._gallery,
-                self._query_norms[part],
-                self._gallery_norms,
-                out=space,
+                self._query[part], self._gallery, self._query_norms[part], out=space
             )
             yield [
                 QueryDistances(row, distances, margin, partial(self.distances, row))
@@ -118,7 +115,7 @@ class PlainOrder:
 
     def distances(self, query_row: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Squared L2 distances, float64 [n], of chosen gallery rows; see `squared_distances`."""
-        return squared_distances(self._query[query_row], self._gallery, rows)
+        return squared_distances(self._query[query_row], self._gallery.features, rows)
 
 
 def _block_queries(size: int, dim: int, *, memory_bytes: int | None) -> int:
@@ -126,8 +123,9 @@ def _block_queries(size: int, dim: int, *, memory_bytes: int | None) -> int:
     tile = min(size, max(1, _TILE_VALUES // dim))
     return block_rows(
         memory_bytes,
-        # norms; a tile; in each thread what is sorted and, among masses of ties, compared exactly
-        fixed_bytes=8 * size + 8 * tile * dim + worker_threads() * (96 * size + chunk_bytes(dim)),
+        # norms and spread; a tile; in each thread what is sorted and, among masses of ties,
+        # compared exactly
+        fixed_bytes=24 * size + 8 * tile * dim + worker_threads() * (96 * size + chunk_bytes(dim)),
         # a distance to every row, a tile of products, the query in float64
         row_bytes=8 * size + 8 * tile + 16 * dim + 1024,
         most=max(1, min(_BLOCK_QUERIES, _BLOCK_VALUES // max(1, size))),
@@ -137,9 +135,8 @@ def _block_queries(size: int, dim: int, *, memory_bytes: int | None) -> int:
 
 def product_distances(
     query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    gallery: PreparedGallery,
     query_norms: NDArray[np.float64],
-    gallery_norms: NDArray[np.float64],
     *,
     out: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -147,9 +144,8 @@ def product_distances(
 
     Args:
         query: float32 [b, D].
-        gallery: float32 [G, D].
+        gallery: G rows.
         query_norms: float64 [b], squared.
-        gallery_norms: float64 [G], squared.
         out: float64 [b or more, G], where the distances are written.
 
     Returns:
@@ -158,15 +154,16 @@ def product_distances(
     """
     distances = out[: len(query)]
     points = query.astype(np.float64) * -2  # [b, D]
-    tile = max(1, _TILE_VALUES // gallery.shape[1])
-    for start in range(0, len(gallery), tile):
-        part = gallery[start : start + tile].astype(np.float64)  # [tile, D]
+    features, norms = gallery.features, gallery.squared_norms
+    tile = max(1, _TILE_VALUES // features.shape[1])
+    for start in range(0, len(features), tile):
+        part = features[start : start + tile].astype(np.float64)  # [tile, D]
         product = points @ part.T  # [b, tile]
-        product += gallery_norms[start : start + tile]
+        product += norms[start : start + tile]
         product += query_norms[:, None]
         distances[:, start : start + tile] = product
     # |g - q|^2 from norms and a float64 product, in any order of summation, and the sum of
     # squares it stands for are each off by at most a few D roundings of these norms
-    largest = gallery_norms.max(initial=0.0)
+    largest = norms.max(initial=0.0)
     margins = 8 * (query.shape[1] + 8) * _HALF_EPS_64 * (query_norms + largest)
     return distances, margins

@@ -21,6 +21,9 @@ NORM_LIMIT: Final = 1e18
 _CHUNK_VALUES: Final = 1 << 17
 """float64 values a thread holds at once (1 MiB): stays in the cache from pass to pass."""
 
+_SPAN: Final = 8
+"""Pieces of this size that a thread looks at one after the other."""
+
 
 def squared_distances(
     query: NDArray[np.float32], gallery: NDArray[np.float32], rows: NDArray[np.int64]
@@ -77,7 +80,7 @@ def squared_pair_distances(
         np.square(difference, out=difference)
         exact[part] = difference.sum(axis=1)
 
-    _in_threads(compute, range(0, len(keys), step))
+    in_threads(compute, range(0, len(keys), step))
     return exact[inverse]
 
 
@@ -95,15 +98,40 @@ def squared_norms(
         the row holds such a value.
     """
     norms = np.empty(len(features), dtype=np.float64)
-    step = max(1, _CHUNK_VALUES // max(1, features.shape[1]))
 
-    def compute(start: int) -> None:
-        part = features[start : start + step]  # [step, D]
-        wide = part.astype(np.float64) if centre is None else part - centre
-        np.vecdot(wide, wide, out=norms[start : start + step])
+    def use(part: slice, wide: NDArray[np.float64]) -> None:
+        if centre is not None:
+            wide -= centre
+        np.vecdot(wide, wide, out=norms[part])
 
-    _in_threads(compute, range(0, len(features), step))
+    _each_piece(features, use)
     return norms
+
+
+def squared_norms_about(
+    features: NDArray[np.float32], centre: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared L2 norm of every row and its squared distance to a centre, in one pass.
+
+    Args:
+        features: float32 [N, D].
+        centre: float64 [D].
+
+    Returns:
+        Two times float64 [N], bit for bit `squared_norms` without and with the centre.
+    """
+    norms = np.empty(len(features), dtype=np.float64)
+    about = np.empty(len(features), dtype=np.float64)
+
+    def use(part: slice, wide: NDArray[np.float64]) -> None:
+        np.vecdot(wide, wide, out=norms[part])
+        # infinite values, which have no place here, are for the caller to find in `norms`
+        with np.errstate(invalid="ignore"):
+            wide -= centre
+        np.vecdot(wide, wide, out=about[part])
+
+    _each_piece(features, use)
+    return norms, about
 
 
 def require_features(name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -119,11 +147,22 @@ def require_features(name: str, features: NDArray[np.float32]) -> NDArray[np.flo
     Raises:
         ValueError: wrong dtype or shape, NaN or infinite values, or a norm above `NORM_LIMIT`.
     """
+    require_matrix(name, features)
+    norms = squared_norms(features)
+    require_order(name, norms)
+    return norms
+
+
+def require_matrix(name: str, features: NDArray[np.float32]) -> None:
+    """Refuse features of another dtype or shape; see `require_features`."""
     if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] < 1:
         raise ValueError(
             f"{name} features must be float32 [N, D], found {features.dtype} {list(features.shape)}"
         )
-    norms = squared_norms(features)
+
+
+def require_order(name: str, norms: NDArray[np.float64]) -> None:
+    """Refuse features whose squared norms, float64 [N], tell that they have no order."""
     # NaN fails this comparison as well
     good = norms <= NORM_LIMIT**2
     if not good.all():
@@ -132,7 +171,6 @@ def require_features(name: str, features: NDArray[np.float32]) -> NDArray[np.flo
             f"{name} row {row} has norm {np.sqrt(norms[row]):.3g}; every value must be finite and "
             f"the norm at most {NORM_LIMIT:.0e}"
         )
-    return norms
 
 
 def worker_threads() -> int:
@@ -145,8 +183,30 @@ def chunk_bytes(dim: int) -> int:
     return 20 * max(_CHUNK_VALUES, dim)
 
 
-def _in_threads(compute: Callable[[int], None], starts: range) -> None:
-    """Call `compute` with every start; NumPy lets other threads run inside each of its steps."""
+def _each_piece(
+    features: NDArray[np.float32], use: Callable[[slice, NDArray[np.float64]], None]
+) -> None:
+    """Call `use` with every piece of the rows: which, and their values, which it may overwrite."""
+    size, dim = features.shape
+    step = max(1, _CHUNK_VALUES // max(1, dim))
+
+    def compute(first: int) -> None:
+        # kept from piece to piece: new memory costs as much as the sums
+        space = np.empty((min(step, size - first), dim))
+        for start in range(first, min(first + _SPAN * step, size), step):
+            part = slice(start, min(start + step, size))
+            wide = space[: part.stop - start]
+            wide[...] = features[part]
+            use(part, wide)
+
+    in_threads(compute, range(0, size, _SPAN * step))
+
+
+def in_threads(compute: Callable[[int], None], starts: range) -> None:
+    """Call `compute` with every start, in any order, in one thread for each CPU.
+
+    NumPy lets other threads run inside each of its steps.
+    """
     if len(starts) < 2:  # a single query must not wait for threads to start
         for start in starts:
             compute(start)

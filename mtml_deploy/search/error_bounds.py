@@ -1,8 +1,8 @@
-"""Lower bounds of squared distances from float32 products, and the exact choice they allow.
+"""Bounds of squared distances from float32 products, and the candidates they leave.
 
 In: products of a query with gallery rows, and per row a norm and a distance to a centre, which a
-gallery can compute once and keep. Out: the nearest rows in float64 order, at the cost of the
-products and of a few exact sums.
+gallery can compute once and keep. Out: the rows that may be among the nearest, few enough that the
+float64 sums of all of them cost little beside the products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.search.distances import squared_norms
+from mtml_deploy.search.distances import squared_norms_about
 
 EXTRA: Final = 16
 """Candidates beyond those wanted: enough that a second look at the gallery is rare."""
@@ -26,18 +26,41 @@ _HALF_EPS_64: Final = 2.0**-53
 """Largest relative error of one float64 rounding."""
 
 
-def spread_about(gallery: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Lower bounds of |g - m|^2, the term of a bound that no query changes.
+@dataclass(frozen=True)
+class RowTerms:
+    """The terms of a bound that no query changes, for n rows; see `lower_bounds`.
+
+    Attributes:
+        centre: float64 [D], m; any point bounds correctly, one amid the rows bounds closely.
+        spread: float32 [n], lower bounds of |g - m|^2.
+        norms: float32 [n], |g|.
+    """
+
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+    def __getitem__(self, part: slice) -> RowTerms:
+        """The terms of some of the rows."""
+        return RowTerms(self.centre, self.spread[part], self.norms[part])
+
+
+def row_terms(
+    features: NDArray[np.float32], centre: NDArray[np.float64]
+) -> tuple[RowTerms, NDArray[np.float64]]:
+    """The terms of rows, from one pass over them.
 
     Args:
-        gallery: float32 [G, D].
-        centre: float64 [D], m; any point bounds correctly, one amid the rows bounds closely.
+        features: float32 [n, D].
+        centre: float64 [D], m.
 
     Returns:
-        float32 [G].
+        The terms, and float64 [n], the squared norms.
     """
+    squared, about = squared_norms_about(features, centre)
     # eight roundings of float32 are more than the few additions of `lower_bounds` commit
-    return (squared_norms(gallery, centre) * (1 - 8 * _HALF_EPS_32)).astype(np.float32)
+    spread = (about * (1 - 8 * _HALF_EPS_32)).astype(np.float32)
+    return RowTerms(centre, spread, np.sqrt(squared).astype(np.float32)), squared
 
 
 @dataclass(frozen=True)
@@ -83,10 +106,7 @@ def query_terms(query: NDArray[np.float32], centre: NDArray[np.float64]) -> Quer
 def lower_bounds(
     query: NDArray[np.float32],
     product: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    *,
-    centre: NDArray[np.float64],
-    spread: NDArray[np.float32],
-    norms: NDArray[np.float32],
+    rows: RowTerms,
 ) -> list[tuple[NDArray[np.float32], float, float]]:
     """Bounds of the squared distances between a block of queries and every gallery row.
 
@@ -101,60 +121,56 @@ def lower_bounds(
     Args:
         query: float32 [b, D].
         product: points float32 [b, D] -> their float32 products [b, G] with the rows, a new array.
-        centre: float64 [D], m.
-        spread: float32 [G], `spread_about` that centre.
-        norms: float32 [G], L2 norms of the rows.
+        rows: their terms.
 
     Returns:
         For each query: `lower`, float32 [G]; `shift`; `slack`. The float64 squared distance of row
         g is at least `lower[g] + shift - slack`.
     """
-    terms = query_terms(query, centre)
+    terms = query_terms(query, rows.centre)
     bounds = []
     for row, lower in enumerate(product(terms.doubled)):
-        lower += spread
-        lower -= terms.errors[row] * norms
+        lower += rows.spread
+        lower -= terms.errors[row] * rows.norms
         bounds.append((lower, float(terms.shifts[row]), float(terms.slacks[row])))
     return bounds
 
 
-def nearest(
-    exact_of: Callable[[NDArray[np.int64]], NDArray[np.float64]],
-    lower: NDArray[np.float32],
+def possible_rows(
+    product: NDArray[np.float32],
+    rows: RowTerms,
+    error: np.float32,
     count: int,
     *,
-    shift: float,
-    slack: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` nearest rows in float64 order and their squared distances; ties by lower row.
+    left_out: NDArray[np.int64] | NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Every row that the bounds cannot prove farther from a query than the `count` nearest.
+
+    Usually these and a few more. The bound of each row also has an upper end; no row is among the
+    nearest whose lower end is above the upper ends of `count` others.
 
     Args:
-        exact_of: rows int64 [n] -> their float64 squared distances [n]; see `squared_distances`.
-        lower: float32 [G], see `lower_bounds`; infinite for rows left out; overwritten.
-        count: rows wanted, at most the number of finite values in `lower`.
-        shift: see `lower_bounds`.
-        slack: see `lower_bounds`.
+        product: float32 [G], of `QueryTerms.doubled` with the rows; overwritten.
+        rows: their terms.
+        error: of that query, see `QueryTerms.errors`.
+        count: rows wanted, 1 to the rows that are not left out.
+        left_out: int64 [n] rows, or bool [G]; None leaves out none.
 
     Returns:
-        int64 [count] rows and float64 [count] squared distances, nearest first.
+        int64 [n], ascending, at least `count` rows.
     """
-    if count == 0:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-    if count + EXTRA < len(lower):
-        rows = np.argpartition(lower, count + EXTRA)[: count + EXTRA]
-        rows = rows[np.isfinite(lower[rows])]
-    else:
-        rows = np.flatnonzero(np.isfinite(lower))
-    exact = exact_of(rows)
-
-    last = float(np.partition(exact, count - 1)[count - 1])
-    # every row whose bound does not prove it farther than the last rank: near ties, and exact
-    # duplicates of which the partition above took an arbitrary part
-    reach = np.nextafter(np.float32(last - shift + slack), np.float32(np.inf))
-    lower[rows] = np.inf
-    more = np.flatnonzero(lower <= reach)
-    if len(more):
-        rows = np.concatenate([rows, more])
-        exact = np.concatenate([exact, exact_of(more)])
-    order = np.lexsort((rows, exact))[:count]
-    return rows[order], exact[order]
+    low = product
+    low += rows.spread
+    low -= error * rows.norms
+    # an upper bound is higher by twice the error of the product, and by the roundings of the
+    # spread; 2.1 and 64 leave room for those of these lines
+    high = rows.norms * (np.float32(2.1) * error)
+    high += rows.spread * np.float32(64 * _HALF_EPS_32)
+    high += low
+    if left_out is not None:
+        low[left_out] = high[left_out] = np.inf
+    high.partition(count - 1)
+    # the error of products that underflow is the same for every row
+    tiny = np.float32(8 * len(rows.centre) * 2.0**-120)
+    reach = np.nextafter(high[count - 1] + tiny, np.float32(np.inf))
+    return np.flatnonzero(low <= reach)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mtml_deploy.defaults import EXPAND_ALPHA
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.distances import require_features
+from mtml_deploy.search.prepared import PreparedGallery, prepare
 from mtml_deploy.search.rank import rank
 
 VectorsOf = Callable[[int], NDArray[np.float32]]
@@ -50,7 +51,7 @@ class ExpansionOptions:
 
 def expand(
     query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    gallery: NDArray[np.float32] | PreparedGallery,
     *,
     options: ExpansionOptions,
     excluded: RowsOf | None = None,
@@ -60,7 +61,7 @@ def expand(
 
     Args:
         query: float32 [Q, D].
-        gallery: float32 [G, D].
+        gallery: float32 [G, D], or prepared.
         options: parameters; a query with fewer rows left takes those.
         excluded: gallery rows to leave out for a query row, which then take no part in the
             expansion either: what a protocol removes must not help.
@@ -84,6 +85,7 @@ def expand(
         >>> [f"{value:.3f}" for value in found[0]]
         ['1.756', '4.682']
     """
+    gallery = prepare(gallery)
     found = rank(
         query,
         gallery,
@@ -93,7 +95,7 @@ def expand(
     ).rows
 
     def vectors(row: int) -> NDArray[np.float32]:
-        nearest: NDArray[np.float32] = gallery[found[row][found[row] >= 0]]
+        nearest: NDArray[np.float32] = gallery.features[found[row][found[row] >= 0]]
         return nearest
 
     return expand_by(query, vectors, alpha=options.alpha)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +18,8 @@ from mtml_deploy.defaults import EngineName
 from mtml_deploy.search.candidates.engine import Engine, Proposal
 from mtml_deploy.search.candidates.open import open_engine
 from mtml_deploy.search.distance_blocks import RowsOf
-from mtml_deploy.search.distances import require_features, worker_threads
-from mtml_deploy.search.rescore import decide
+from mtml_deploy.search.distances import in_threads, require_features, squared_distances
+from mtml_deploy.search.prepared import PreparedGallery, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Ranking:
 
 def rank(
     query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    gallery: NDArray[np.float32] | PreparedGallery,
     *,
     top_k: int,
     excluded: RowsOf | None = None,
@@ -62,7 +61,7 @@ def rank(
 
     Args:
         query: float32 [Q, D].
-        gallery: float32 [G, D].
+        gallery: float32 [G, D], or prepared: asked several times, its norms are computed once.
         top_k: ranks wanted, at least 1; K = min(top_k, G).
         excluded: gallery rows to leave out for a query row; None leaves out nothing.
         engine: what proposes candidates; see `mtml_deploy.search.candidates.engine`.
@@ -94,20 +93,18 @@ def rank(
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, found {top_k}")
     require_features("query", query)
-    norms = require_features("gallery", gallery)
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query has {query.shape[1]} dimensions, gallery {gallery.shape[1]}")
-    shape = (len(query), min(top_k, len(gallery)))
+    gallery = prepare(gallery)
+    size, dim = gallery.features.shape
+    if query.shape[1] != dim:
+        raise ValueError(f"query has {query.shape[1]} dimensions, gallery {dim}")
+    shape = (len(query), min(top_k, size))
     ranking = Ranking(np.full(shape, -1, np.int32), np.full(shape, np.inf, np.float32))
     if 0 in shape:
         return ranking
-    gallery = np.ascontiguousarray(gallery)
-    search = _Search(query, gallery, excluded, ranking)
+    search = _Search(query, gallery.features, excluded, ranking)
 
     def open_one(name: EngineName, device: str) -> Engine:
-        return open_engine(
-            name, gallery, norms, device=device, count=shape[1], memory_bytes=memory_bytes
-        )
+        return open_engine(name, gallery, device=device, count=shape[1], memory_bytes=memory_bytes)
 
     unproven = search.fill(np.arange(len(query)), open_one(engine, device))
     if len(unproven):
@@ -136,28 +133,25 @@ class _Search:
         # equal blocks: a short last one would keep the BLAS library waiting
         blocks = -(-len(queries) // engine.block)
         nothing = np.empty(0, dtype=np.int64)
-        with ThreadPoolExecutor(worker_threads()) as threads:
-            for part in np.array_split(np.arange(len(queries)), blocks):
-                here = queries[part]
-                left_out = [
-                    nothing if self.excluded is None else self.excluded(int(row)) for row in here
-                ]
-                proposed = engine.propose(self.query[here], left_out, self.ranking.rows.shape[1])
+        for part in np.array_split(np.arange(len(queries)), blocks):
+            here = queries[part]
+            left_out = [
+                nothing if self.excluded is None else self.excluded(int(row)) for row in here
+            ]
+            proposed = engine.propose(self.query[here], left_out, self.ranking.rows.shape[1])
 
-                def decide_span(
-                    start: int,
-                    part: NDArray[np.int64] = part,
-                    left_out: Sequence[NDArray[np.int64]] = left_out,
-                    proposed: Callable[[int], Proposal] = proposed,
-                ) -> None:
-                    for offset in range(start, min(start + _SPAN, len(part))):
-                        proven[part[offset]] = self._decide(
-                            int(queries[part[offset]]), proposed(offset), left_out[offset]
-                        )
+            def decide_span(
+                start: int,
+                part: NDArray[np.int64] = part,
+                left_out: Sequence[NDArray[np.int64]] = left_out,
+                proposed: Callable[[int], Proposal] = proposed,
+            ) -> None:
+                for offset in range(start, min(start + _SPAN, len(part))):
+                    proven[part[offset]] = self._decide(
+                        int(queries[part[offset]]), proposed(offset), left_out[offset]
+                    )
 
-                # NumPy lets other threads run inside each of its steps
-                for _ in threads.map(decide_span, range(0, len(part), _SPAN)):
-                    pass
+            in_threads(decide_span, range(0, len(part), _SPAN))
         return queries[~proven]
 
     def _decide(self, row: int, proposal: Proposal, left_out: NDArray[np.int64]) -> bool:
@@ -166,8 +160,9 @@ class _Search:
         places = length
         if len(left_out):
             places = min(length, len(self.gallery) - len(np.unique(left_out)))
-        decided = decide(self.query[row], self.gallery, proposal.rows, places)
-        found = len(decided.rows)
-        self.ranking.rows[row, :found] = decided.rows
-        self.ranking.distances[row, :found] = decided.distances
-        return found == places and (places == 0 or decided.last < proposal.floor)
+        exact = squared_distances(self.query[row], self.gallery, proposal.rows)
+        order = np.lexsort((proposal.rows, exact))[:places]
+        found = len(order)
+        self.ranking.rows[row, :found] = proposal.rows[order]
+        self.ranking.distances[row, :found] = np.sqrt(exact[order])
+        return found == places and (places == 0 or bool(exact[order[-1]] < proposal.floor))

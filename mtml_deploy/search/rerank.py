@@ -21,6 +21,7 @@ from mtml_deploy.search.kreciprocal.neighbours import (
     estimate_neighbours_bytes,
     find_neighbours,
 )
+from mtml_deploy.search.prepared import PreparedGallery, prepare
 from mtml_deploy.search.reranked_order import BLOCK_VALUES, Reranked
 
 
@@ -74,7 +75,7 @@ def estimate_bytes(queries: int, gallery: int, dim: int, *, options: RerankOptio
 
 def rerank(
     query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    gallery: NDArray[np.float32] | PreparedGallery,
     *,
     options: RerankOptions | None = None,
     progress: Progress | None = None,
@@ -89,7 +90,7 @@ def rerank(
 
     Args:
         query: float32 [Q, D].
-        gallery: float32 [G, D].
+        gallery: float32 [G, D], or prepared.
         options: parameters; None takes the paper's.
         progress: called with (blocks of the all-pairs product done, in total).
 
@@ -109,15 +110,21 @@ def rerank(
         ([[0, 1, 2]], ['0.0106', '0.5200', '1.0000'])
     """
     options = options or RerankOptions()
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query is {list(query.shape)}, gallery {list(gallery.shape)}")
-    if 0 in (len(query), len(gallery)):
-        raise ValueError(f"{len(query)} queries, {len(gallery)} gallery images: both are needed")
-    require_features("query", query)
-    require_features("gallery", gallery)
-    together = np.concatenate([query, gallery])
-    neighbours = find_neighbours(together, count=options.k1 + 1, progress=progress)
+    features = gallery.features if isinstance(gallery, PreparedGallery) else gallery
+    if query.ndim != 2 or features.ndim != 2 or query.shape[1] != features.shape[1]:
+        raise ValueError(f"query is {list(query.shape)}, gallery {list(features.shape)}")
+    if 0 in (len(query), len(features)):
+        raise ValueError(f"{len(query)} queries, {len(features)} gallery images: both are needed")
+    query_norms = require_features("query", query)
+    prepared = prepare(gallery)
+    together = np.concatenate([query, prepared.features])
+    neighbours = find_neighbours(
+        together,
+        count=options.k1 + 1,
+        norms=np.concatenate([query_norms, prepared.squared_norms]),
+        progress=progress,
+    )
     vectors = encode(together, neighbours, k1=options.k1, k2=options.k2)
     return Reranked(
-        query, gallery, vectors, neighbours.farthest[: len(query)], weight=options.weight
+        query, prepared, vectors, neighbours.farthest[: len(query)], weight=options.weight
     )

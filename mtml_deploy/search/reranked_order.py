@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.search.distance_blocks import QueryDistances, RowsOf, product_distances
-from mtml_deploy.search.distances import require_features, squared_distances
+from mtml_deploy.search.distances import squared_distances, squared_norms
 from mtml_deploy.search.kreciprocal.encoding import SparseRows
 from mtml_deploy.search.kreciprocal.jaccard import Overlap
+from mtml_deploy.search.prepared import PreparedGallery
 from mtml_deploy.search.rank import Ranking
 
 BLOCK_VALUES: Final = 1 << 22
@@ -37,7 +38,7 @@ class Reranked:
     def __init__(
         self,
         query: NDArray[np.float32],
-        gallery: NDArray[np.float32],
+        gallery: PreparedGallery,
         vectors: SparseRows,
         farthest: NDArray[np.float64],
         *,
@@ -46,8 +47,8 @@ class Reranked:
         """Keep the parts of the distances.
 
         Args:
-            query: float32 [Q, D].
-            gallery: float32 [G, D].
+            query: float32 [Q, D], finite.
+            gallery: of G rows.
             vectors: of all queries, then of all gallery images.
             farthest: float64 [Q], squared distance to the farthest image.
             weight: share of the original distance.
@@ -87,7 +88,7 @@ class Reranked:
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, found {top_k}")
-        shape = (len(self._query), min(top_k, len(self._gallery)))
+        shape = (len(self._query), min(top_k, len(self._gallery.features)))
         rows = np.full(shape, -1, dtype=np.int32)
         ranked = np.full(shape, np.inf, dtype=np.float32)
         for row, distances, margin, exact in chain.from_iterable(self.blocks()):
@@ -106,14 +107,14 @@ class Reranked:
 
     def blocks(self) -> Iterator[list[QueryDistances]]:
         """Query by query the re-ranked distances; see `Order.blocks`."""
-        query_norms = require_features("query", self._query)
-        gallery_norms = require_features("gallery", self._gallery)
-        block = max(1, BLOCK_VALUES // len(self._gallery))
-        space = np.empty((min(block, len(self._query)), len(self._gallery)))
+        query_norms = squared_norms(self._query)
+        size = len(self._gallery.features)
+        block = max(1, BLOCK_VALUES // size)
+        space = np.empty((min(block, len(self._query)), size))
         for start in range(0, len(self._query), block):
             part = slice(start, start + block)
             near, margins = product_distances(
-                self._query[part], self._gallery, query_norms[part], gallery_norms, out=space
+                self._query[part], self._gallery, query_norms[part], out=space
             )
             overlap = self._overlap.jaccard(start, start + len(near))
             overlap *= 1 - self._weight
@@ -132,5 +133,5 @@ class Reranked:
         self, row: int, rows: NDArray[np.int64], rest: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """float64 [n] exact distances, from the query's float64 [G] share of the Jaccard ones."""
-        near = squared_distances(self._query[row], self._gallery, rows)
+        near = squared_distances(self._query[row], self._gallery.features, rows)
         return near * float(self._share[row]) + rest[rows]

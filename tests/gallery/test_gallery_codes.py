@@ -90,10 +90,10 @@ def test_few_true_vectors_are_read(tmp_path, monkeypatch):
     read = []
     import mtml_deploy.gallery.folder.int8_search as coded_search
 
-    real = coded_search.exact_distances
+    real = coded_search.squared_distances
     monkeypatch.setattr(
         coded_search,
-        "exact_distances",
+        "squared_distances",
         lambda query, features, slots: (read.append(len(slots)), real(query, features, slots))[1],
     )
     query = vectors[:3] + np.float32(0.01)

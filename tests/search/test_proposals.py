@@ -10,15 +10,15 @@ import pytest
 from mtml_deploy.errors import BackendError, MissingExtraError
 from mtml_deploy.search.candidates import tiles
 from mtml_deploy.search.candidates.open import open_engine
-from mtml_deploy.search.distances import require_features, squared_distances
+from mtml_deploy.search.distances import squared_distances
+from mtml_deploy.search.prepared import prepare
 from mtml_deploy.search.rank import rank
 
 LIBRARIES = {"numpy": (), "faiss": ("faiss",), "ort": ("onnxruntime", "onnx")}
 
 
 def opened(name, gallery, *, count, memory_bytes=None):
-    norms = require_features("gallery", gallery)
-    return open_engine(name, gallery, norms, device="cpu", count=count, memory_bytes=memory_bytes)
+    return open_engine(name, prepare(gallery), device="cpu", count=count, memory_bytes=memory_bytes)
 
 
 @pytest.fixture(params=sorted(LIBRARIES))
@@ -226,7 +226,7 @@ def test_a_list_with_gaps_is_not_trusted():
             return near, np.full((len(query), count), -1)
 
     gallery = np.ones((100, 3), dtype=np.float32)
-    engine = tiles.TiledEngine(Gaps(), gallery, count=2, memory_bytes=None)
+    engine = tiles.TiledEngine(Gaps(), prepare(gallery), count=2, memory_bytes=None)
     proposal = engine.propose(gallery[:1], [np.empty(0, np.int64)], 2)(0)
     assert len(proposal.rows) == 0
     assert proposal.floor == 0

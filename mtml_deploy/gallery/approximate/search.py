@@ -12,11 +12,10 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.approximate.open import OpenIndex
 from mtml_deploy.gallery.checks import require_query
 from mtml_deploy.gallery.folder.gallery import FolderGallery
-from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.search import Found, merged, nearest_lists, to_hits
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits
-from mtml_deploy.search.distances import require_features
+from mtml_deploy.search.distances import require_features, squared_distances
 
 _MARGIN: Final = 50
 """Candidates beyond those wanted, at least: 8-bit codes order near ties the wrong way round."""
@@ -130,7 +129,7 @@ class _Indexed:
             here = owners == owner
             segment = self._segments[owner]
             first = int(self._ends[owner]) - len(segment.numbers)
-            exact[here] = exact_distances(query, segment.features, places[here] - first)
+            exact[here] = squared_distances(query, segment.features, places[here] - first)
         return exact
 
     def _ask(self, query: NDArray[np.float32], count: int, probes: int) -> list[NDArray[np.int64]]:

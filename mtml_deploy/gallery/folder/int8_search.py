@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.int8 import code_products
-from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.view import SegmentView
+from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.error_bounds import EXTRA, lower_bounds
 
 _ROOM = 1 + 1e-12
@@ -43,23 +44,14 @@ def nearest_by_codes(
         raise ValueError("this segment has no codes")
     errors = np.empty(len(codes), dtype=np.float32)
     bounds = lower_bounds(
-        query,
-        lambda centred: code_products(centred, codes, errors),
-        centre=segment.centre,
-        spread=segment.spread,
-        norms=segment.norms,
+        query, lambda centred: code_products(centred, codes, errors), rows=segment.terms
     )
     widths = errors.astype(np.float64)
     found = []
     for point, (lower, shift, slack) in zip(query, bounds, strict=True):
         if left_out is not None:
             lower[left_out] = np.inf
-
-        def exact_of(
-            slots: NDArray[np.int64], point: NDArray[np.float32] = point
-        ) -> NDArray[np.float64]:
-            return exact_distances(point, segment.features, slots)
-
+        exact_of = partial(squared_distances, point, segment.features)
         found.append(_nearest(exact_of, lower, widths, top_k, offset=shift - slack))
     return found
 

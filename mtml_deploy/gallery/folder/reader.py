@@ -1,4 +1,4 @@
-"""Chosen rows: their vectors, checked against their checksums, and exact distances to them."""
+"""Chosen rows: their vectors, checked against their checksums."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import crc32_of, map_rows
 from mtml_deploy.gallery.values import GalleryError
-from mtml_deploy.search.distances import squared_distances
-
-_EXACT_VALUES: Final = 1 << 20
-"""Vectors' values gathered at once for exact distances (4 MiB)."""
 
 _ATTEMPTS: Final = 5
 """Reads before giving up, should compactions keep replacing the files meanwhile."""
@@ -87,15 +83,3 @@ def read_rows(
             if table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
                 raise
     return stored[places]
-
-
-def exact_distances(
-    query: NDArray[np.float32], features: NDArray[np.float32], slots: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Squared distances float64 [n] from a query [D] to chosen rows of [N, D], see `distances`."""
-    exact = np.empty(len(slots), dtype=np.float64)
-    step = max(1, _EXACT_VALUES // features.shape[1])
-    for start in range(0, len(slots), step):
-        part = features[slots[start : start + step]]
-        exact[start : start + step] = squared_distances(query, part, np.arange(len(part)))
-    return exact

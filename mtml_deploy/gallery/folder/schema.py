@@ -65,7 +65,7 @@ class NewRow:
         slot: its place in the segment.
         record: what is known of it.
         norm: L2 norm of the stored vector.
-        spread: see `spread_about`.
+        spread: see `RowTerms`.
         crc: checksum of the stored bytes.
     """
 

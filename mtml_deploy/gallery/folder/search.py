@@ -7,18 +7,16 @@ number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.int8_search import nearest_by_codes
-from mtml_deploy.gallery.folder.reader import exact_distances
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits
-from mtml_deploy.search.distances import require_features
-from mtml_deploy.search.error_bounds import EXTRA, lower_bounds, nearest
+from mtml_deploy.search.distances import require_features, squared_distances
+from mtml_deploy.search.error_bounds import EXTRA, possible_rows, query_terms
 from mtml_deploy.search.memory import block_rows
 
 _BLOCK_VALUES: Final = 1 << 24
@@ -150,36 +148,29 @@ def _search_one(
     top_k: int,
 ) -> list[Found]:
     """The nearest `min(top_k, count)` rows of one segment, for each query [b, D] of a block."""
-    found = []
     if count <= top_k + EXTRA:  # all would be candidates: nothing to gain from products
         slots = np.flatnonzero(mask)
-        for point in query:
-            exact = exact_distances(point, segment.features, slots)
-            order = np.lexsort((slots, exact))[:top_k]
-            found.append((segment.numbers["row"][slots[order]], exact[order]))
-        return found
+        return [_in_order(segment, point, slots, top_k) for point in query]
     left_out = None if count == len(mask) else ~mask
     if segment.codes is not None:
         return [
             (segment.numbers["row"][slots], exact)
             for slots, exact in nearest_by_codes(segment, query, left_out, top_k)
         ]
-    bounds = lower_bounds(
-        query,
-        lambda centred: centred @ segment.features.T,
-        centre=segment.centre,
-        spread=segment.spread,
-        norms=segment.norms,
-    )
-    for point, (lower, shift, slack) in zip(query, bounds, strict=True):
-        if left_out is not None:
-            lower[left_out] = np.inf
-        slots, exact = nearest(
-            partial(exact_distances, point, segment.features),
-            lower,
-            top_k,
-            shift=shift,
-            slack=slack,
-        )
-        found.append((segment.numbers["row"][slots], exact))
+    terms = query_terms(query, segment.terms.centre)
+    found = []
+    for point, product, error in zip(
+        query, terms.doubled @ segment.features.T, terms.errors, strict=True
+    ):
+        slots = possible_rows(product, segment.terms, error, top_k, left_out=left_out)
+        found.append(_in_order(segment, point, slots, top_k))
     return found
+
+
+def _in_order(
+    segment: SegmentView, point: NDArray[np.float32], slots: NDArray[np.int64], top_k: int
+) -> Found:
+    """The nearest of chosen rows of a segment; `slots` ascend, and row numbers with them."""
+    exact = squared_distances(point, segment.features, slots)
+    order = np.lexsort((slots, exact))[:top_k]
+    return segment.numbers["row"][slots[order]], exact[order]

@@ -18,6 +18,7 @@ from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
 from mtml_deploy.gallery.folder.vectors import layers, map_codes, map_rows
 from mtml_deploy.gallery.values import Filter, GalleryError
+from mtml_deploy.search.error_bounds import RowTerms
 
 _ATTEMPTS: Final = 5
 """Loads before giving up, should compactions keep replacing the files meanwhile."""
@@ -30,19 +31,15 @@ class SegmentView:
     Attributes:
         features: float32 [n, D], the vectors that decide.
         codes: `coded_type` [n], scanned in their place; None without int8 codes.
-        centre: float64 [D].
+        terms: of the bounds of distances to what is scanned; see `lower_bounds`.
         numbers: `NUMBERS` [n].
-        norms: float32 [n], contiguous.
-        spread: float32 [n], contiguous.
         alive: bool [n], false where removed.
     """
 
     features: NDArray[np.float32]
     codes: NDArray[np.void] | None
-    centre: NDArray[np.float64]
+    terms: RowTerms
     numbers: NDArray[np.void]
-    norms: NDArray[np.float32]
-    spread: NDArray[np.float32]
     alive: NDArray[np.bool_]
 
     def after(self, row: int) -> SegmentView:
@@ -51,10 +48,8 @@ class SegmentView:
         return SegmentView(
             features=self.features[part],
             codes=None if self.codes is None else self.codes[part],
-            centre=self.centre,
+            terms=self.terms[part],
             numbers=self.numbers[part],
-            norms=self.norms[part],
-            spread=self.spread[part],
             alive=self.alive[part],
         )
 
@@ -138,10 +133,12 @@ class View:
                     if "codes" in layers(self._manifest)
                     else None
                 ),
-                centre=segment.centre,
+                terms=RowTerms(
+                    segment.centre,
+                    np.ascontiguousarray(numbers["spread"]),
+                    np.ascontiguousarray(numbers["norm"]),
+                ),
                 numbers=numbers,
-                norms=np.ascontiguousarray(numbers["norm"]),
-                spread=np.ascontiguousarray(numbers["spread"]),
                 alive=~numbers["removed"],
             )
         if len(found):

@@ -22,8 +22,7 @@ from mtml_deploy.gallery.folder.vectors import (
     segment_state,
     write_rows,
 )
-from mtml_deploy.search.distances import squared_norms
-from mtml_deploy.search.error_bounds import spread_about
+from mtml_deploy.search.error_bounds import row_terms
 
 SEGMENT_BYTES: Final = 1 << 28
 """Vectors of one file (256 MiB): few files, and numbers that are cheap to extend."""
@@ -36,7 +35,7 @@ class Appended:
     Attributes:
         slots: their places in the segment.
         norms: float32 [n], L2 norms.
-        spread: float32 [n], `spread_about` the segment's centre.
+        spread: float32 [n], see `RowTerms`, about the segment's centre.
     """
 
     slots: range
@@ -96,5 +95,5 @@ class SegmentWriter:
             write_rows(*place, first=slots.start, rows=coded, layer="codes")
             scanned = decode(coded)
         self._table.put_segment(Segment(segment.number, slots.stop, segment.centre))
-        norms = np.sqrt(squared_norms(scanned)).astype(np.float32)
-        return Appended(slots, norms, spread_about(scanned, segment.centre))
+        terms, _ = row_terms(scanned, segment.centre)
+        return Appended(slots, terms.norms, terms.spread)

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mtml_deploy.defaults import EngineName
 from mtml_deploy.errors import BackendError
 from mtml_deploy.search.candidates.engine import Engine
+from mtml_deploy.search.prepared import PreparedGallery
 
 
 def open_engine(
     name: EngineName,
-    gallery: NDArray[np.float32],
-    norms: NDArray[np.float64],
+    gallery: PreparedGallery,
     *,
     device: str,
     count: int,
@@ -29,8 +26,7 @@ def open_engine(
 
     Args:
         name: which one.
-        gallery: float32 [G, D], C-contiguous, G at least 1; not copied on the host.
-        norms: float64 [G], squared norms of its rows.
+        gallery: G at least 1; not copied on the host.
         device: where ONNX Runtime searches, "cpu" or "cuda:N"; the others only know "cpu".
         count: places wanted of each query at most.
         memory_bytes: what it and the decision on its candidates may take; None sets no limit.
@@ -55,7 +51,7 @@ def open_engine(
     if name == "numpy":
         from mtml_deploy.search.candidates.blas import BlasEngine
 
-        return BlasEngine(gallery, norms, memory_bytes=memory_bytes)
+        return BlasEngine(gallery, memory_bytes=memory_bytes)
     from mtml_deploy.search.candidates.tiles import TiledEngine, TileLibrary
 
     library: TileLibrary

@@ -24,6 +24,7 @@ from mtml_deploy.search.candidates.engine import Proposal
 from mtml_deploy.search.distances import squared_norms
 from mtml_deploy.search.error_bounds import EXTRA
 from mtml_deploy.search.memory import block_rows
+from mtml_deploy.search.prepared import PreparedGallery
 
 _BLOCK_QUERIES: Final = 1024
 """Queries searched for at once: each block reads the whole gallery."""
@@ -36,9 +37,6 @@ _LIBRARY_BYTES: Final = 1 << 25
 
 _MOST_LEFT_OUT: Final = 256
 """Candidates asked for in place of rows left out; where these are more, most are not near."""
-
-_CENTRE_ROWS: Final = 2048
-"""Rows whose mean is the centre: any point is correct, so not all need to be read."""
 
 _HALF_EPS_32: Final = 2.0**-24
 """Largest relative error of one float32 rounding."""
@@ -87,7 +85,7 @@ class TiledEngine:
     def __init__(
         self,
         library: TileLibrary,
-        gallery: NDArray[np.float32],
+        gallery: PreparedGallery,
         *,
         count: int,
         memory_bytes: int | None,
@@ -96,14 +94,14 @@ class TiledEngine:
 
         Args:
             library: searches one tile.
-            gallery: float32 [G, D], G at least 1, not copied as a whole.
+            gallery: G at least 1, not copied as a whole.
             count: places wanted at most.
             memory_bytes: see `open_engine`.
 
         Raises:
             MemoryBudgetError: too little memory.
         """
-        size, dim = gallery.shape
+        size, dim = gallery.features.shape
         most = min(size, count + EXTRA + _MOST_LEFT_OUT)
         fixed = fixed_bytes(size, dim) + _LIBRARY_BYTES
         query_bytes, row_bytes = 24 * dim + 128 * most, 4 * dim + 16
@@ -125,10 +123,11 @@ class TiledEngine:
                 self._tile_rows, left // (row_bytes + library.pair_bytes * self.block)
             )
         self._library = library
-        self._gallery = gallery
-        sample = gallery[:: -(-size // _CENTRE_ROWS)]
-        self._centre = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._longest = float(np.sqrt(squared_norms(gallery, self._centre.astype(float)).max()))
+        self._gallery = gallery.features
+        self._centre = gallery.terms.centre.astype(np.float32)
+        # the spread is a lower bound about the centre before its rounding; 64: of its roundings
+        spread = float(gallery.terms.spread.max()) * (1 + 64 * _HALF_EPS_32) + 2.0**-120
+        self._longest = np.sqrt(spread) + np.linalg.norm(gallery.terms.centre - self._centre)
         self._kept = list(self._load()) if library.keeps else None
 
     def propose(

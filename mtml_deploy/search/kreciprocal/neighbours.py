@@ -63,7 +63,11 @@ def estimate_neighbours_bytes(size: int, dim: int, *, count: int) -> int:
 
 
 def find_neighbours(
-    features: NDArray[np.float32], *, count: int, progress: Progress | None = None
+    features: NDArray[np.float32],
+    *,
+    count: int,
+    norms: NDArray[np.float64] | None = None,
+    progress: Progress | None = None,
 ) -> Neighbours:
     """The `count` nearest images of every image, itself included, and its farthest distance.
 
@@ -74,6 +78,7 @@ def find_neighbours(
     Args:
         features: float32 [N, D], N at least 1.
         count: images wanted, at least 1, the image itself included; K = min(count, N).
+        norms: float64 [N], squared norms by `require_features`; None computes them.
         progress: called with (blocks done, blocks in total).
 
     Returns:
@@ -84,7 +89,9 @@ def find_neighbours(
     """
     if count < 1 or len(features) < 1:
         raise ValueError(f"count and images must be at least 1, found {count} and {len(features)}")
-    duplicates = Duplicates(features, require_features("image", features))
+    duplicates = Duplicates(
+        features, require_features("image", features) if norms is None else norms
+    )
     distinct = features if len(duplicates.first) == len(features) else features[duplicates.first]
     bounds = PairBounds(distinct)
 
