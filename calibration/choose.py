@@ -6,11 +6,11 @@ file names alone, never on order or library version.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from calibration.candidates import Candidates
+from mtml_deploy.data.holdout import by_hash, draw, held_out
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
 
@@ -36,17 +36,17 @@ def choose(
     """
     if count < 1 or not 0 < heldout_fraction < 1:
         raise ValueError(f"count >= 1 and 0 < fraction < 1, found {count}, {heldout_fraction}")
-    drawn = sorted(vehicles(candidates.images), key=lambda each: _draw(seed, f"vehicle {each}"))
-    held = max(1, round(heldout_fraction * len(drawn)))
-    if len(drawn) <= held:
+    known = vehicles(candidates.images)
+    apart = held_out(known, share=heldout_fraction, shuffle=by_hash(seed))
+    held = max(1, len(apart))
+    if len(known) <= held:
         raise DataError(
-            f"{candidates.source} has {len(drawn)} vehicles to choose from, and {held} held out "
+            f"{candidates.source} has {len(known)} vehicles to choose from, and {held} held out "
             "leave none to calibrate on; lower --heldout-fraction or give a set of more vehicles"
         )
-    kept = frozenset(drawn[:held])
     parts = {True: list[CalibrationImage](), False: list[CalibrationImage]()}
     for image in candidates.images:
-        parts[image.record.vehicle_id in kept].append(image)
+        parts[image.record.vehicle_id in apart].append(image)
     wanted = {False: count, True: max(1, round(heldout_fraction * count))}
     for is_held, what in ((False, "calibrate on"), (True, "hold out")):
         if len(parts[is_held]) < wanted[is_held]:
@@ -83,9 +83,9 @@ def balanced(
         `count` images in the order they were taken, so that a list cut short is balanced too.
     """
     pairs: dict[tuple[int, int], list[CalibrationImage]] = defaultdict(list)
-    for image in sorted(images, key=lambda image: _draw(seed, image.record.path.name)):
+    for image in sorted(images, key=lambda image: draw(seed, image.record.path.name)):
         pairs[image.record.camera_id, image.record.orientation].append(image)
-    ordered = {pair: _draw(seed, f"camera {pair[0]} orientation {pair[1]}") for pair in pairs}
+    ordered = {pair: draw(seed, f"camera {pair[0]} orientation {pair[1]}") for pair in pairs}
     given: Counter[tuple[int, int]] = Counter()
     by_camera: Counter[int] = Counter()
     by_orientation: Counter[int] = Counter()
@@ -112,8 +112,3 @@ def balanced(
         by_vehicle[image.record.vehicle_id] += 1
         chosen.append(image)
     return tuple(chosen)
-
-
-def _draw(seed: int, text: str) -> bytes:
-    """A random place in an order, the same on every machine and with every library."""
-    return hashlib.sha256(f"{seed} {text}".encode("utf-8", "surrogateescape")).digest()

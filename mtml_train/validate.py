@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mtml_deploy.data.batches import iterate_batches
+from mtml_deploy.data.holdout import hold_out
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
@@ -80,40 +80,7 @@ def split_validation(
         fraction = math.nan
     if not 0 < fraction < 1:
         raise DataError(f"--val holdout:{text}: give a fraction between 0 and 1, such as 0.1")
-    return _hold_out(train_sets, fraction, config.seed)
-
-
-def _hold_out(
-    sets: list[ImageSet], fraction: float, seed: int
-) -> tuple[list[ImageSet], tuple[ImageSet, ImageSet]]:
-    """Take a seeded share of the identities out of `sets`: one query per vehicle and camera."""
-    keys = sorted({(g, r.vehicle_id) for g, images in enumerate(sets) for r in images.records})
-    rng = np.random.default_rng((seed, len(keys)))
-    chosen = rng.permutation(len(keys))[: max(1, round(fraction * len(keys)))]
-    held = {keys[number]: position for position, number in enumerate(sorted(chosen))}
-    kept: list[ImageSet] = []
-    queries: dict[tuple[int, int], ImageRecord] = {}
-    gallery: list[ImageRecord] = []
-    for group, images in enumerate(sets):
-        rest = []
-        for record in images.records:
-            vehicle = held.get((group, record.vehicle_id))
-            if vehicle is None:
-                rest.append(record)
-                continue
-            # two sets may use one id for two vehicles: number the held-out ones anew
-            moved = replace(record, vehicle_id=vehicle)
-            if queries.setdefault((vehicle, record.camera_id), moved) is not moved:
-                gallery.append(moved)
-        kept.append(replace(images, records=tuple(rest)))
-    if not gallery or len(held) < 2:
-        raise DataError(
-            f"a hold-out of {fraction:g} leaves {len(held)} vehicles and {len(gallery)} gallery "
-            "images to validate on; raise the fraction"
-        )
-    root = Path()
-    query = ImageSet(f"holdout:{fraction:g}#query", root, tuple(queries.values()))
-    return kept, (query, ImageSet(f"holdout:{fraction:g}#gallery", root, tuple(gallery)))
+    return hold_out(train_sets, share=fraction, seed=config.seed)
 
 
 def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
