@@ -34,7 +34,7 @@ def evaluate_ranking(
         ValueError: the ranking does not fit the sets, or the protocol sees another part of it.
     """
     shape = len(query.records), protocol.list_length
-    if ranking.rows.shape != shape or protocol.removes_unknown or protocol.removes_same_camera:
+    if ranking.rows.shape != shape or protocol.excludes_unknown or protocol.excludes_same_camera:
         raise ValueError(
             f"protocol {protocol.name} sees rows {list(shape)}, found {list(ranking.rows.shape)}"
         )

@@ -86,11 +86,11 @@ def read_ground_truth(
     gallery_rows = _rows_in_order(gallery, "gallery", order_files[1])
     entries = _Entries(query_rows, gallery, gallery_rows)
     good = entries.read(matches, what="the ground truth")
-    left_out = [np.empty(0, dtype=np.int64)] * len(query)
+    excluded = [np.empty(0, dtype=np.int64)] * len(query)
     if junk is not None:
-        left_out = entries.read(junk, what="the list of junk images")
+        excluded = entries.read(junk, what="the list of junk images")
         for row in range(len(query)):
-            both = np.intersect1d(good[row], left_out[row])
+            both = np.intersect1d(good[row], excluded[row])
             if len(both):
                 raise DataError(
                     f"{printable(junk)} leaves out {gallery.names[both[0]]} for the query "
@@ -105,7 +105,7 @@ def read_ground_truth(
     )
     return GroundTruth(
         matches=tuple(good),
-        junk=tuple(left_out),
+        junk=tuple(excluded),
         files=tuple(TruthFile(role, str(path), file_sha256(path)) for role, path in roles),
         contradictions=sum(
             int(np.count_nonzero((ids != UNKNOWN) & (ids != query.vehicle_ids[row])))

@@ -32,9 +32,9 @@ class Protocol:
         name: what the user types.
         rule: one paragraph, printed with every result.
         source: where the rule comes from.
-        removes_same_camera: gallery images of the query's vehicle from the query's camera are left
+        excludes_same_camera: gallery images of the query's vehicle from the query's camera are left
             out, as if they were not in the gallery; needs camera ids.
-        removes_unknown: gallery images of unknown vehicle (junk) are left out.
+        excludes_unknown: gallery images of unknown vehicle (junk) are left out.
         list_length: matches later than this rank are not seen; None sees all.
         unmatched: a query without any match in the gallery is "skipped" in every mean, or counts
             as "zero".
@@ -45,8 +45,8 @@ class Protocol:
     name: str
     rule: str
     source: str
-    removes_same_camera: bool
-    removes_unknown: bool
+    excludes_same_camera: bool
+    excludes_unknown: bool
     list_length: int | None
     unmatched: Literal["skipped", "zero"]
     draws_gallery: bool = False
@@ -54,7 +54,7 @@ class Protocol:
     @property
     def needs_cameras(self) -> bool:
         """Whether the rule cannot be applied without camera ids."""
-        return self.removes_same_camera
+        return self.excludes_same_camera
 
     def excluded(self, query: Embeddings, gallery: Embeddings) -> RowsOf:
         """Gallery rows the protocol leaves out for each query.
@@ -76,10 +76,10 @@ class Protocol:
         def rows(query_row: int) -> NDArray[np.int64]:
             camera = query.camera_ids[query_row]
             same = nothing
-            if self.removes_same_camera and camera != UNKNOWN:
+            if self.excludes_same_camera and camera != UNKNOWN:
                 vehicle = same_vehicle(query_row)
                 same = vehicle[gallery.camera_ids[vehicle] == camera]
-            if not self.removes_unknown:
+            if not self.excludes_unknown:
                 return same
             # the two sets are disjoint: junk has no vehicle
             return np.sort(np.concatenate([same, junk]))
@@ -162,8 +162,8 @@ _ALL: Final = (
             "a camera id is refused."
         ),
         source="Liu et al., VeRi-776, github.com/VehicleReId/VeRi: baseline_evaluation.m",
-        removes_same_camera=True,
-        removes_unknown=False,
+        excludes_same_camera=True,
+        excludes_unknown=False,
         list_length=None,
         unmatched="skipped",
     ),
@@ -177,8 +177,8 @@ _ALL: Final = (
             "reported. An image of known vehicle without a camera id is refused."
         ),
         source="Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015",
-        removes_same_camera=True,
-        removes_unknown=True,
+        excludes_same_camera=True,
+        excludes_unknown=True,
         list_length=None,
         unmatched="skipped",
     ),
@@ -194,8 +194,8 @@ _ALL: Final = (
             "counts as 0."
         ),
         source="AI City Challenge 2019, Track 2: the first 100 matches of each query are scored",
-        removes_same_camera=False,
-        removes_unknown=False,
+        excludes_same_camera=False,
+        excludes_unknown=False,
         list_length=100,
         unmatched="zero",
     ),
@@ -211,8 +211,8 @@ _ALL: Final = (
             "match; none is skipped."
         ),
         source="Liu et al., Deep Relative Distance Learning (VehicleID), CVPR 2016",
-        removes_same_camera=False,
-        removes_unknown=True,
+        excludes_same_camera=False,
+        excludes_unknown=True,
         list_length=None,
         unmatched="skipped",
         draws_gallery=True,
@@ -225,8 +225,8 @@ _ALL: Final = (
             "a match are skipped in every mean and their number is reported."
         ),
         source="definition of average precision over one ranked list",
-        removes_same_camera=False,
-        removes_unknown=False,
+        excludes_same_camera=False,
+        excludes_unknown=False,
         list_length=None,
         unmatched="skipped",
     ),

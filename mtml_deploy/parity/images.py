@@ -20,13 +20,13 @@ PARITY_IMAGES: Final = 16
 """Images that are compared one by one."""
 
 
-def parity_images(source: str, size: int, *, left_out: Collection[Path] = ()) -> NDArray[np.uint8]:
+def parity_images(source: str, size: int, *, excluded: Collection[Path] = ()) -> NDArray[np.uint8]:
     """Images to compare on, spread over the vehicles of `source`.
 
     Args:
         source: image source; of a data set with splits the training images are taken.
         size: height and width, pixels.
-        left_out: image files that must not be among them, resolved.
+        excluded: image files that must not be among them, resolved.
 
     Returns:
         uint8 [N, size, size, 3], 2 <= N <= `PARITY_IMAGES`.
@@ -36,8 +36,8 @@ def parity_images(source: str, size: int, *, left_out: Collection[Path] = ()) ->
     """
     try:
         records = load_source(source, split="train").records
-        if left_out:
-            records = tuple(each for each in records if each.path.resolve() not in left_out)
+        if excluded:
+            records = tuple(each for each in records if each.path.resolve() not in excluded)
         # by vehicle, then every so many: neighbours in the list are often frames of one track
         ordered = sorted(range(len(records)), key=lambda i: (records[i].vehicle_id, i))
         step = max(1, len(ordered) // PARITY_IMAGES)
@@ -49,7 +49,7 @@ def parity_images(source: str, size: int, *, left_out: Collection[Path] = ()) ->
             f"{source} could not be read ({error}); name others with --images SOURCE"
         ) from error
     if len(images) < 2:
-        spare = " that is not used for calibration" if left_out else ""
+        spare = " that is not used for calibration" if excluded else ""
         raise ParityError(
             f"{source} holds {len(images)} image{spare}, the comparison of two models needs at "
             "least 2; name more with --images SOURCE"

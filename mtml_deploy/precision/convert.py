@@ -97,7 +97,7 @@ def convert(
     images = parity_images(
         conversion.images or _training_source(manifest),
         manifest.height,
-        left_out=calibration.paths,
+        excluded=calibration.paths,
     )
     say(f"measuring fp32 on {len(images)} images")
     reference = model_outputs(network.model, network, images)

@@ -128,7 +128,7 @@ def shown_html(
         order += f" of {html_text(model.label)}"
     how_many = f"All {total:,} queries" if shown == total else f"{shown:,} of {total:,} queries"
     sentences = [f"Protocol <b>{html_text(protocol.name)}</b>.", f"{how_many}, {order}."]
-    if protocol.removes_same_camera or protocol.removes_unknown:
+    if protocol.excludes_same_camera or protocol.excludes_unknown:
         sentences.append("Gallery images the protocol leaves out are not shown.")
     if missing:
         sentences.append(f"{missing:,} images could not be read and are empty tiles.")
