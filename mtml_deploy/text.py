@@ -23,9 +23,12 @@ def printable(text: Path | str, *, keep: str = "") -> str:
     Returns:
         The text with control characters and undecodable bytes as escapes; valid UTF-8.
     """
+    shown = str(text)
+    if shown.isprintable():  # a long text is looked at in no time
+        return shown
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
-        for char in str(text)
+        for char in shown
     )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.measure.rounds import Series, Unit, in_words
 from benchmarks.report.bars import bars_svg
 from benchmarks.report.record import Record, percentiles
+from mtml_deploy.report.templates import page_environment
 
 _TEMPLATE: Final = "page.html.j2"
 
@@ -38,15 +38,7 @@ def records_html(records: Sequence[Record]) -> str:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    template = environment.get_template(_TEMPLATE)
+    template = page_environment(Path(__file__).parent).get_template(_TEMPLATE)
     return template.render(
         records=records, plots=_plots, in_words=in_words, percentiles=percentiles, listed=_listed
     )

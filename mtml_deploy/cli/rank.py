@@ -114,7 +114,6 @@ def rank(
     from mtml_deploy.evaluate.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.rank_lists import rank_json, rank_text
-    from mtml_deploy.report.rank_page.page import rank_page
 
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, html_file)):
@@ -146,6 +145,8 @@ def rank(
         text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
         write_text(json_file, text)
     if html_file is not None:
+        from mtml_deploy.report.rank_page.page import rank_page
+
         page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
         write_text(html_file, page.html)
         absent = f", {len(page.missing)} pictures not found" if page.missing else ""

@@ -94,7 +94,8 @@ def test_help_answers_at_once(program: str, words: list[str]) -> None:
     code = (
         f"from {module} import {name} as command\n"
         f"command({words!r}, prog_name={program!r}, standalone_mode=False)\n"
-        "assert 'numpy' not in sys.modules, 'help imports NumPy'"
+        "assert 'numpy' not in sys.modules, 'help imports NumPy'\n"
+        "assert 'jinja2' not in sys.modules, 'help imports Jinja'"
     )
     blocked = tuple(library for library in BLOCKED if library != module.partition(".")[0])
     answers = [child(code, blocked) for _ in range(3)]

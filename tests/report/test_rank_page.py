@@ -15,6 +15,7 @@ from mtml_deploy.evaluate.protocols import find_protocol
 from mtml_deploy.report.rank_lists import RankedModel
 from mtml_deploy.report.rank_page.page import rank_page
 from mtml_deploy.search.rank import rank
+from mtml_deploy.search.rerank import RerankOptions
 
 EVIL = '<script>alert("1")</script>&amp;.jpg'
 VOID = {"meta", "img", "br"}
@@ -125,6 +126,17 @@ def test_nothing_is_loaded_and_no_name_becomes_markup(ranked):
     style = page.html[page.html.index("<style>") : page.html.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_a_label_is_text_wherever_it_stands(ranked):
+    script = "<script>alert(1)</script>\x1b"
+    options = RerankOptions(k1=2, k2=1)
+    models = [replace(ranked, label=script), replace(ranked, label=script, reranking=options)]
+    page = rank_page(models, find_protocol("veri776"), which="worst")
+    shown = "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b"
+    # twice in the table, the order, a note, and for each of two queries twice
+    assert page.html.count(shown) == 8
+    assert "<script" not in page.html and "\x1b" not in page.html
 
 
 def test_two_models_are_stacked_per_query(ranked):

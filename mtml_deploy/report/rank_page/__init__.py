@@ -1,1 +1,1 @@
-"""Rank_page of the benchmarks."""
+"""Rank lists as one HTML page: templates, what fills them, thumbnails."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.embed.embeddings import comparison_mode
+from mtml_deploy.evaluate.measures import LISTED
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.report.rank_lists import (
     RankedImage,
@@ -21,18 +23,9 @@ from mtml_deploy.report.rank_lists import (
     rank_list,
     require_same_images,
 )
-from mtml_deploy.report.rank_page.header import (
-    MARKS,
-    html_text,
-    legend_html,
-    notes_html,
-    shown_html,
-    sources_html,
-    table_html,
-)
-from mtml_deploy.report.rank_page.style import STYLE
+from mtml_deploy.report.rank_page.header import MARKS, Mark, notes, shown_sentences
 from mtml_deploy.report.rank_page.thumbnails import Thumbnail, make_thumbnail
-from mtml_deploy.text import percent, printable
+from mtml_deploy.report.templates import page_environment
 
 THUMBNAIL_SIDE: Final = 112
 """Longer side of a thumbnail in pixels."""
@@ -51,6 +44,35 @@ class RankPage:
     html: str
     queries: int
     missing: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One gallery image of a list, as the template takes it."""
+
+    image: RankedImage
+    mark: Mark
+    picture: Thumbnail | None
+
+
+@dataclass(frozen=True)
+class _List:
+    """One model's list of a query; `precision` is None where the query does not count."""
+
+    label: str
+    scored: bool
+    precision: float | None
+    places: tuple[_Place, ...]
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One query with the lists of every model."""
+
+    name: str
+    labels: str
+    picture: Thumbnail | None
+    lists: tuple[_List, ...]
 
 
 def rank_page(
@@ -85,40 +107,29 @@ def rank_page(
         raise ValueError(f"length must be at least 1, found {length}")
     rows = choose_queries(models[0], which=which, limit=limit).tolist()
     pictures = _Pictures()
-    articles = [
-        _query_section(models, row, number=number, length=length, pictures=pictures)
-        for number, row in enumerate(rows, start=1)
-    ]
-    missing = pictures.missing
-    html = "\n".join(
-        (
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            # nothing may be loaded, even if a file name found a way to ask for it
-            '<meta http-equiv="Content-Security-Policy" '
-            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{html_text(title)}</title>",
-            f"<style>{STYLE}</style></head>",
-            f'<body style="--places: {length}"><a class="skip" href="#lists">Skip to lists</a>',
-            f"<header><h1>{html_text(title)}</h1>",
-            sources_html(models[0]),
-            table_html(models),
-            legend_html(),
-            shown_html(models, protocol, which=which, shown=len(rows), missing=len(missing)),
-            notes_html(models, protocol),
-            "</header>",
-            '<main id="lists">',
-            *articles,
-            "</main></body></html>",
-        )
+    queries = [_query_view(models, row, length=length, pictures=pictures) for row in rows]
+    shown = shown_sentences(
+        models, protocol, which=which, shown=len(rows), missing=len(pictures.missing)
     )
-    return RankPage(html=html + "\n", queries=len(rows), missing=missing)
+    template = page_environment(Path(__file__).parent).get_template("page.html.j2")
+    html = template.render(
+        title=title,
+        length=length,
+        models=models,
+        mode=comparison_mode(models[0].query.unit, models[0].gallery.unit),
+        measures=LISTED if any(model.metrics is not None for model in models) else (),
+        marks=MARKS.values(),
+        protocol=protocol,
+        shown=shown,
+        notes=notes(models),
+        queries=queries,
+        unknown=UNKNOWN,
+    )
+    return RankPage(html=html, queries=len(rows), missing=pictures.missing)
 
 
 class _Pictures:
-    """Thumbnails as HTML; an image that occurs twice is decoded and counted once."""
+    """Thumbnails; an image that occurs twice is decoded and counted once."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Thumbnail | None] = {}
@@ -128,70 +139,36 @@ class _Pictures:
         """Files that could not be shown, in the order they were met."""
         return tuple(path for path, found in self._known.items() if found is None)
 
-    def html(self, root: str, name: str, *, words: str) -> str:
-        """The image `name` below `root` as an element, with `words` for who cannot see it."""
+    def find(self, root: str, name: str) -> Thumbnail | None:
+        """The image `name` below `root`; None if it cannot be shown."""
         path = Path(root) / name
         if path not in self._known:
             self._known[path] = make_thumbnail(path, side=THUMBNAIL_SIDE)
-        found = self._known[path]
-        if found is None:
-            return (
-                f'<span class="picture missing" role="img" aria-label="{html_text(words)}">'
-                "image cannot be shown</span>"
-            )
-        return (
-            f'<img class="picture" src="{found.address}" alt="{html_text(words)}" '
-            f'width="{found.width}" height="{found.height}">'
-        )
+        return self._known[path]
 
 
-def _query_section(
-    models: Sequence[RankedModel], row: int, *, number: int, length: int, pictures: _Pictures
-) -> str:
+def _query_view(
+    models: Sequence[RankedModel], row: int, *, length: int, pictures: _Pictures
+) -> _Query:
     """One query with the list of every model."""
     query = models[0].query
-    name = query.names[row]
-    labels = _labels(int(query.vehicle_ids[row]), int(query.camera_ids[row]))
-    lists = []
-    for model in models:
-        precision = model.average_precision(row)
-        known = "" if precision is None else f"AP <b>{percent(precision)}</b> %"
-        if precision is None and model.metrics is not None:
-            known = "no match in the gallery"
-        places = [_place(place, model, pictures) for place in rank_list(model, row, length=length)]
-        found = f"<ol>{''.join(places)}</ol>" if places else "<p>No gallery image remains.</p>"
-        label = f"<strong>{html_text(model.label)}</strong> " if len(models) > 1 else ""
-        lists.append(
-            f'<div class="list"><p class="label">{label}<span>{known}</span></p>{found}</div>'
+    lists = tuple(
+        _List(
+            label=model.label,
+            scored=model.metrics is not None,
+            precision=model.average_precision(row),
+            places=tuple(
+                _Place(place, MARKS[place.match], pictures.find(model.gallery.root, place.name))
+                for place in rank_list(model, row, length=length)
+            ),
         )
-    picture = pictures.html(query.root, name, words=f"Query {printable(name)}")
-    return (
-        f'<article aria-labelledby="q{number}"><div class="query">'
-        f'<h2 id="q{number}"><a href="#q{number}">Query {number}</a></h2>'
-        f'<figure tabindex="0">{picture}<figcaption>'
-        f'<span class="name" title="{html_text(name)}">{html_text(name)}</span>'
-        f"<span>{labels}</span></figcaption></figure></div>"
-        f'<div class="lists">{"".join(lists)}</div></article>'
+        for model in models
     )
-
-
-def _place(place: RankedImage, model: RankedModel, pictures: _Pictures) -> str:
-    """One gallery image of a list."""
-    kind, sign, words = MARKS[place.match]
-    picture = pictures.html(
-        model.gallery.root,
-        place.name,
-        words=f"Rank {place.rank}, {words}, {printable(place.name)}",
-    )
-    camera = "" if place.camera_id == UNKNOWN else f"<span>cam {place.camera_id}</span>"
-    return (
-        f'<li class="{kind}"><figure tabindex="0">'
-        f'<span class="frame"><span class="bar"><span>{place.rank}</span>'
-        f'<span title="{words}">{sign}</span></span>{picture}</span>'
-        f'<figcaption><span class="facts"><span title="L2 distance">{place.distance:#.4g}'
-        f"</span>{camera}</span>"
-        f'<span class="name" title="{html_text(place.name)}">{html_text(place.name)}</span>'
-        f"</figcaption></figure></li>"
+    return _Query(
+        name=query.names[row],
+        labels=_labels(int(query.vehicle_ids[row]), int(query.camera_ids[row])),
+        picture=pictures.find(query.root, query.names[row]),
+        lists=lists,
     )
 
 
