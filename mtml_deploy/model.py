@@ -1,28 +1,33 @@
-"""Embeddings of whatever a user names: an embeddings file, or images embedded on the fly.
+"""An exported model, opened: what programs and commands embed with.
 
-In: a source text and, for images, an artifact. Out: `Embeddings` of that artifact's model.
+In: an artifact's folder. Out: embeddings of images, in memory or in a file.
 """
 
 from __future__ import annotations
 
-import tempfile
+import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mtml_deploy.artifact.artifact import Artifact
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mtml_deploy.artifact.artifact import Artifact, open_artifact
+from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.artifact.verdict import gate_warning
 from mtml_deploy.data.batches import BadImage
-from mtml_deploy.data.source import load_source
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, EMBEDDINGS_SUFFIX, Backend
+from mtml_deploy.data.given import Channels, Images, image_set
+from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
 from mtml_deploy.embed.embed import embed, model_identity
-from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.embed.embed_to import embed_to
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.runtime import Runtime
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,58 +49,163 @@ class EmbedOptions:
     skip_bad: bool = False
 
 
-class SourceReader:
-    """Reads sources with one artifact, whose model is loaded at the first set of images.
+class Model:
+    """An exported model that is loaded; a context manager, owned by one thread.
 
-    A context manager; leaving it frees the model.
+    Attributes:
+        artifact: what it was opened from.
+        runtime: what runs it.
+        manifest: what the model is.
+        identity: what its embeddings carry.
+        warning: what a user must know of its retrieval quality before relying on it; empty where
+            the model was compared with its reference on this backend and device, and passed.
     """
 
-    def __init__(
-        self,
-        artifact: Artifact | None,
-        options: EmbedOptions,
+    def __init__(self, artifact: Artifact, runtime: Runtime, *, warning: str = "") -> None:
+        """Use `open_model`, or `Model.open` for an artifact that is open already."""
+        self.artifact = artifact
+        self.runtime = runtime
+        self.manifest: Manifest = artifact.manifest
+        self.identity: ModelIdentity = model_identity(artifact.manifest)
+        self.warning = warning
+
+    @classmethod
+    def open(
+        cls,
+        artifact: Artifact,
         *,
-        note: Callable[[str], None],
-        skipped: Callable[[Sequence[BadImage]], None],
-        progress: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
-    ) -> None:
-        """Nothing is loaded yet.
+        backend: Backend = BACKEND,
+        device: str = DEVICE,
+        threads: int = 0,
+    ) -> Self:
+        """The model of an artifact; arguments and errors as of `open_model`."""
+        runtime = open_runtime(artifact, backend=backend, device=device, threads=threads)
+        warning = gate_warning(
+            artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
+        )
+        return cls(artifact, runtime, warning=warning)
+
+    @property
+    def height(self) -> int:
+        """Rows of the images that `run` takes."""
+        return self.manifest.height
+
+    @property
+    def width(self) -> int:
+        """Columns of the images that `run` takes."""
+        return self.manifest.width
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of images that have the model's own size.
 
         Args:
-            artifact: the model for images, which embeddings files must come from as well; None
-                accepts embeddings files only.
-            options: how images are embedded.
-            note: told each thing that was tolerated while reading a data set.
-            skipped: told the images that were left out.
-            progress: gives the progress callback for a titled piece of work.
-        """
-        self._artifact = artifact
-        self._options = options
-        self._note = note
-        self._skipped = skipped
-        self._progress = progress
-        self._stack = ExitStack()
-        self._runtime: Runtime | None = None
-
-    def read(self, text: str, *, split: str) -> Embeddings:
-        """Embeddings of one source.
-
-        Args:
-            text: an embeddings file (.npz), or any source of images.
-            split: "query" or "gallery": the part of a data set where `text` names none.
+            images: uint8 [B, H, W, 3], RGB, B >= 1, H and W as in the manifest.
 
         Returns:
-            The embeddings.
+            float32 [B, D], C-contiguous, not normalised.
 
         Raises:
-            EmbeddingsError: a broken file, one of another model, or images without an artifact.
-            MtmlError: what reading and embedding images raise.
+            ValueError: wrong dtype or shape, or the model is closed.
+            BackendError: the library failed, for example out of memory.
         """
-        if text.endswith(EMBEDDINGS_SUFFIX) and not Path(text).is_dir():
-            embeddings = Embeddings.load(Path(text))
-            self._require_same_model(embeddings, text)
-            return embeddings
-        return self._embed(text, split)
+        return self.runtime.run(images)
+
+    def embed(
+        self,
+        images: Images,
+        *,
+        boxes: ArrayLike | None = None,
+        channels: Channels = "RGB",
+        batch_size: int = BATCH_SIZE,
+        skip_bad: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Embeddings:
+        """Embeddings of images, in memory: files, images a program holds, or crops of one.
+
+        All go through the same decoding and resizing: an array decoded from a PNG gives what its
+        file gives, bit for bit. Nothing is written to disk. Memory is the rows and a few batches.
+
+        Args:
+            images: a source text ("veri:DIR#query", a folder, a file), an `ImageSet`, a path, a
+                list of paths of image files, encoded bytes, a Pillow image, a uint8 array
+                [H, W, 3] of any size, or a list of such images, sizes mixed.
+            boxes: [N, 4], regions of one image to embed in its place: x1, y1, x2, y2 in pixels, of
+                any kind of number. Parts outside the image are cut off; no box gives no row.
+            channels: what arrays hold: "RGB", "BGR" as OpenCV reads, or "GRAY" for [H, W].
+            batch_size: images per run of the model, 1 or more.
+            skip_bad: leave out images that cannot be used, and boxes with NaN or without area,
+                with a warning in the log, in place of stopping at the first; the names of the
+                rows ("box 0", "box 2", ...) tell which are left.
+            progress: called with (images dealt with, all images) after each batch.
+
+        Returns:
+            One row per image or box, in the order given.
+
+        Raises:
+            ValueError: an array that is not as `channels` says, or boxes that are not [N, 4].
+            TypeError: something that is no image.
+            DataError: the source cannot be read.
+            ImageError: an image or box cannot be used and `skip_bad` is false; it is named.
+            EmbeddingsError: not one of the files can be used.
+            ArtifactError: the model gave a value that is not finite.
+            BackendError: the library failed.
+        """
+        rows, skipped = embed(
+            self,
+            image_set(images, boxes=boxes, channels=channels),
+            batch_size=batch_size,
+            skip_bad=skip_bad,
+            progress=progress,
+        )
+        _log(skipped)
+        return rows
+
+    def embed_to(
+        self,
+        file: str | Path,
+        images: Images,
+        *,
+        batch_size: int = BATCH_SIZE,
+        skip_bad: bool = False,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
+        """Embed image files into a file, whole or not at all; a killed call can be continued.
+
+        Args:
+            file: what to write, ending in .npz.
+            images: a source text, a path, a list of paths, or an `ImageSet`.
+            batch_size: images per run of the model, 1 or more.
+            skip_bad: leave out images that cannot be used, with a warning in the log.
+            resume: continue an interrupted call from its last finished batch.
+            overwrite: replace `file`, and without `resume` drop what an interrupted call left.
+            progress: called with (images dealt with, all images) after each batch.
+
+        Returns:
+            `file`.
+
+        Raises:
+            ValueError: images in memory.
+            OutputExistsError: `file`, or rows of an interrupted call, exist.
+            MtmlError: what `embed` raises.
+        """
+        summary = embed_to(
+            self,
+            image_set(images),
+            Path(file),
+            batch_size=batch_size,
+            skip_bad=skip_bad,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        _log(summary.skipped)
+        return Path(file)
+
+    def close(self) -> None:
+        """Free the model; closing twice is allowed, running after it is not."""
+        self.runtime.close()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -108,57 +218,33 @@ class SourceReader:
         trace: TracebackType | None,
     ) -> None:
         """Free the model."""
-        self._stack.close()
-        self._runtime = None
+        self.close()
 
-    def _require_same_model(self, embeddings: Embeddings, text: str) -> None:
-        """Refuse a file that another model than the artifact's made."""
-        if self._artifact is None:
-            return
-        expected = model_identity(self._artifact.manifest)
-        if embeddings.model != expected:
-            raise EmbeddingsError(
-                f"{text} was made by the model {embeddings.model.model_sha256[:12]} "
-                f"({embeddings.model.precision}, {embeddings.model.embedding}), not by "
-                f"{self._artifact.folder} ({expected.model_sha256[:12]}, {expected.precision}, "
-                f"{expected.embedding}); embed the images again: "
-                f"mtml-deploy embed {self._artifact.folder} --images ... --out FILE"
-            )
 
-    def _embed(self, text: str, split: str) -> Embeddings:
-        """Embeddings of images, through a file that does not outlive the call."""
-        images = load_source(text, split=split)
-        if self._artifact is None:
-            raise EmbeddingsError(
-                f"{text} holds images, and no model was given to embed them; add --model ARTIFACT, "
-                f"or give an embeddings file ({EMBEDDINGS_SUFFIX})"
-            )
-        for sentence in images.notes:
-            self._note(f"{images.source}: {sentence}")
-        if self._runtime is None:
-            where = self._options
-            self._runtime = self._stack.enter_context(
-                open_runtime(self._artifact, backend=where.backend, device=where.device)
-            )
-            warning = gate_warning(
-                self._artifact,
-                backend=where.backend,
-                device=where.device,
-                engine_sha256=self._runtime.engine_sha256,
-            )
-            if warning:
-                self._note(f"warning: {warning}")
-        with tempfile.TemporaryDirectory(prefix="mtml-") as folder:
-            out = Path(folder) / f"rows{EMBEDDINGS_SUFFIX}"
-            with self._progress(f"embedding the {split}") as progress:
-                summary = embed(
-                    self._runtime,
-                    images,
-                    out,
-                    batch_size=self._options.batch_size,
-                    threads=self._options.threads,
-                    skip_bad=self._options.skip_bad,
-                    progress=progress,
-                )
-            self._skipped(summary.skipped)
-            return Embeddings.load(out)
+def open_model(
+    folder: str | Path, *, backend: Backend = BACKEND, device: str = DEVICE, threads: int = 0
+) -> Model:
+    """An exported model, loaded on exactly the backend and device asked for.
+
+    Args:
+        folder: the artifact that `mtml-export` or `mtml-deploy convert` wrote.
+        backend: "ort", "ort-tensorrt", "tensorrt" or "tensorrt-rtx"; the last two need an engine:
+            `build_engine`.
+        device: "cpu" or "cuda:N" with N the number of the GPU.
+        threads: threads of one run on the CPU; 0 leaves the number to the library.
+
+    Returns:
+        The model; close it, or use it in a `with` statement.
+
+    Raises:
+        ArtifactError: no artifact, or one that is not what its manifest says.
+        MissingExtraError: the backend's library is not installed.
+        BackendError: unknown backend or device, or it is not usable on this machine.
+    """
+    return Model.open(open_artifact(Path(folder)), backend=backend, device=device, threads=threads)
+
+
+def _log(skipped: Sequence[BadImage]) -> None:
+    """Say which images were left out."""
+    for image in skipped:
+        logger.warning("left out %s: %s", image.path, image.reason)

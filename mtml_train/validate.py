@@ -7,17 +7,17 @@ orientation accuracy of branch D where labels are known.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtml_deploy.data.batches import iterate_batches
 from mtml_deploy.data.holdout import hold_out
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluate.measures import LISTED
@@ -95,8 +95,14 @@ def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
         ProtocolError: no such protocol, or the sets lack labels that it needs.
     """
     nothing = (
-        _as_embeddings(s.source, s.records, np.zeros((len(s.records), 1), dtype=np.float32))
-        for s in (query, gallery)
+        Embeddings.of(
+            np.zeros((len(images.records), 1), dtype=np.float32),
+            images.records,
+            names=images.names(),
+            model=_identity(1),
+            source=images.source,
+        )
+        for images in (query, gallery)
     )
     require_labels(find_protocol(name), *nothing)
 
@@ -127,57 +133,61 @@ def validate(
     """
     training = model.training
     model.eval()
-    query_embeddings, query_right = _embed(model, query, config, device)
-    gallery_embeddings, gallery_right = _embed(model, gallery, config, device)
+    found = [_embedded(model, images, config=config, device=device) for images in (query, gallery)]
     model.train(training)
+    (query_rows, query_right), (gallery_rows, gallery_right) = found
     right = np.concatenate([query_right, gallery_right])
     return Validation(
-        metrics=evaluate(query_embeddings, gallery_embeddings, find_protocol(config.val_protocol)),
+        metrics=evaluate(query_rows, gallery_rows, find_protocol(config.val_protocol)),
         orientation_accuracy=float(right.mean()) if len(right) else math.nan,
     )
 
 
-@torch.inference_mode()
-def _embed(
-    model: MTML, images: ImageSet, config: TrainConfig, device: torch.device
-) -> tuple[Embeddings, NDArray[np.bool_]]:
-    """Fused features of `images`, and for each labelled one whether its orientation is right."""
-    features: list[NDArray[np.float32]] = []
-    kept: list[ImageRecord] = []
-    right: list[bool] = []
-    batches = iterate_batches(
-        [record.path for record in images.records],
-        height=config.image_size,
-        width=config.image_size,
-        batch_size=_BATCH,
-        skip_bad=config.skip_bad,
-    )
-    for batch in batches:
-        if not len(batch.indices):
-            continue
-        output = model(torch.from_numpy(batch.images).to(device))
-        features.append(output.fused.float().cpu().numpy())
-        records = [images.records[index] for index in batch.indices]
-        kept.extend(records)
+class _ModelInTraining:
+    """The torch model as what embeds; keeps the orientations it gave.
+
+    Attributes:
+        height: rows of its images.
+        width: columns of its images.
+        orientations: int64 [B] of each run, the most probable class; none without branch D.
+    """
+
+    def __init__(self, model: MTML, *, size: int, device: torch.device) -> None:
+        """Nothing is run yet."""
+        self.height = self.width = size
+        self.orientations: list[NDArray[np.int64]] = []
+        self._model = model
+        self._device = device
+        self._dim = 0
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """A name that no file carries; the length of a row is known after the first run."""
+        return _identity(self._dim)
+
+    @torch.inference_mode()
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Fused features float32 [B, D] of uint8 [B, H, W, 3]."""
+        output = self._model(torch.from_numpy(images).to(self._device))
         if output.orientation_logits is not None:
-            predicted = output.orientation_logits.argmax(dim=1).tolist()
-            right.extend(
-                record.orientation == guess
-                for record, guess in zip(records, predicted, strict=True)
-                if record.orientation != UNKNOWN
-            )
-    embeddings = _as_embeddings(images.source, kept, np.concatenate(features))
-    return embeddings, np.array(right, dtype=np.bool_)
+            self.orientations.append(output.orientation_logits.argmax(dim=1).cpu().numpy())
+        features: NDArray[np.float32] = output.fused.float().cpu().numpy()
+        self._dim = features.shape[1]
+        return features
 
 
-def _as_embeddings(
-    source: str, records: Sequence[ImageRecord], features: NDArray[np.float32]
-) -> Embeddings:
-    """Features float32 [N, D] of N images with their labels."""
-    return Embeddings.of(
-        features,
-        records,
-        names=[str(record.path) for record in records],
-        model=ModelIdentity("model in training", "fp32", "fused", features.shape[1]),
-        source=source,
-    )
+def _embedded(
+    model: MTML, images: ImageSet, *, config: TrainConfig, device: torch.device
+) -> tuple[Embeddings, NDArray[np.bool_]]:
+    """Fused features, and for each image of known orientation whether it is told right."""
+    running = _ModelInTraining(model, size=config.image_size, device=device)
+    rows, _ = embed(running, images, batch_size=_BATCH, skip_bad=config.skip_bad)
+    if not running.orientations:
+        return rows, np.empty(0, dtype=np.bool_)
+    known = rows.orientations != UNKNOWN
+    return rows, np.concatenate(running.orientations)[known] == rows.orientations[known]
+
+
+def _identity(dim: int) -> ModelIdentity:
+    """What rows of a model in training say of it."""
+    return ModelIdentity("model in training", "fp32", "fused", dim)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -23,13 +21,12 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import Backend
-from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.model import Model
 from mtml_deploy.parity.judge import parts_of
-from mtml_deploy.runtime.open import open_runtime
 
 _WHOLE = "whole"
 
@@ -53,7 +50,6 @@ def measure_branches(
     subject: Subject,
     parts: Mapping[str, Artifact],
     images: tuple[ImageSet, ImageSet],
-    scratch: Path,
     *,
     protocol: Protocol,
     bench: BranchBench,
@@ -68,7 +64,6 @@ def measure_branches(
         subject: the whole model, its embedding fused.
         parts: name -> export of some branches of the same checkpoint.
         images: query and gallery images.
-        scratch: existing folder for temporary files.
         protocol: of mAP.
         bench: how to measure.
         say: receives progress.
@@ -98,8 +93,7 @@ def measure_branches(
             )  # fmt: skip
         series = sample_in_turn(timed, bench.plan, say=say)
         say("embedding query and gallery")
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix=".branches.", dir=scratch)))
-        sets = _embedded(subject, images, folder, bench)
+        sets = _embedded(subject, images, bench)
     ratios = []
     for name, chosen in columns.items():
         query, gallery = (_with_columns(part, chosen) for part in sets)
@@ -156,16 +150,15 @@ def columns_of(part: Manifest, whole: Manifest) -> np.ndarray[tuple[int], np.dty
 
 
 def _embedded(
-    subject: Subject, images: tuple[ImageSet, ImageSet], folder: Path, bench: BranchBench
+    subject: Subject, images: tuple[ImageSet, ImageSet], bench: BranchBench
 ) -> tuple[Embeddings, Embeddings]:
     """Query and gallery through the whole model."""
-    found = []
-    with open_runtime(subject.artifact, backend=bench.backend, device=subject.device) as runtime:
-        for name, part in zip(("query", "gallery"), images, strict=True):
-            embed(runtime, part, folder / f"{name}.npz", batch_size=bench.batch_size)
-            found.append(Embeddings.load(folder / f"{name}.npz"))
-    query, gallery = found
-    return query, gallery
+    query, gallery = images
+    with Model.open(subject.artifact, backend=bench.backend, device=subject.device) as model:
+        return (
+            model.embed(query, batch_size=bench.batch_size),
+            model.embed(gallery, batch_size=bench.batch_size),
+        )
 
 
 def _with_columns(

@@ -66,7 +66,6 @@ def branches(
         Subject(open_artifact(artifact), None, device, threads),
         named,
         (load_source(data, split="query"), load_source(data, split="gallery")),
-        out,
         protocol=find_protocol(protocol),
         bench=BranchBench(backend, batch_size, plan(runs, seconds)),
         say=write_note,

@@ -24,9 +24,9 @@ from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import ImageBatch, iterate_batches
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
-from mtml_deploy.embed.embed import embed
+from mtml_deploy.embed.embed_to import embed_to
+from mtml_deploy.model import Model
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Runtime
 from mtml_train.checkpoint import Checkpoint
 
 END_TO_END_TARGET: Final = 0.9
@@ -94,7 +94,7 @@ def measure_embed(
         say(f"decoding {len(images.records)} images and warming up")
         batches = [batch.images for batch in _decoded(images, manifest, bench)]
         contenders = [
-            *_deployed(runtime, images, batches, folder, bench),
+            *_deployed(Model(artifact, runtime), images, batches, folder, bench),
             *([] if extractor is None else torch_contenders(extractor, batches)),
             *matrix_products(threads=threads, size=bench.matrix_size),
         ]
@@ -163,14 +163,14 @@ def summarise(series: dict[str, Series], flop: int) -> tuple[Series, tuple[Ratio
 
 
 def _deployed(
-    runtime: Runtime, images: ImageSet, batches: Batches, folder: Path, bench: EmbedBench
+    model: Model, images: ImageSet, batches: Batches, folder: Path, bench: EmbedBench
 ) -> tuple[Contender, ...]:
     """The deployment path as a whole, and its parts."""
     count = len(images.records)
 
     def end_to_end() -> None:
-        embed(
-            runtime,
+        embed_to(
+            model,
             images,
             folder / "rows.npz",
             batch_size=bench.batch_size,
@@ -178,16 +178,16 @@ def _deployed(
             overwrite=True,
         )
 
-    def model() -> None:
+    def alone() -> None:
         for batch in batches:
-            runtime.run(batch)
+            model.run(batch)
 
     def decode() -> None:
-        for _ in _decoded(images, runtime.manifest, bench):
+        for _ in _decoded(images, model.manifest, bench):
             pass
 
-    runtime.run(batches[0])  # warm-up
-    end, alone, files = (rate_of(count, act) for act in (end_to_end, model, decode))
+    model.run(batches[0])  # warm-up
+    end, runs, files = (rate_of(count, act) for act in (end_to_end, alone, decode))
     return (
         Contender(
             "end_to_end",
@@ -201,7 +201,7 @@ def _deployed(
             "model alone",
             "The same batches, decoded before, through the runtime.",
             "images/s",
-            alone,
+            runs,
         ),
         Contender(
             "decode", "decoding alone", "The same files to batches, no model.", "images/s", files

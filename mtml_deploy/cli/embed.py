@@ -39,9 +39,8 @@ def embed(
     """
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
-    from mtml_deploy.embed.embed import embed as embed_images
-    from mtml_deploy.embed.embed import partial_path
-    from mtml_deploy.runtime.open import open_runtime
+    from mtml_deploy.embed.embed_to import embed_to, partial_path
+    from mtml_deploy.model import Model
 
     opened = open_artifact(artifact)
     image_set = load_source(images)
@@ -49,12 +48,12 @@ def embed(
         write_note(f"note: {sentence}")
     try:
         with (
-            open_runtime(opened, backend=how.backend, device=how.device) as runtime,
+            Model.open(opened, backend=how.backend, device=how.device) as model,
             progress_bar("embedding", unit="images") as progress,
         ):
-            options.warn_ungated(opened, runtime, backend=how.backend, device=how.device)
-            summary = embed_images(
-                runtime,
+            options.warn_ungated(model)
+            summary = embed_to(
+                model,
                 image_set,
                 out,
                 batch_size=how.batch_size,

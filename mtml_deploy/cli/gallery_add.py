@@ -104,7 +104,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
     from mtml_deploy.gallery.add import add_images
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
-    from mtml_deploy.runtime.open import open_runtime
+    from mtml_deploy.model import Model
 
     artifact = open_artifact(model)
     with open_gallery(name) as gallery:
@@ -116,13 +116,13 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
     _require_times_used(known, images.names())
     with (
         open_gallery(name, write=True) as gallery,
-        open_runtime(artifact, backend=how.backend, device=how.device) as runtime,
+        Model.open(artifact, backend=how.backend, device=how.device) as opened,
         progress_bar("adding", unit="images") as progress,
     ):
-        options.warn_ungated(artifact, runtime, backend=how.backend, device=how.device)
+        options.warn_ungated(opened)
         return add_images(
             gallery,
-            runtime,
+            opened.runtime,
             images,
             known=known,
             batch_size=how.batch_size,

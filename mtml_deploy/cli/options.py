@@ -21,10 +21,10 @@ from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
+    from mtml_deploy.cli.source_reader import SourceReader
     from mtml_deploy.data.batches import BadImage
     from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-    from mtml_deploy.model import EmbedOptions, SourceReader
-    from mtml_deploy.runtime.runtime import Runtime
+    from mtml_deploy.model import EmbedOptions, Model
     from mtml_deploy.search.rerank import RerankOptions
 
 SOURCES: Final = f"SOURCE is {FORMS}."
@@ -111,15 +111,10 @@ def note_skipped(skipped: Sequence[BadImage]) -> None:
         write_note(f"... and {len(skipped) - _SHOWN_SKIPPED} more skipped images")
 
 
-def warn_ungated(artifact: Artifact, runtime: Runtime, *, backend: str, device: str) -> None:
+def warn_ungated(model: Model) -> None:
     """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
-    from mtml_deploy.artifact.verdict import gate_warning
-
-    warning = gate_warning(
-        artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
-    )
-    if warning:
-        write_note(f"warning: {warning}")
+    if model.warning:
+        write_note(f"warning: {model.warning}")
 
 
 def model_label(model: ModelIdentity) -> str:
@@ -137,7 +132,7 @@ def open_reader(artifact: Artifact | None, how: EmbedOptions) -> SourceReader:
     Returns:
         The reader, to be used in a `with` statement.
     """
-    from mtml_deploy.model import SourceReader
+    from mtml_deploy.cli.source_reader import SourceReader
 
     return SourceReader(
         artifact,

@@ -1,8 +1,8 @@
-"""Image files to uint8 batches: the one way images reach a model, in training and in serving.
+"""Images to uint8 batches: the one way images reach a model, in training and in serving.
 
-In: paths. Out: uint8 [B, H, W, 3], RGB, resized by Pillow's antialiased bilinear filter straight to
-H x W (the aspect is squashed, as is usual in re-identification). Everything after that, such as
-normalisation, is inside the model.
+In: files, or images in memory. Out: uint8 [B, H, W, 3], RGB, resized by Pillow's antialiased
+bilinear filter straight to H x W (the aspect is squashed, as is usual in re-identification).
+Everything after that, such as normalisation, is inside the model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.data.decode import PIXEL_CAP, RefusedImageError, decode_into
+from mtml_deploy.data.memory_image import MemoryImage
 
 __all__ = ["PIXEL_CAP", "BadImage", "ImageBatch", "iterate_batches", "load_image", "load_images"]
 
@@ -100,7 +101,7 @@ def load_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[np
 
 
 def iterate_batches(
-    paths: Sequence[Path],
+    paths: Sequence[Path | MemoryImage],
     *,
     height: int,
     width: int,
@@ -114,7 +115,7 @@ def iterate_batches(
     the threads.
 
     Args:
-        paths: image files.
+        paths: image files, or images in memory.
         height: rows of each image, 1 or more.
         width: columns of each image, 1 or more.
         batch_size: images per batch, 1 or more.
@@ -132,12 +133,19 @@ def iterate_batches(
     _require_positive(height=height, width=width, batch_size=batch_size)
     if threads < 0:
         raise ValueError(f"threads is 0 (one per CPU) or more, found {threads}")
-    blocks = _decoded_blocks(paths, height, width, batch_size, threads or _usable_cpus(), skip_bad)
+    # no more threads than images: one picture is not worth a dozen
+    workers = max(1, min(threads or _usable_cpus(), len(paths)))
+    blocks = _decoded_blocks(paths, height, width, batch_size, workers, skip_bad)
     return _refilled(blocks, batch_size)
 
 
 def _decoded_blocks(
-    paths: Sequence[Path], height: int, width: int, size: int, threads: int, skip_bad: bool
+    paths: Sequence[Path | MemoryImage],
+    height: int,
+    width: int,
+    size: int,
+    threads: int,
+    skip_bad: bool,
 ) -> Generator[ImageBatch, None, None]:
     """Batches of up to `size` consecutive paths each, short where images were left out."""
     # blocks smaller than the pool must not leave threads without work

@@ -1,4 +1,6 @@
-"""One image file to uint8 RGB pixels, or a refusal that names the file and the fix.
+"""One image to uint8 RGB pixels, or a refusal that names the file and the fix.
+
+In: a file, or an image in memory. Out: pixels, upright, by one way for all.
 
 Formats are told by content, never by name. The header is judged before any pixel is decoded.
 An animation gives its first frame; transparency is dropped.
@@ -10,7 +12,10 @@ import os
 import stat
 import struct
 import zlib
+from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -25,6 +30,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.errors import ImageError
 from mtml_deploy.text import printable
 
@@ -55,6 +61,8 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (1: upright already)."""
+
+_LOADING: Final = Lock()
 
 _DAMAGE: Final = (
     # Pillow names no single kind for a damaged file; these are what its readers and decoders raise
@@ -105,36 +113,81 @@ def content_format(head: bytes) -> str | None:
     return "BMP" if head.startswith(b"BM") else None
 
 
-def decode_into(target: NDArray[np.uint8], path: Path) -> int:
-    """Write the image of `path` into `target`, upright, resized, RGB.
+def decode_into(target: NDArray[np.uint8], image: Path | MemoryImage) -> int:
+    """Write an image into `target`, upright, resized, RGB.
 
     Pillow frees the interpreter lock while it decodes and resizes, so threads run side by side.
 
     Args:
         target: uint8 [H, W, 3], overwritten; H and W at least 1.
-        path: a JPEG, PNG, WebP or BMP file.
+        image: a JPEG, PNG, WebP or BMP file, or an image in memory.
 
     Returns:
-        Pixels of the file's own image, width times height before resizing; at most `PIXEL_CAP`.
+        Pixels of the image itself, width times height before resizing; of one that is decoded at
+        most `PIXEL_CAP`.
 
     Raises:
         RefusedImageError: the file is missing, not an image, truncated, deeper than 8 bits per
             channel or larger than `PIXEL_CAP`, or its name is not UTF-8; `target` is untouched.
     """
     height, width, _ = target.shape
-    _require_regular_file(path)
+    rgb = _rgb(image)
+    target[...] = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
+    return rgb.width * rgb.height
+
+
+def decode_whole(image: Path | MemoryImage) -> NDArray[np.uint8]:
+    """An image, upright, RGB, in its own size.
+
+    Args:
+        image: a file, or an image in memory.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        RefusedImageError: see `decode_into`.
+    """
+    return np.asarray(_rgb(image))
+
+
+def _rgb(image: Path | MemoryImage) -> Image.Image:
+    """The whole image, upright, RGB."""
+    if isinstance(image, Path):
+        _require_regular_file(image)
+        return _decoded(image, image)
+    path = Path(image.name)
+    if image.problem:
+        raise RefusedImageError(path, image.problem)
+    if isinstance(image.content, np.ndarray):
+        return _as_rgb(Image.fromarray(np.ascontiguousarray(image.content)))
+    return _decoded(path, image.content)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB, itself where it is: convert copies even what needs no conversion."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _decoded(path: Path, content: Path | bytes | Image.Image) -> Image.Image:
+    """A file, its bytes or a Pillow image, upright, RGB; `path` names it in errors."""
     try:
-        with path.open("rb") as file:
-            image = _open(path, file)
-            image.load()
+        with ExitStack() as stack:
+            if isinstance(content, Image.Image):
+                image = content
+                _require_usable(path, image)
+                with _LOADING:  # one image may be given several times
+                    image.load()
+            else:
+                file: BinaryIO = (
+                    BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+                )
+                image = _open(path, stack.enter_context(file))
+                image.load()
             # after load: a PNG may hold its EXIF block behind the pixels
             upright = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             turned = image if upright is None else image.transpose(upright)
-            # convert copies even where there is nothing to convert
-            rgb = turned if turned.mode == "RGB" else turned.convert("RGB")
-            resized = rgb.resize((width, height), Image.Resampling.BILINEAR)
-            target[...] = np.asarray(resized)
-            return rgb.width * rgb.height
+            return _as_rgb(turned)
     except PermissionError as error:
         raise RefusedImageError(path, "may not be read; give yourself read permission") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -161,6 +214,12 @@ def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
     # Pillow would cut a 16-bit colour PNG down to its high bytes without a word
     deep = name == "PNG" and head[24:25] == b"\x10"
     image = _READERS[name](file)
+    _require_usable(path, image, deep=deep)
+    return image
+
+
+def _require_usable(path: Path, image: Image.Image, *, deep: bool = False) -> None:
+    """Refuse an image by its header: too many pixels, or more than 8 bits per channel."""
     if image.width * image.height > PIXEL_CAP:
         size = f"{image.width} x {image.height} = {image.width * image.height:,}"
         raise RefusedImageError(path, _too_large(size))
@@ -170,7 +229,6 @@ def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
             f"more than 8 bits per channel (mode {'16 bits' if deep else image.mode}), expected 8; "
             "convert it to 8 bits",
         )
-    return image
 
 
 def _too_large(found: str) -> str:

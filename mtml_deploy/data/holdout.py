@@ -185,7 +185,7 @@ def hold_out(
             if number is None:
                 train.append(record)
                 continue
-            moved = replace(record, vehicle_id=number)
+            moved = replace(record, path=record.path.absolute(), vehicle_id=number)
             if queries.setdefault((number, record.camera_id), moved) is not moved:
                 gallery.append(moved)
         rest.append(replace(one, records=tuple(train)))
@@ -194,8 +194,9 @@ def hold_out(
             f"a hold-out of {share:g} leaves {len(drawn)} vehicles and {len(gallery)} gallery "
             "images to validate on; raise the fraction"
         )
-    query = ImageSet(f"holdout:{share:g}#query", Path(), tuple(queries.values()))
-    return rest, (query, ImageSet(f"holdout:{share:g}#gallery", Path(), tuple(gallery)))
+    root = Path(gallery[0].path.anchor)  # the sets may lie anywhere
+    query = ImageSet(f"holdout:{share:g}#query", root, tuple(queries.values()))
+    return rest, (query, ImageSet(f"holdout:{share:g}#gallery", root, tuple(gallery)))
 
 
 def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.memory_image import MemoryImage
+
 UNKNOWN: Final = -1
 """Vehicle, camera, orientation or tracklet that the data set does not tell."""
 
@@ -64,12 +66,21 @@ class ImageSet:
         root: folder that every path is under; names in results are relative to it.
         records: the images, in the order of the data set's own list.
         notes: what was tolerated while reading, one counted sentence each.
+        memory: [N] the images themselves where they are no files; the paths are their names then.
     """
 
     source: str
     root: Path
     records: tuple[ImageRecord, ...]
     notes: tuple[str, ...] = ()
+    memory: tuple[MemoryImage, ...] | None = None
+
+    @property
+    def pictures(self) -> tuple[Path | MemoryImage, ...]:
+        """What is decoded, in order: files, or images in memory."""
+        if self.memory is not None:
+            return self.memory
+        return tuple(record.path for record in self.records)
 
     def names(self) -> tuple[str, ...]:
         """Paths of the images relative to `root`, with forward slashes."""

@@ -5,24 +5,20 @@ In: two sides (artifact, backend, device) and query and gallery images. Out: a `
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import load_images
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.embed.embed import embed
-from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluate.protocols import Protocol, require_labels
+from mtml_deploy.model import Model
 from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
 from mtml_deploy.parity.thresholds import GateThresholds
 from mtml_deploy.parity.verdict import Side
-from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Runtime
 
 _SAME: tuple[str, ...] = (
     "checkpoint_sha256",
@@ -98,35 +94,28 @@ def run_gate(
     manifest = candidate.artifact.manifest
     require_same_model(manifest, reference.artifact.manifest)
     parts = parts_of(manifest)
-    with tempfile.TemporaryDirectory(prefix="mtml-gate-") as folder:
 
-        def pair(runtime: Runtime, name: str) -> Pair:
-            found = []
-            for split, part in zip(("query", "gallery"), images, strict=True):
-                out = Path(folder) / f"{name}-{split}.npz"
-                with progress(f"{name}: {split}") as report:
-                    embed(
-                        runtime,
-                        part,
-                        out,
-                        batch_size=batch_size,
-                        threads=threads,
-                        progress=report,
-                    )
-                found.append(Embeddings.load(out))
-            require_labels(protocol, *found)
-            return found[0], found[1]
+    def pair(model: Model, name: str) -> Pair:
+        found = []
+        for split, part in zip(("query", "gallery"), images, strict=True):
+            with progress(f"{name}: {split}") as report:
+                rows, _ = embed(
+                    model, part, batch_size=batch_size, threads=threads, progress=report
+                )
+            found.append(rows)
+        require_labels(protocol, *found)
+        return found[0], found[1]
 
-        with _open(reference) as runtime:
-            expected = pair(runtime, "reference")
-        with _open(candidate) as runtime:
-            found = pair(runtime, "candidate")
-            paths = [record.path for part in images[::-1] for record in part.records]
-            if len(paths) < 2:
-                raise ParityError(f"{images[0].source} holds one image, the gate needs more")
-            batch = load_images(paths[:batch_size], height=manifest.height, width=manifest.width)
-            consistency = measure_consistency(runtime.run, batch, parts)
-            engine_sha256 = runtime.engine_sha256
+    with _open(reference) as model:
+        expected = pair(model, "reference")
+    with _open(candidate) as model:
+        found = pair(model, "candidate")
+        paths = [record.path for part in images[::-1] for record in part.records]
+        if len(paths) < 2:
+            raise ParityError(f"{images[0].source} holds one image, the gate needs more")
+        batch = load_images(paths[:batch_size], height=manifest.height, width=manifest.width)
+        consistency = measure_consistency(model.run, batch, parts)
+        engine_sha256 = model.runtime.engine_sha256
     result = judge(
         expected,
         found,
@@ -138,6 +127,6 @@ def run_gate(
     return replace(result, engine_sha256=engine_sha256)
 
 
-def _open(side: Side) -> Runtime:
-    """The runtime of one side."""
-    return open_runtime(side.artifact, backend=side.backend, device=side.device)
+def _open(side: Side) -> Model:
+    """The model of one side."""
+    return Model.open(side.artifact, backend=side.backend, device=side.device)

@@ -8,11 +8,9 @@ not published yet, by the very code that ranks and evaluates.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,11 +19,10 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
 from mtml_deploy.data.source import load_source
-from mtml_deploy.embed.embed import embed
-from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.model import Model
 from mtml_deploy.parity.agreement import Agreement, agreement, require, row_difference, spread
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.fp16 import rounded
@@ -181,13 +178,8 @@ def mean_ap(
     rule = find_protocol(protocol)
     sets = [load_source(data, split=split) for split in ("query", "gallery")]
     found = []
-    with (
-        tempfile.TemporaryDirectory(prefix="mtml-convert-") as folder,
-        open_runtime(artifact) as runtime,
-    ):
+    with Model.open(artifact) as model:
         for split, images in zip(("query", "gallery"), sets, strict=True):
-            out = Path(folder) / f"{split}.npz"
             with progress(f"{title}: {split}") as report:
-                embed(runtime, images, out, progress=report)
-            found.append(Embeddings.load(out))
+                found.append(model.embed(images, progress=report))
     return evaluate(found[0], found[1], rule).mean_ap

@@ -14,7 +14,7 @@ from helpers_artifact import tiny_manifest, write_artifact, write_images
 
 from mtml_deploy.cli.console import exit_on_error
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embed import partial_path
+from mtml_deploy.embed.embed_to import partial_path
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluate.metrics import evaluate
 from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol

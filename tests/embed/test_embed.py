@@ -19,12 +19,12 @@ from PIL import Image
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.data.records import ImageRecord, ImageSet
-from mtml_deploy.embed.embed import EmbedSummary, embed, model_identity
+from mtml_deploy.embed.embed import model_identity
+from mtml_deploy.embed.embed_to import EmbedSummary, embed_to
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.embed.resume import PartialRows, RowsHeader
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, ImageError, OutputExistsError
-from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.runtime import Runtime
+from mtml_deploy.model import Model
 
 FLOAT32_RELATIVE = 1e-5
 """Sums of 512 pixels and 6 products in float32 (24 bits) against float64: 6e-8 per operation."""
@@ -39,8 +39,8 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 @pytest.fixture
-def runtime(artifact: Artifact):
-    with open_runtime(artifact) as opened:
+def model(artifact: Artifact):
+    with Model.open(artifact) as opened:
         yield opened
 
 
@@ -74,12 +74,10 @@ def leftovers(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
-def test_file_holds_rows_and_labels_in_order(
-    runtime: Runtime, tmp_path: Path, batch_size: int
-) -> None:
+def test_file_holds_rows_and_labels_in_order(model: Model, tmp_path: Path, batch_size: int) -> None:
     images = image_set(tmp_path / "images", 10)
     out = tmp_path / "out.npz"
-    summary = embed(runtime, images, out, batch_size=batch_size, threads=2)
+    summary = embed_to(model, images, out, batch_size=batch_size, threads=2)
     found = Embeddings.load(out)
     np.testing.assert_allclose(
         found.features, expected_embeddings(pixels(images)), rtol=FLOAT32_RELATIVE, atol=1e-3
@@ -94,17 +92,17 @@ def test_file_holds_rows_and_labels_in_order(
     assert found.unit == "image"
     assert found.pixels is not None
     assert found.pixels.tolist() == [SIZE * SIZE] * 10
-    assert found.model == model_identity(runtime.manifest)
-    assert found.model.model_sha256 == runtime.manifest.model_sha256
+    assert found.model == model_identity(model.manifest)
+    assert found.model.model_sha256 == model.manifest.model_sha256
     assert (summary.images, summary.skipped, summary.resumed_rows) == (10, (), 0)
     assert summary.images_per_second == pytest.approx(10 / summary.seconds)
     assert leftovers(tmp_path) == ["out.npz"]
 
 
-def test_progress_runs_from_none_to_all(runtime: Runtime, tmp_path: Path) -> None:
+def test_progress_runs_from_none_to_all(model: Model, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    embed(
-        runtime,
+    embed_to(
+        model,
         image_set(tmp_path / "images", 5),
         tmp_path / "out.npz",
         batch_size=2,
@@ -115,32 +113,32 @@ def test_progress_runs_from_none_to_all(runtime: Runtime, tmp_path: Path) -> Non
     assert calls == sorted(calls)
 
 
-def test_existing_file_is_left_alone_unless_told(runtime: Runtime, tmp_path: Path) -> None:
+def test_existing_file_is_left_alone_unless_told(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 3)
     out = tmp_path / "out.npz"
     out.write_bytes(b"precious")
     for resume in (False, True):
         with pytest.raises(OutputExistsError, match="--overwrite"):
-            embed(runtime, images, out, resume=resume)
+            embed_to(model, images, out, resume=resume)
     assert out.read_bytes() == b"precious"
-    assert embed(runtime, images, out, overwrite=True).images == 3
+    assert embed_to(model, images, out, overwrite=True).images == 3
     assert len(Embeddings.load(out)) == 3
 
 
-def test_file_without_the_suffix_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+def test_file_without_the_suffix_is_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(EmbeddingsError, match=r"gallery\.npz"):
-        embed(runtime, image_set(tmp_path / "images", 1), tmp_path / "gallery.emb")
+        embed_to(model, image_set(tmp_path / "images", 1), tmp_path / "gallery.emb")
 
 
-def test_bad_image_stops_or_is_listed(runtime: Runtime, tmp_path: Path) -> None:
+def test_bad_image_stops_or_is_listed(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 8)
     for index in (0, 5, 7):
         images.records[index].path.write_bytes(b"no image")
     out = tmp_path / "out.npz"
     with pytest.raises(ImageError, match=r"0000\.png"):
-        embed(runtime, images, out, batch_size=2)
+        embed_to(model, images, out, batch_size=2)
     assert leftovers(tmp_path) == []  # nothing was done, so nothing is left to resume
-    summary = embed(runtime, images, out, batch_size=2, skip_bad=True)
+    summary = embed_to(model, images, out, batch_size=2, skip_bad=True)
     assert [image.index for image in summary.skipped] == [0, 5, 7]
     assert summary.skipped[1].path == images.records[5].path
     assert summary.skipped[1].reason
@@ -153,66 +151,66 @@ def test_bad_image_stops_or_is_listed(runtime: Runtime, tmp_path: Path) -> None:
     assert found.orientations.tolist() == [1, 2, 3, 4, 6]
 
 
-def test_bad_image_later_keeps_what_was_done(runtime: Runtime, tmp_path: Path) -> None:
+def test_bad_image_later_keeps_what_was_done(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 8)
     good = images.records[5].path.read_bytes()
     images.records[5].path.write_bytes(good[:40])
     out = tmp_path / "out.npz"
     with pytest.raises(ImageError, match=r"0005\.png"):
-        embed(runtime, images, out, batch_size=2)
+        embed_to(model, images, out, batch_size=2)
     assert leftovers(tmp_path) == ["out.npz.part"]
     images.records[5].path.write_bytes(good)
-    assert embed(runtime, images, out, batch_size=2, resume=True).resumed_rows == 4
+    assert embed_to(model, images, out, batch_size=2, resume=True).resumed_rows == 4
     assert len(Embeddings.load(out)) == 8
 
 
-def test_set_without_one_usable_image(runtime: Runtime, tmp_path: Path) -> None:
+def test_set_without_one_usable_image(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 3)
     for record in images.records:
         record.path.write_bytes(b"")
     with pytest.raises(EmbeddingsError, match="not one of the 3 images"):
-        embed(runtime, images, tmp_path / "out.npz", skip_bad=True)
+        embed_to(model, images, tmp_path / "out.npz", skip_bad=True)
     assert leftovers(tmp_path) == []
 
 
 def test_value_that_is_not_finite_names_the_image(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path / "inf", scale=float("inf"))
-    with open_runtime(artifact) as runtime, pytest.raises(ArtifactError, match=r"0000\.png"):
-        embed(runtime, image_set(tmp_path / "images", 2), tmp_path / "out.npz")
+    with Model.open(artifact) as model, pytest.raises(ArtifactError, match=r"0000\.png"):
+        embed_to(model, image_set(tmp_path / "images", 2), tmp_path / "out.npz")
     assert leftovers(tmp_path) == []
 
 
-def interrupted(runtime: Runtime, images: ImageSet, out: Path, **options) -> None:
+def interrupted(model: Model, images: ImageSet, out: Path, **options) -> None:
     with pytest.raises(Stop):
-        embed(runtime, images, out, batch_size=4, progress=stop_after(8), **options)
+        embed_to(model, images, out, batch_size=4, progress=stop_after(8), **options)
     assert leftovers(out.parent) == ["out.npz.part"]
 
 
-def test_interrupted_run_needs_an_option(runtime: Runtime, tmp_path: Path) -> None:
+def test_interrupted_run_needs_an_option(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 11)
     out = tmp_path / "out.npz"
-    interrupted(runtime, images, out)
+    interrupted(model, images, out)
     with pytest.raises(OutputExistsError, match=r"--resume.*--overwrite"):
-        embed(runtime, images, out)
-    assert embed(runtime, images, out, overwrite=True).resumed_rows == 0
+        embed_to(model, images, out)
+    assert embed_to(model, images, out, overwrite=True).resumed_rows == 0
     assert leftovers(tmp_path) == ["out.npz"]
 
 
-def test_resume_without_anything_begun_begins(runtime: Runtime, tmp_path: Path) -> None:
+def test_resume_without_anything_begun_begins(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 3)
-    assert embed(runtime, images, tmp_path / "out.npz", resume=True).resumed_rows == 0
+    assert embed_to(model, images, tmp_path / "out.npz", resume=True).resumed_rows == 0
 
 
 @pytest.mark.parametrize("damage", ["none", "half row", "rows lost", "half line", "flipped byte"])
 def test_resume_continues_after_the_last_whole_batch(
-    runtime: Runtime, tmp_path: Path, damage: str
+    model: Model, tmp_path: Path, damage: str
 ) -> None:
     images = image_set(tmp_path / "images", 11)
     for number, record in enumerate(images.records):  # files of different sizes
         Image.new("RGB", (3 + number, 5), (number, 9, 9)).save(record.path)
     whole, out = tmp_path / "whole.npz", tmp_path / "out.npz"
-    embed(runtime, images, whole, batch_size=4)
-    interrupted(runtime, images, out)
+    embed_to(model, images, whole, batch_size=4)
+    interrupted(model, images, out)
     rows, lines = out.with_name("out.npz.part") / "rows.f32", out.with_name("out.npz.part")
     lines = lines / "batches.jsonl"
     content = rows.read_bytes()
@@ -229,7 +227,7 @@ def test_resume_continues_after_the_last_whole_batch(
     elif damage == "flipped byte":
         rows.write_bytes(bytes([content[0] ^ 1]) + content[1:])
         kept = 0
-    summary = embed(runtime, images, out, batch_size=4, resume=True)
+    summary = embed_to(model, images, out, batch_size=4, resume=True)
     assert (summary.images, summary.resumed_rows) == (11, kept)
     difference = np.abs(Embeddings.load(out).features - Embeddings.load(whole).features).max()
     assert difference <= RESUMED_DIFFERENCE
@@ -240,15 +238,15 @@ def test_resume_continues_after_the_last_whole_batch(
 
 @pytest.mark.parametrize("bad", [(1,), (7, 8), (8,), (3, 9, 10), (0, 1, 2, 3, 4)])
 def test_skipped_images_survive_a_resume(
-    runtime: Runtime, tmp_path: Path, bad: tuple[int, ...]
+    model: Model, tmp_path: Path, bad: tuple[int, ...]
 ) -> None:
     images = image_set(tmp_path / "images", 14)
     for index in bad:
         images.records[index].path.write_bytes(b"no image")
     whole, out = tmp_path / "whole.npz", tmp_path / "out.npz"
-    expected = embed(runtime, images, whole, batch_size=4, skip_bad=True)
-    interrupted(runtime, images, out, skip_bad=True)
-    summary = embed(runtime, images, out, batch_size=4, skip_bad=True, resume=True)
+    expected = embed_to(model, images, whole, batch_size=4, skip_bad=True)
+    interrupted(model, images, out, skip_bad=True)
+    summary = embed_to(model, images, out, batch_size=4, skip_bad=True, resume=True)
     assert summary.resumed_rows > 0
     assert summary.skipped == expected.skipped
     assert [image.index for image in summary.skipped] == list(bad)
@@ -257,61 +255,61 @@ def test_skipped_images_survive_a_resume(
     assert np.abs(left.features - right.features).max() <= RESUMED_DIFFERENCE
 
 
-def test_resume_must_know_that_images_were_skipped(runtime: Runtime, tmp_path: Path) -> None:
+def test_resume_must_know_that_images_were_skipped(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 12)
     images.records[2].path.write_bytes(b"no image")
-    interrupted(runtime, images, tmp_path / "out.npz", skip_bad=True)
+    interrupted(model, images, tmp_path / "out.npz", skip_bad=True)
     with pytest.raises(EmbeddingsError, match="left out 1 unusable images"):
-        embed(runtime, images, tmp_path / "out.npz", resume=True)
+        embed_to(model, images, tmp_path / "out.npz", resume=True)
 
 
-def test_resume_refuses_another_model_source_or_list(tmp_path: Path, runtime: Runtime) -> None:
+def test_resume_refuses_another_model_source_or_list(tmp_path: Path, model: Model) -> None:
     images = image_set(tmp_path / "images", 11)
     out = tmp_path / "out.npz"
-    interrupted(runtime, images, out)
+    interrupted(model, images, out)
     other_source = ImageSet(source="other", root=images.root, records=images.records)
     with pytest.raises(EmbeddingsError, match="another source"):
-        embed(runtime, other_source, out, resume=True)
+        embed_to(model, other_source, out, resume=True)
     shorter = ImageSet(source="tiny", root=images.root, records=images.records[:-1])
     with pytest.raises(EmbeddingsError, match="another images_sha256"):
-        embed(runtime, shorter, out, resume=True)
+        embed_to(model, shorter, out, resume=True)
     relabelled = ImageSet(
         source="tiny",
         root=images.root,
         records=(ImageRecord(images.records[0].path, vehicle_id=7), *images.records[1:]),
     )
     with pytest.raises(EmbeddingsError, match="another images_sha256"):
-        embed(runtime, relabelled, out, resume=True)
+        embed_to(model, relabelled, out, resume=True)
     other = write_artifact(tmp_path / "other", tiny_manifest(), seed=1)
-    with open_runtime(other) as second, pytest.raises(EmbeddingsError, match="another model"):
-        embed(second, images, out, resume=True)
-    assert embed(runtime, images, out, batch_size=4, resume=True).resumed_rows == 8
+    with Model.open(other) as second, pytest.raises(EmbeddingsError, match="another model"):
+        embed_to(second, images, out, resume=True)
+    assert embed_to(model, images, out, batch_size=4, resume=True).resumed_rows == 8
 
 
 @pytest.mark.parametrize("header", [None, b"", b"{}", b"[]", b'{"model": 3}', b"\xff"])
-def test_part_that_is_none(runtime: Runtime, tmp_path: Path, header: bytes | None) -> None:
+def test_part_that_is_none(model: Model, tmp_path: Path, header: bytes | None) -> None:
     images = image_set(tmp_path / "images", 3)
     part = tmp_path / "out.npz.part"
     part.mkdir()
     if header is not None:
         (part / "header.json").write_bytes(header)
     with pytest.raises(EmbeddingsError, match="is not an interrupted embedding run"):
-        embed(runtime, images, tmp_path / "out.npz", resume=True)
-    assert embed(runtime, images, tmp_path / "out.npz", overwrite=True).images == 3
+        embed_to(model, images, tmp_path / "out.npz", resume=True)
+    assert embed_to(model, images, tmp_path / "out.npz", overwrite=True).images == 3
 
 
-def test_overwrite_never_removes_files_of_others(runtime: Runtime, tmp_path: Path) -> None:
+def test_overwrite_never_removes_files_of_others(model: Model, tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", 3)
     part = tmp_path / "out.npz.part"
     part.mkdir()
     (part / "thesis.txt").write_text("precious")
     with pytest.raises(EmbeddingsError, match=r"thesis\.txt"):
-        embed(runtime, images, tmp_path / "out.npz", overwrite=True)
+        embed_to(model, images, tmp_path / "out.npz", overwrite=True)
     assert (part / "thesis.txt").read_text() == "precious"
 
 
-def test_partial_rows_give_back_rows(tmp_path: Path, runtime: Runtime) -> None:
-    header = RowsHeader(model_identity(runtime.manifest), "tiny", "/images", "0" * 64)
+def test_partial_rows_give_back_rows(tmp_path: Path, model: Model) -> None:
+    header = RowsHeader(model_identity(model.manifest), "tiny", "/images", "0" * 64)
     first = np.arange(2 * DIM, dtype=np.float32).reshape(2, DIM)
     with PartialRows(tmp_path / "part", header, resume=False) as rows:
         assert rows.rows().shape == (0, DIM)
@@ -334,12 +332,12 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_embed import load_set
 from mtml_deploy.artifact.artifact import open_artifact
-from mtml_deploy.embed.embed import embed
-from mtml_deploy.runtime.open import open_runtime
+from mtml_deploy.embed.embed_to import embed_to
+from mtml_deploy.model import Model
 
 folder = Path(sys.argv[2])
-with open_runtime(open_artifact(folder / "art")) as runtime:
-    embed(runtime, load_set(folder / "images"), folder / "out.npz", batch_size=4, skip_bad=True,
+with Model.open(open_artifact(folder / "art")) as model:
+    embed_to(model, load_set(folder / "images"), folder / "out.npz", batch_size=4, skip_bad=True,
           progress=lambda done, total: time.sleep(0.05))
 """
 
@@ -350,13 +348,13 @@ def load_set(folder: Path) -> ImageSet:
 
 
 def test_killed_run_is_resumed_to_the_same_result(
-    artifact: Artifact, runtime: Runtime, tmp_path: Path
+    artifact: Artifact, model: Model, tmp_path: Path
 ) -> None:
     write_images(tmp_path / "images", 240)
     (tmp_path / "images" / "0002.png").write_bytes(b"no image")
     images = load_set(tmp_path / "images")
     whole, out = tmp_path / "whole.npz", tmp_path / "out.npz"
-    embed(runtime, images, whole, batch_size=4, skip_bad=True)
+    embed_to(model, images, whole, batch_size=4, skip_bad=True)
     lines = tmp_path / "out.npz.part" / "batches.jsonl"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)],
@@ -372,7 +370,7 @@ def test_killed_run_is_resumed_to_the_same_result(
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
     assert not out.exists()
-    summary: EmbedSummary = embed(runtime, images, out, batch_size=4, skip_bad=True, resume=True)
+    summary: EmbedSummary = embed_to(model, images, out, batch_size=4, skip_bad=True, resume=True)
     assert 20 <= summary.resumed_rows < 239
     assert [image.index for image in summary.skipped] == [2]
     left, right = Embeddings.load(out), Embeddings.load(whole)
@@ -383,9 +381,9 @@ def test_killed_run_is_resumed_to_the_same_result(
 
 
 def test_relative_root_is_kept_absolute(
-    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "images", 2)
     monkeypatch.chdir(tmp_path)
-    embed(runtime, load_set(Path("images")), Path("out.npz"))
+    embed_to(model, load_set(Path("images")), Path("out.npz"))
     assert Embeddings.load(tmp_path / "out.npz").root == str(tmp_path / "images")
