@@ -8,7 +8,7 @@ import numpy as np
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
-from mtml_deploy.gallery.open import NewRows, RowRecord
+from mtml_deploy.gallery.values import NewRows, RowRecord
 
 DIM = 3
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from benchmarks.measure.process import Arrays, Entrant, Work
 from benchmarks.ranking.data import load_labels, made_up_model
 from mtml_deploy.gallery.folder.gallery import create_folder_gallery
-from mtml_deploy.gallery.open import NewRows, RowRecord, open_gallery
+from mtml_deploy.gallery.open import open_gallery
+from mtml_deploy.gallery.values import NewRows, RowRecord
 
 STORE: Final = "gallery.store"
 """The toolkit's own gallery, beside the data."""

@@ -62,7 +62,8 @@ def remove(
     """
     if not paths and not vehicles and not rows:
         raise click.UsageError("give --path, --vehicle or --row")
-    from mtml_deploy.gallery.open import GalleryError, Selection, open_gallery
+    from mtml_deploy.gallery.open import open_gallery
+    from mtml_deploy.gallery.values import GalleryError, Selection
 
     # stored absolute where it was a file; a URI stays as it is
     absolute = [str(Path(path).absolute()) for path in paths]
@@ -136,7 +137,8 @@ def export(*, name: str, out: Path, overwrite: bool) -> None:
     """Write all rows to an embeddings file, for `rank` and `evaluate`."""
     from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
     from mtml_deploy.files import require_absent
-    from mtml_deploy.gallery.open import GalleryError, open_gallery
+    from mtml_deploy.gallery.open import open_gallery
+    from mtml_deploy.gallery.values import GalleryError
 
     if out.suffix != EMBEDDINGS_SUFFIX:  # rank knows embeddings by their suffix
         raise GalleryError(

@@ -134,7 +134,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
 
 def _require_times_used(known: Known, names: Sequence[str]) -> None:
     """Refuse a table of times that names none of the images, and count lines without one."""
-    from mtml_deploy.gallery.open import GalleryError
+    from mtml_deploy.gallery.values import GalleryError
 
     unused = set(known.times_us) - set(names)
     if unused and len(unused) == len(known.times_us):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.gallery.folder.gallery import FolderGallery
+    from mtml_deploy.gallery.gallery import Gallery
     from mtml_deploy.gallery.index_manifest import Tuning
-    from mtml_deploy.gallery.open import Filter, Gallery, Hits
-    from mtml_deploy.gallery.values import RerankedHits
+    from mtml_deploy.gallery.values import Filter, Hits, RerankedHits
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 
@@ -98,8 +98,8 @@ def _where(
     orientations: tuple[int, ...],
 ) -> Filter:
     """Which rows are looked at."""
-    from mtml_deploy.gallery.open import Filter
     from mtml_deploy.gallery.times import parse_time
+    from mtml_deploy.gallery.values import Filter
 
     return Filter(
         cameras=cameras,
@@ -187,7 +187,7 @@ def chosen_finder(gallery: Gallery, name: str, where: Filter, finding: Finding) 
         )
     from mtml_deploy.gallery.approximate.open import open_index
     from mtml_deploy.gallery.approximate.search import search_approximate
-    from mtml_deploy.gallery.open import GalleryError
+    from mtml_deploy.gallery.values import GalleryError
 
     index = open_index(folder)
     tuning = index.manifest.tuning
@@ -273,7 +273,7 @@ def expand_in_gallery(
 def _require_folder(gallery: Gallery, name: str) -> FolderGallery:
     """The gallery as one in a folder."""
     from mtml_deploy.gallery.folder.gallery import FolderGallery
-    from mtml_deploy.gallery.open import GalleryError
+    from mtml_deploy.gallery.values import GalleryError
 
     if not isinstance(gallery, FolderGallery):
         raise GalleryError(

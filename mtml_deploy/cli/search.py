@@ -22,7 +22,7 @@ from mtml_deploy.cli.groups import embedding_group, expansion_group, rerank_grou
 from mtml_deploy.defaults import TOP_K
 
 if TYPE_CHECKING:
-    from mtml_deploy.gallery.open import Filter
+    from mtml_deploy.gallery.values import Filter
     from mtml_deploy.model import EmbedOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions

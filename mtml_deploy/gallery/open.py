@@ -15,32 +15,7 @@ from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
 from mtml_deploy.gallery.milvus.create import create_milvus_gallery
 from mtml_deploy.gallery.milvus.gallery import MilvusGallery
-from mtml_deploy.gallery.values import (
-    Added,
-    Filter,
-    GalleryError,
-    Hits,
-    NewRows,
-    RowRecord,
-    Selection,
-    StoredRow,
-    StoredType,
-)
-
-__all__ = [
-    "Added",
-    "Filter",
-    "Gallery",
-    "GalleryError",
-    "Hits",
-    "NewRows",
-    "RowRecord",
-    "Selection",
-    "StoredRow",
-    "create_gallery",
-    "gallery_folder",
-    "open_gallery",
-]
+from mtml_deploy.gallery.values import GalleryError, StoredType
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.folder.vectors import segment_path
-from mtml_deploy.gallery.open import (
-    Filter,
-    GalleryError,
-    NewRows,
-    RowRecord,
-    Selection,
-    open_gallery,
-)
+from mtml_deploy.gallery.open import open_gallery
+from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord, Selection
 from mtml_deploy.search.rank import rank
 
 steps = st.lists(

@@ -16,7 +16,7 @@ from mtml_deploy.gallery.approximate.search import search_approximate
 from mtml_deploy.gallery.approximate.tune import _ladder, _recall, tune_index
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.index_manifest import index_path, load_index_manifest, rows_path
-from mtml_deploy.gallery.open import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
+from mtml_deploy.gallery.values import Filter, GalleryError, Hits, NewRows, RowRecord, Selection
 
 pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
 

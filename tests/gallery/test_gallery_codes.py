@@ -7,7 +7,7 @@ from helpers_gallery import batch, identity, new_gallery, search_by_loop
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.int8 import code_products, coded_type, decode, encode
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.open import GalleryError, Selection
+from mtml_deploy.gallery.values import GalleryError, Selection
 from mtml_deploy.search.rank import rank
 
 DIM = 16

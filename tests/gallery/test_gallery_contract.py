@@ -11,15 +11,8 @@ from helpers_gallery import batch, identity, search_by_loop
 
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
-from mtml_deploy.gallery.open import (
-    Filter,
-    GalleryError,
-    NewRows,
-    RowRecord,
-    Selection,
-    create_gallery,
-    open_gallery,
-)
+from mtml_deploy.gallery.open import create_gallery, open_gallery
+from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord, Selection
 
 DIM = 16
 MODEL = identity(dim=DIM)

@@ -27,7 +27,7 @@ import numpy as np
 import mtml_deploy.gallery.folder.writer as segment_writer
 import mtml_deploy.gallery.folder.gallery as store
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.open import NewRows, RowRecord, Selection
+from mtml_deploy.gallery.values import NewRows, RowRecord, Selection
 
 segment_writer.SEGMENT_BYTES = 12 * 12  # a new file every few batches
 model = ModelIdentity("a" * 64, "fp32", "fused", 3)

@@ -25,15 +25,8 @@ from mtml_deploy.gallery.milvus import search
 from mtml_deploy.gallery.milvus.address import TOKEN_VARIABLE, parse_address
 from mtml_deploy.gallery.milvus.client import Collection
 from mtml_deploy.gallery.milvus.entities import filter_expression
-from mtml_deploy.gallery.open import (
-    Filter,
-    GalleryError,
-    NewRows,
-    RowRecord,
-    Selection,
-    create_gallery,
-    open_gallery,
-)
+from mtml_deploy.gallery.open import create_gallery, open_gallery
+from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord, Selection
 
 DIM = 16
 MODEL = identity(dim=DIM)

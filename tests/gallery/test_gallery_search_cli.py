@@ -13,7 +13,7 @@ from mtml_deploy.cli.gallery_search import Finding, chosen_finder
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
-from mtml_deploy.gallery.open import Filter, GalleryError
+from mtml_deploy.gallery.values import Filter, GalleryError
 from mtml_deploy.search.rerank import rerank
 
 DIM = 16

@@ -7,7 +7,7 @@ from helpers_gallery import batch, identity, new_gallery
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from benchmarks.ranking.local_rerank import local_agreement
 from mtml_deploy.gallery.local_rerank import rerank_shortlists
-from mtml_deploy.gallery.open import Filter, Hits
+from mtml_deploy.gallery.values import Filter, Hits
 from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions, rerank
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mtml_deploy.gallery.clock import format_time
-from mtml_deploy.gallery.open import GalleryError
 from mtml_deploy.gallery.times import load_times, parse_time
+from mtml_deploy.gallery.values import GalleryError
 
 MAY_1_10H = 1_714_557_600  # 2024-05-01 10:00 UTC: 19844 days of 86400 s, and 36000 s
 

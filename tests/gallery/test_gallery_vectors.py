@@ -6,7 +6,7 @@ from helpers_gallery import DIM, batch, new_gallery
 
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.open import GalleryError, Selection
+from mtml_deploy.gallery.values import GalleryError, Selection
 
 
 @pytest.fixture

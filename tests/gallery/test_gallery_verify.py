@@ -8,7 +8,7 @@ from helpers_gallery import DIM, batch, identity, new_gallery
 
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
-from mtml_deploy.gallery.open import GalleryError, Selection
+from mtml_deploy.gallery.values import GalleryError, Selection
 
 ROW_BYTES = DIM * 4
 
