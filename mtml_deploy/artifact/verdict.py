@@ -6,16 +6,85 @@ must know about it: `parity/<backend>-<device>.json` and `.md` inside the artifa
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from mtml_deploy.artifact.artifact import Artifact
-
-SCHEMA: Final = 1
-"""Version of the layout of the record."""
+from mtml_deploy.artifact.manifest import Precision
+from mtml_deploy.record_file import Record, Sha256, parse_json
 
 FOLDER: Final = "parity"
+
+
+class Compared(Record, frozen=True, kw_only=True):
+    """One of the two models of a verdict.
+
+    Attributes:
+        artifact: its folder, as the user named it.
+        model_sha256: of its model file.
+        checkpoint_sha256: of the trained weights, the same for both.
+        precision: "fp32", "fp16" or "int8".
+        embedding: as in its manifest.
+        backend: what ran it.
+        device: "cpu" or "cuda:N".
+    """
+
+    artifact: str
+    model_sha256: Sha256
+    checkpoint_sha256: Sha256
+    precision: Precision
+    embedding: str
+    backend: str
+    device: str
+
+
+class Judged(Compared, frozen=True, kw_only=True):
+    """The model that was judged.
+
+    Attributes:
+        engine_sha256: hash of the engine that ran; empty where none did.
+    """
+
+    engine_sha256: str
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """The record of one run of the parity gate; fractions 0..1, null where a value does not exist.
+
+    Attributes:
+        schema: version of this record.
+        passed: every check was within its bound.
+        created: when, ISO 8601, UTC.
+        version: of the program that compared.
+        candidate: what was judged.
+        reference: what it was compared with.
+        data: query and gallery source, and how many queries.
+        protocol: of mAP and CMC.
+        thresholds: bound -> its value.
+        checks: name, value, bound and outcome of each check.
+        agreement: part of the embedding -> how near the embeddings are.
+        ranking: how far the two rankings agree.
+        mean_ap: of both, and the interval of the difference.
+        cmc: rank -> [reference, candidate].
+        consistency: of the candidate, whatever else is in a batch.
+    """
+
+    schema: Literal[1] = 1
+    passed: bool
+    created: str
+    version: str
+    candidate: Judged
+    reference: Compared
+    data: Mapping[str, object]
+    protocol: str
+    thresholds: Mapping[str, float]
+    checks: tuple[Mapping[str, object], ...]
+    agreement: Mapping[str, Mapping[str, object]]
+    ranking: Mapping[str, object]
+    mean_ap: Mapping[str, object]
+    cmc: Mapping[str, tuple[float | None, ...]]
+    consistency: Mapping[str, object]
 
 
 def verdict_path(artifact: Artifact, *, backend: str, device: str) -> Path:
@@ -49,14 +118,12 @@ def gate_warning(artifact: Artifact, *, backend: str, device: str, engine_sha256
             return ""
         return f"the retrieval quality of this {name} was never compared with its reference; {fix}"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        judged = record["candidate"]
-        hashes = (judged["model_sha256"], judged["engine_sha256"])
-        passed = record["schema"] == SCHEMA and record["passed"] is True
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        return f"the parity verdict {path} cannot be read ({error!r}); {fix}"
+        verdict = parse_json(path.read_bytes(), Verdict)
+    except (OSError, ValueError) as error:
+        return f"the parity verdict {path} cannot be read ({error}); {fix}"
+    hashes = (verdict.candidate.model_sha256, verdict.candidate.engine_sha256)
     if hashes != (artifact.manifest.model_sha256, engine_sha256):
         return f"the parity verdict {path} is of another model file or engine; {fix}"
-    if not passed:
+    if not verdict.passed:
         return f"this {name} FAILED the parity gate, see {path.with_suffix('.md')}; {fix}"
     return ""

@@ -5,20 +5,27 @@ In: a precision, and optionally a project's own TOML file. Out: `GateThresholds`
 
 from __future__ import annotations
 
-import tomllib
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
-from mtml_deploy.artifact.manifest import PRECISIONS
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict, replace
+
+from mtml_deploy.artifact.manifest import PRECISIONS, Precision
 from mtml_deploy.errors import ParityError
 from mtml_deploy.parity.agreement import MAX_ROW_DIFFERENCE, MIN_COSINE_FP32, MIN_SPREAD
+from mtml_deploy.record_file import Record, parse_toml, require_fields
+
+Cosine = Annotated[float, Meta(ge=-1, le=1)]
+Bound = Annotated[
+    float, Meta(ge=0, le=sys.float_info.max, description="a finite number of 0 or more")
+]
 
 
-@dataclass(frozen=True)
-class GateThresholds:
+class GateThresholds(Record, frozen=True):
     """Bounds of the gate.
 
     Attributes:
@@ -29,10 +36,10 @@ class GateThresholds:
         min_spread: smallest relative distance of two different images, in every branch.
     """
 
-    min_cosine: float
-    max_map_change: float
-    max_row_difference: float
-    min_spread: float
+    min_cosine: Cosine
+    max_map_change: Bound
+    max_row_difference: Bound
+    min_spread: Bound
 
     def __post_init__(self) -> None:
         """Refuse bounds that mean nothing.
@@ -40,15 +47,27 @@ class GateThresholds:
         Raises:
             ValueError: a cosine outside -1..1 or a negative bound; the text names it.
         """
-        if not -1 <= self.min_cosine <= 1:
-            raise ValueError(f"min_cosine must be in -1..1, found {self.min_cosine}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "min_cosine" and not 0 <= value < float("inf"):
-                raise ValueError(f"{field.name} must be 0 or more, found {value}")
+        require_fields(self)
 
 
-DEFAULT_THRESHOLDS: Final[Mapping[str, GateThresholds]] = MappingProxyType(
+class OwnThresholds(Record, frozen=True):
+    """What a table of a project's file says: any fields of `GateThresholds`."""
+
+    min_cosine: Cosine | UnsetType = UNSET
+    max_map_change: Bound | UnsetType = UNSET
+    max_row_difference: Bound | UnsetType = UNSET
+    min_spread: Bound | UnsetType = UNSET
+
+
+class ThresholdFile(Record, frozen=True):
+    """A project's file: a table per precision."""
+
+    fp32: OwnThresholds = OwnThresholds()
+    fp16: OwnThresholds = OwnThresholds()
+    int8: OwnThresholds = OwnThresholds()
+
+
+DEFAULT_THRESHOLDS: Final[Mapping[Precision, GateThresholds]] = MappingProxyType(
     {
         "fp32": GateThresholds(MIN_COSINE_FP32, 1e-4, MAX_ROW_DIFFERENCE, MIN_SPREAD),
         # rows: half precision kernels of other batch sizes round elsewhere (a unit is 1e-3)
@@ -60,7 +79,7 @@ DEFAULT_THRESHOLDS: Final[Mapping[str, GateThresholds]] = MappingProxyType(
 """Bounds by precision of the candidate, where no file says otherwise."""
 
 
-def load_thresholds(path: Path | None, precision: str) -> GateThresholds:
+def load_thresholds(path: Path | None, precision: Precision) -> GateThresholds:
     """Bounds for a candidate of one precision.
 
     Args:
@@ -77,27 +96,11 @@ def load_thresholds(path: Path | None, precision: str) -> GateThresholds:
     bounds = DEFAULT_THRESHOLDS[precision]
     if path is None:
         return bounds
-    known = [field.name for field in fields(GateThresholds)]
-    example = "a line [int8] and below it min_cosine = 0.99"
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        own = asdict(getattr(parse_toml(path.read_bytes(), ThresholdFile), precision))
     except (OSError, ValueError) as error:
         raise ParityError(
-            f"{path} cannot be read as thresholds ({error}); expected TOML such as {example}"
+            f"{path} cannot be read as thresholds: {error}; expected tables named "
+            f"{', '.join(PRECISIONS)}, for example a line [int8] and below it min_cosine = 0.99"
         ) from error
-    for name, table in tables.items():
-        if name not in PRECISIONS or not isinstance(table, dict):
-            raise ParityError(
-                f"{path} holds {name!r}, expected tables named {', '.join(PRECISIONS)}, for "
-                f"example {example}"
-            )
-        for key, value in table.items():
-            if key not in known or isinstance(value, bool) or not isinstance(value, int | float):
-                raise ParityError(
-                    f"{path}, table {name}: {key} = {value!r}; expected numbers named "
-                    f"{', '.join(known)}"
-                )
-    try:
-        return replace(bounds, **{key: float(v) for key, v in tables.get(precision, {}).items()})
-    except ValueError as error:
-        raise ParityError(f"{path}, table {precision}: {error}; correct the file") from error
+    return replace(bounds, **{name: value for name, value in own.items() if value is not UNSET})

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict as plain
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import to_builtins
+from msgspec.structs import asdict
+
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.artifact.verdict import SCHEMA, verdict_path
+from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
 from mtml_deploy.defaults import Backend
 from mtml_deploy.evaluate.protocols import Protocol
 from mtml_deploy.files import write_text
@@ -62,24 +66,24 @@ def verdict_json(
         JSON; null where a value does not exist.
     """
     change = result.mean_ap
-    record = {
-        "schema": SCHEMA,
-        "passed": result.passed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": __version__,
-        "candidate": {**_side(candidate), "engine_sha256": result.engine_sha256},
-        "reference": _side(reference),
-        "data": {"query": sources[0], "gallery": sources[1], "queries": change.queries},
-        "protocol": protocol.name,
-        "thresholds": asdict(thresholds),
-        "checks": [asdict(check) for check in result.checks],
-        "agreement": {name: asdict(found) for name, found in result.agreement.items()},
-        "ranking": asdict(result.ranking),
-        "mean_ap": {**asdict(change), "difference": change.difference},
-        "cmc": {str(rank): values for rank, values in result.cmc.items()},
-        "consistency": asdict(result.consistency),
-    }
-    return json.dumps(_without_nan(record), indent=1, allow_nan=False) + "\n"
+    judged = asdict(_compared(candidate)) | {"engine_sha256": result.engine_sha256}
+    verdict = Verdict(
+        passed=result.passed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        candidate=Judged(**judged),
+        reference=_compared(reference),
+        data={"query": sources[0], "gallery": sources[1], "queries": change.queries},
+        protocol=protocol.name,
+        thresholds=asdict(thresholds),
+        checks=tuple(plain(check) for check in result.checks),
+        agreement={name: plain(found) for name, found in result.agreement.items()},
+        ranking=plain(result.ranking),
+        mean_ap={**plain(change), "difference": change.difference},
+        cmc={str(rank): values for rank, values in result.cmc.items()},
+        consistency=plain(result.consistency),
+    )
+    return json.dumps(_without_nan(to_builtins(verdict)), indent=1, allow_nan=False) + "\n"
 
 
 def gate_markdown(
@@ -146,18 +150,18 @@ def save_verdict(side: Side, *, record: str, markdown: str) -> Path:
     return path
 
 
-def _side(side: Side) -> dict[str, str]:
-    """One side for JSON."""
+def _compared(side: Side) -> Compared:
+    """One side for the record."""
     manifest = side.artifact.manifest
-    return {
-        "artifact": str(side.artifact.folder),
-        "model_sha256": manifest.model_sha256,
-        "checkpoint_sha256": manifest.checkpoint_sha256,
-        "precision": manifest.precision,
-        "embedding": manifest.embedding,
-        "backend": side.backend,
-        "device": side.device,
-    }
+    return Compared(
+        artifact=str(side.artifact.folder),
+        model_sha256=manifest.model_sha256,
+        checkpoint_sha256=manifest.checkpoint_sha256,
+        precision=manifest.precision,
+        embedding=manifest.embedding,
+        backend=side.backend,
+        device=side.device,
+    )
 
 
 def _without_nan(value: object) -> object:

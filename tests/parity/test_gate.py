@@ -13,16 +13,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import tiny_manifest, write_artifact
+from helpers_records import check_json_reader, check_toml_reader
+from helpers_report import METRICS
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.verdict import gate_warning, verdict_path
 from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
-from mtml_deploy.parity.bootstrap import paired_change
+from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.parity.agreement import Agreement
+from mtml_deploy.parity.bootstrap import Change, paired_change
 from mtml_deploy.parity.gate import require_same_model
-from mtml_deploy.parity.judge import parts_of
-from mtml_deploy.parity.rank_agreement import kendall_tau
+from mtml_deploy.parity.judge import Check, Consistency, GateResult, parts_of
+from mtml_deploy.parity.rank_agreement import RankAgreement, kendall_tau
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS, load_thresholds
+from mtml_deploy.parity.verdict import Side, save_verdict, verdict_json
 
 
 def run_parity(candidate: Path, reference: Path, data: Path, *more: str):
@@ -159,7 +164,7 @@ def test_thresholds_from_a_file(tmp_path):
         ("min_cosine = 1", "expected tables"),
         ("[int4]\nmin_cosine = 1", "int4"),
         ("[int8]\ncosine = 1", "cosine"),
-        ("[int8]\nmin_cosine = '1'", "expected numbers"),
+        ("[int8]\nmin_cosine = '1'", "int8.min_cosine must be a number in -1..1, found '1'"),
         ("[int8]\nmin_cosine = 2", "-1..1"),
         ("[int8]\nmax_map_change = -1", "0 or more"),
         ("[int8]\nmax_map_change = nan", "0 or more"),
@@ -173,6 +178,47 @@ def test_broken_threshold_files_are_refused(tmp_path, text, says):
         load_thresholds(path, "int8")
     with pytest.raises(ParityError, match="cannot be read"):
         load_thresholds(tmp_path / "absent.toml", "int8")
+
+
+def test_a_damaged_thresholds_file_is_refused_in_words(tmp_path):
+    path = tmp_path / "bounds.toml"
+    path.write_text("[int8]\nmin_cosine = 0.95\nmax_map_change = 0\n[fp16]\nmin_spread = 1e-3\n")
+    check_toml_reader(path, lambda: load_thresholds(path, "int8"), ParityError)
+
+
+def test_a_damaged_verdict_is_a_warning(tmp_path):
+    artifact = write_artifact(tmp_path / "model")
+    side = Side(artifact, "ort", "cuda:0")
+    result = GateResult(
+        agreement={"embedding": Agreement(0.9, 0.95, 0.99, 0.1, 0.2)},
+        ranking=RankAgreement(0.5, 0.75, float("nan")),
+        mean_ap=Change(0.5, 0.25, -0.5, 0.0, 2),
+        cmc={1: (1.0, 0.5)},
+        consistency=Consistency(0.0, 0.0, 4, {"embedding": 0.1}),
+        metrics=(METRICS, METRICS),
+        checks=(Check("smallest cosine, embedding", 0.9, "at least 0.5", passed=True),),
+    )
+    record = verdict_json(
+        result,
+        candidate=side,
+        reference=side,
+        sources=("veri:A#query", "veri:A#gallery"),
+        protocol=find_protocol("plain"),
+        thresholds=DEFAULT_THRESHOLDS["fp32"],
+    )
+    path = save_verdict(side, record=record, markdown="")
+    assert json.loads(record)["ranking"] == {"top1": 0.5, "top10": 0.75, "kendall_tau": None}
+    assert list(json.loads(record)["candidate"])[-1] == "engine_sha256"
+    assert "engine_sha256" not in json.loads(record)["reference"]
+
+    def read() -> None:
+        warning = gate_warning(artifact, backend="ort", device="cuda:0")
+        if "cannot be read" in warning:
+            raise ParityError(warning)
+
+    read()
+    assert gate_warning(artifact, backend="ort", device="cuda:0") == ""
+    check_json_reader(path, read, ParityError)
 
 
 def test_bounds_of_the_verdict_come_from_the_file(tiny_artifact, tiny_set, tmp_path):
