@@ -20,9 +20,9 @@ from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
-from mtml_deploy.evaluate.measures import LISTED
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
-from mtml_deploy.evaluate.protocols import find_protocol, require_labels
+from mtml_deploy.evaluation.measures import LISTED
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
 

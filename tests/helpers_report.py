@@ -3,8 +3,8 @@
 import numpy as np
 
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.verification import Verification
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.verification import Verification
 from mtml_deploy.report.metrics_json import Evaluation
 
 METRICS = RetrievalMetrics(

@@ -23,8 +23,8 @@ from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import Backend
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.model import Model
 from mtml_deploy.parity.judge import parts_of
 

@@ -53,7 +53,7 @@ def branches(
     from benchmarks.runners.runner import Subject
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.protocols import find_protocol
 
     options.refuse_huge_images()
     named = {}

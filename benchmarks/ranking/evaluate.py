@@ -24,9 +24,9 @@ from benchmarks.ranking.metrics import Evaluation, compare, judged_by_argsort
 from benchmarks.ranking.peers import Peer, load_evaluation
 from benchmarks.ranking.sizes import BAR_SIZE, Size
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.match_ranks import match_ranks
-from mtml_deploy.evaluate.metrics import CMC_LENGTH, RetrievalMetrics, evaluate, retrieval_metrics
-from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
+from mtml_deploy.evaluation.match_ranks import match_ranks
+from mtml_deploy.evaluation.metrics import CMC_LENGTH, RetrievalMetrics, evaluate, retrieval_metrics
+from mtml_deploy.evaluation.protocols import find_protocol, same_vehicle_rows
 from mtml_deploy.search.distance_blocks import QueryDistances, product_distances
 from mtml_deploy.search.distances import squared_distances, squared_norms
 from mtml_deploy.search.prepared import prepare

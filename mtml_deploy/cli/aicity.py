@@ -47,9 +47,9 @@ def write(
     published set, and a set with gaps is refused.
     """
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.aicity.track2_file import require_answerable, submission_text
-    from mtml_deploy.evaluate.protocols import find_protocol
-    from mtml_deploy.evaluate.stages import stages
+    from mtml_deploy.evaluation.aicity.track2_file import require_answerable, submission_text
+    from mtml_deploy.evaluation.protocols import find_protocol
+    from mtml_deploy.evaluation.stages import stages
     from mtml_deploy.files import require_absent, write_text
 
     require_absent(out, overwrite=overwrite)
@@ -84,7 +84,7 @@ def write(
 )
 def check(*, file: Path, queries: int, gallery: int) -> None:
     """Print every fault of FILE with its line; the exit status is 1 where there are any."""
-    from mtml_deploy.evaluate.aicity.track2_file import find_faults
+    from mtml_deploy.evaluation.aicity.track2_file import find_faults
 
     faults = find_faults(file, queries=queries, gallery=gallery)
     for fault in faults:
@@ -106,10 +106,10 @@ def check(*, file: Path, queries: int, gallery: int) -> None:
 @options.overwrite
 def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
     """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
-    from mtml_deploy.evaluate.aicity.labels import read_vehicles
-    from mtml_deploy.evaluate.aicity.track2_file import read_submission
-    from mtml_deploy.evaluate.given_ranking import evaluate_ranking
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.aicity.labels import read_vehicles
+    from mtml_deploy.evaluation.aicity.track2_file import read_submission
+    from mtml_deploy.evaluation.given_ranking import evaluate_ranking
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.metrics_json import Evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown

@@ -66,7 +66,7 @@ def compress(
     from mtml_deploy.compression.measure import measure, require_unseen
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent
     from mtml_deploy.parity.images import parity_images
     from mtml_deploy.report.metrics_json import describe_evaluation

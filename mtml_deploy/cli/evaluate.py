@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.ground_truth import GroundTruth
-    from mtml_deploy.evaluate.metrics import RetrievalMetrics
-    from mtml_deploy.evaluate.protocols import Protocol
-    from mtml_deploy.evaluate.random_galleries import DrawnMetrics
-    from mtml_deploy.evaluate.stages import SearchOptions
+    from mtml_deploy.evaluation.ground_truth import GroundTruth
+    from mtml_deploy.evaluation.metrics import RetrievalMetrics
+    from mtml_deploy.evaluation.protocols import Protocol
+    from mtml_deploy.evaluation.random_galleries import DrawnMetrics
+    from mtml_deploy.evaluation.stages import SearchOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 
@@ -100,7 +100,7 @@ def evaluate(
     if junk is not None and ground_truth is None:
         raise click.UsageError("--junk belongs to a ground truth; add --ground-truth FILE")
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.cmc_plot import write_cmc_plot
 
@@ -135,7 +135,7 @@ def evaluate(
         queries, searched = Embeddings.load(query), Embeddings.load(gallery)
         truth = None
         if ground_truth is not None:
-            from mtml_deploy.evaluate.ground_truth import read_ground_truth
+            from mtml_deploy.evaluation.ground_truth import read_ground_truth
 
             truth = read_ground_truth(ground_truth, junk, queries, searched)
         results = _evaluate_pair(
@@ -170,7 +170,7 @@ def _evaluate_pair(
     search: SearchOptions,
 ) -> Results:
     """Metrics of one query set and one gallery, before and after expansion and re-ranking."""
-    from mtml_deploy.evaluate.stages import stages
+    from mtml_deploy.evaluation.stages import stages
     from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
@@ -241,7 +241,7 @@ def _evaluate_drawn(
     Raises:
         MtmlError: see `pool_images` and `evaluate_draws`.
     """
-    from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
+    from mtml_deploy.evaluation.random_galleries import evaluate_draws, pool_images
     from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
     from mtml_deploy.search.rerank import estimate_bytes
 

@@ -26,7 +26,7 @@ from mtml_deploy.defaults import (
 )
 
 if TYPE_CHECKING:
-    from mtml_deploy.evaluate.stages import SearchOptions
+    from mtml_deploy.evaluation.stages import SearchOptions
     from mtml_deploy.model import EmbedOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
@@ -112,7 +112,7 @@ comparing_group = group(
 
 def _search(*, engine: EngineName, memory_gib: float | None) -> SearchOptions:
     """How candidates are proposed; --device is the model's, and only ort searches there too."""
-    from mtml_deploy.evaluate.stages import SearchOptions
+    from mtml_deploy.evaluation.stages import SearchOptions
 
     device = click.get_current_context().params["device"] if engine == "ort" else "cpu"
     return SearchOptions(engine, device, options.memory_bytes(memory_gib))

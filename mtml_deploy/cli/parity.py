@@ -66,7 +66,7 @@ def parity(
     """
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.parity.gate import run_gate
     from mtml_deploy.parity.thresholds import load_thresholds

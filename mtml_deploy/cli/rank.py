@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.metrics import RetrievalMetrics
-    from mtml_deploy.evaluate.protocols import Protocol
-    from mtml_deploy.evaluate.stages import SearchOptions
+    from mtml_deploy.evaluation.metrics import RetrievalMetrics
+    from mtml_deploy.evaluation.protocols import Protocol
+    from mtml_deploy.evaluation.stages import SearchOptions
     from mtml_deploy.model import EmbedOptions
     from mtml_deploy.report.rank_lists import RankedModel
     from mtml_deploy.search.query_expansion import ExpansionOptions
@@ -111,7 +111,7 @@ def rank(
     _check_models(compare, compare_gallery, label, html_file)
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.rank_lists import rank_json, rank_text
 
@@ -187,8 +187,8 @@ def _ranked(
 ) -> Iterator[RankedModel]:
     """The lists of every stage of one model, with metrics where the labels allow any."""
     from mtml_deploy.data.records import UNKNOWN
-    from mtml_deploy.evaluate.protocols import require_labels
-    from mtml_deploy.evaluate.stages import stages
+    from mtml_deploy.evaluation.protocols import require_labels
+    from mtml_deploy.evaluation.stages import stages
     from mtml_deploy.report.rank_lists import RankedModel
 
     if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"

@@ -15,9 +15,9 @@ from mtml_deploy.compression.projection import Projection
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.evaluate.measures import LISTED
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.measures import LISTED
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.protocols import Protocol
 
 
 @dataclass(frozen=True)

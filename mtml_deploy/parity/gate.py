@@ -14,7 +14,7 @@ from mtml_deploy.data.batches import load_images
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.errors import ParityError
-from mtml_deploy.evaluate.protocols import Protocol, require_labels
+from mtml_deploy.evaluation.protocols import Protocol, require_labels
 from mtml_deploy.model import Model
 from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
 from mtml_deploy.parity.thresholds import GateThresholds

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
-from mtml_deploy.evaluate.measures import CMC_RANKS
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.measures import CMC_RANKS
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.parity.agreement import (
     Agreement,
     agreement,

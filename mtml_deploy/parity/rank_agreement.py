@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.rank import rank
 

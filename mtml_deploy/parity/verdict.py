@@ -20,7 +20,7 @@ from msgspec.structs import asdict
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
 from mtml_deploy.defaults import Backend
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.parity.judge import Check, GateResult
 from mtml_deploy.parity.thresholds import GateThresholds

@@ -20,8 +20,8 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import ParityError
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.model import Model
 from mtml_deploy.parity.agreement import Agreement, agreement, require, row_difference, spread
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS

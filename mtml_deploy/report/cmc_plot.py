@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mtml_deploy.errors import MissingExtraError, MtmlError
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.random_galleries import DrawnMetrics
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.files import atomic_file
 from mtml_deploy.text import percent
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from mtml_deploy.embed.embeddings import comparison_mode
-from mtml_deploy.evaluate.measures import DEFINITIONS, LISTED, MEANS, RATES
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.random_galleries import DrawnMetrics, ImagePool
+from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, MEANS, RATES
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool
 from mtml_deploy.report.metrics_json import (
     RERANK_RULE,
     SCHEMA,

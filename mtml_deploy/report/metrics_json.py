@@ -13,11 +13,11 @@ from typing import Final
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
 from mtml_deploy.embed.rows import Unit
-from mtml_deploy.evaluate.ground_truth import GroundTruth
-from mtml_deploy.evaluate.measures import DEFINITIONS, FPR_TEXTS, MEANS
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.protocols import Protocol, find_protocol
-from mtml_deploy.evaluate.verification import Verification
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.measures import DEFINITIONS, FPR_TEXTS, MEANS
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.protocols import Protocol, find_protocol
+from mtml_deploy.evaluation.verification import Verification
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import json_number

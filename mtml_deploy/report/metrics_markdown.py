@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.evaluate.ground_truth import GroundTruth
-from mtml_deploy.evaluate.measures import DEFINITIONS, LISTED, RATES, Measure
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, RATES, Measure
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
     RERANK_RULE,

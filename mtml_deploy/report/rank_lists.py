@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.report.metrics_json import EXPANSION_RULE, RERANK_RULE, reranking_record
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rank import Ranking

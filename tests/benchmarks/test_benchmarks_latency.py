@@ -414,8 +414,8 @@ def test_latency_command_writes_percentiles(place: Path, tmp_path: Path):
 def test_branches_command_puts_time_beside_map(
     tiny_artifact: Path, tiny_run: Path, tiny_set: Path, tmp_path: Path
 ):
-    from mtml_deploy.evaluate.metrics import evaluate
-    from mtml_deploy.evaluate.protocols import find_protocol
+    from mtml_deploy.evaluation.metrics import evaluate
+    from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_train.checkpoint import load_checkpoint
     from mtml_train.export.export import ExportOptions, export
 

@@ -28,8 +28,8 @@ from benchmarks.ranking.sizes import QUICK, RERANK_SIZES, SIZES, plan_ranking, r
 from benchmarks.ranking.stores import store_entrants
 from benchmarks.ranking.topk import summarise_topk, topk_entrants
 from mtml_deploy.errors import BackendError, DataError
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions, estimate_bytes
 

@@ -11,8 +11,8 @@ from helpers_datasets import write_list, write_xml
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 
 VEHICLES, CAMERAS, EACH = 8, 3, 12
 

@@ -16,8 +16,8 @@ from mtml_deploy.cli.console import exit_on_error
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed_to import partial_path
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import PROTOCOLS, find_protocol
 from mtml_deploy.search.rank import rank
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.random_galleries import evaluate_draws, pool_images
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.random_galleries import evaluate_draws, pool_images
 from mtml_deploy.search.rerank import RerankOptions, rerank
 
 

@@ -9,8 +9,8 @@ from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand
 from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions, rerank

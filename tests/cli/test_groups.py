@@ -15,7 +15,7 @@ from mtml_deploy.cli.groups import (
     rerank_group,
     search_group,
 )
-from mtml_deploy.evaluate.stages import SearchOptions
+from mtml_deploy.evaluation.stages import SearchOptions
 from mtml_deploy.model import EmbedOptions
 from mtml_deploy.precision.options import Conversion
 from mtml_deploy.search.query_expansion import ExpansionOptions

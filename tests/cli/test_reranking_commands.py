@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.evaluate.metrics import evaluate, retrieval_metrics
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate, retrieval_metrics
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.search.rerank import RerankOptions, rerank
 
 OPTIONS = ("--rerank", "--k1", 5, "--k2", 3, "--lambda", 0.2)

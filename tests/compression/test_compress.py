@@ -19,8 +19,8 @@ from mtml_deploy.compression.projection import learn_projection
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, ParityError
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.parity.images import parity_images
 
 CLOSE = 1e-5

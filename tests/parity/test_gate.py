@@ -20,7 +20,7 @@ from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.verdict import gate_warning, verdict_path
 from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.parity.agreement import Agreement
 from mtml_deploy.parity.bootstrap import Change, paired_change
 from mtml_deploy.parity.gate import require_same_model

@@ -8,7 +8,7 @@ import pytest
 from helpers_report import METRICS
 
 from mtml_deploy.errors import MissingExtraError, MtmlError
-from mtml_deploy.evaluate.random_galleries import DrawnMetrics
+from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.report.cmc_plot import write_cmc_plot
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.random_galleries import DrawnMetrics, ImagePool
-from mtml_deploy.evaluate.verification import Verification
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool
+from mtml_deploy.evaluation.verification import Verification
 from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
 from mtml_deploy.search.rerank import RerankOptions
 

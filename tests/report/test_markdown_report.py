@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from helpers_report import EVALUATION, METRICS
 
-from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.ground_truth import GroundTruth, TruthFile
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.report.metrics_markdown import metrics_markdown
 
 

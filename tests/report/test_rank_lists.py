@@ -7,7 +7,7 @@ import pytest
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.report.rank_lists import (
     RankedModel,
     choose_queries,

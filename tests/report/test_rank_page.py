@@ -10,8 +10,8 @@ from PIL import Image
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.report.rank_lists import RankedModel
 from mtml_deploy.report.rank_page.page import rank_page
 from mtml_deploy.search.rank import rank

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from helpers_report import EVALUATION, METRICS
 
-from mtml_deploy.evaluate.ground_truth import GroundTruth, TruthFile
-from mtml_deploy.evaluate.measures import FPR_TEXTS
-from mtml_deploy.evaluate.protocols import find_protocol
+from mtml_deploy.evaluation.ground_truth import GroundTruth, TruthFile
+from mtml_deploy.evaluation.measures import FPR_TEXTS
+from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.report.metrics_json import metrics_json
 
 

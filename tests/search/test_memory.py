@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mtml_deploy.errors import MemoryBudgetError
-from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.evaluation.match_ranks import match_ranks
 from mtml_deploy.search.candidates.blas import fixed_bytes
 from mtml_deploy.search.distance_blocks import PlainOrder
 from mtml_deploy.search.memory import GIB, block_rows
@@ -64,7 +64,7 @@ def test_a_small_budget_is_refused_and_the_least_one_works():
 CHILD = """
 import json, resource, sys, tracemalloc
 import numpy as np
-from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.evaluation.match_ranks import match_ranks
 from mtml_deploy.search.distance_blocks import PlainOrder
 from mtml_deploy.search.rank import rank
 

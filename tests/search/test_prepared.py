@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.evaluate.metrics import evaluate
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.stages import SearchOptions, stages
+from mtml_deploy.evaluation.metrics import evaluate
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.stages import SearchOptions, stages
 from mtml_deploy.search import distances
 from mtml_deploy.search.distance_blocks import PlainOrder
 from mtml_deploy.search.prepared import prepare

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.evaluation.match_ranks import match_ranks
 from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.kreciprocal.candidate_pool import CandidatePool
 from mtml_deploy.search.kreciprocal.neighbours import find_neighbours

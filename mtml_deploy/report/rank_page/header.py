@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mtml_deploy.evaluate.measures import MEANS
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.measures import MEANS
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
     RERANK_RULE,

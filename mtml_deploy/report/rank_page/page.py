@@ -13,8 +13,8 @@ from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import comparison_mode
-from mtml_deploy.evaluate.measures import LISTED
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.measures import LISTED
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,

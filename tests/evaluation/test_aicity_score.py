@@ -12,15 +12,15 @@ from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.embed.pooling import pool_tracklets
 from mtml_deploy.errors import DataError, EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.aicity.labels import read_vehicles
-from mtml_deploy.evaluate.aicity.track2_file import (
+from mtml_deploy.evaluation.aicity.labels import read_vehicles
+from mtml_deploy.evaluation.aicity.track2_file import (
     read_submission,
     require_answerable,
     submission_text,
 )
-from mtml_deploy.evaluate.given_ranking import evaluate_ranking
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.stages import stages
+from mtml_deploy.evaluation.given_ranking import evaluate_ranking
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.stages import stages
 from mtml_deploy.report.metrics_json import Evaluation, metrics_json
 from mtml_deploy.report.metrics_markdown import metrics_markdown
 from mtml_deploy.search.rank import Ranking

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.evaluate import verification
-from mtml_deploy.evaluate.verification import Verification, VerificationPairs
+from mtml_deploy.evaluation import verification
+from mtml_deploy.evaluation.verification import Verification, VerificationPairs
 
 SMALL_RATES = (20, 10, 4)  # small sets have few negative pairs
 

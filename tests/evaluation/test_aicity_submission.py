@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtml_deploy.errors import DataError
-from mtml_deploy.evaluate.aicity.track2_file import (
+from mtml_deploy.evaluation.aicity.track2_file import (
     find_faults,
     read_submission,
     require_official_names,

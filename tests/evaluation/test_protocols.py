@@ -7,7 +7,7 @@ import pytest
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ProtocolError
-from mtml_deploy.evaluate.protocols import (
+from mtml_deploy.evaluation.protocols import (
     PROTOCOLS,
     find_protocol,
     require_labels,

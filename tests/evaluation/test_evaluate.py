@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.ground_truth import GroundTruth
-from mtml_deploy.evaluate.metrics import average_precisions, evaluate, retrieval_metrics
-from mtml_deploy.evaluate.protocols import PROTOCOLS, find_protocol
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.metrics import average_precisions, evaluate, retrieval_metrics
+from mtml_deploy.evaluation.protocols import PROTOCOLS, find_protocol
 from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.rerank import RerankOptions, rerank
 
@@ -161,7 +161,7 @@ def test_verification_equals_trying_every_threshold(sets, rerank_too):
     if not positive:
         return  # refused, see above
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtml_deploy.evaluate.verification.ONE_IN", (20, 10, 4))
+        patch.setattr("mtml_deploy.evaluation.verification.ONE_IN", (20, 10, 4))
         found = evaluate(query, gallery, protocol, reranked=reranked).verification
     assert (found.positives, found.negatives) == (len(positive), len(negative))
     for one_in, rate in zip((20, 10, 4), found.tpr, strict=True):

@@ -39,7 +39,7 @@ class Protocol:
         unmatched: a query without any match in the gallery is "skipped" in every mean, or counts
             as "zero".
         draws_gallery: the gallery is one image of each vehicle, drawn from all images; see
-            `mtml_deploy.evaluate.random_galleries`.
+            `mtml_deploy.evaluation.random_galleries`.
     """
 
     name: str

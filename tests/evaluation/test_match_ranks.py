@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtml_deploy.evaluate.match_ranks import match_ranks
+from mtml_deploy.evaluation.match_ranks import match_ranks
 from mtml_deploy.search.distance_blocks import PlainOrder
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from helpers_report import METRICS
 
-from mtml_deploy.evaluate.measures import DEFINITIONS, LISTED, MEANS, RATES
+from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, MEANS, RATES
 
 
 def test_numbers_are_taken_as_fractions():

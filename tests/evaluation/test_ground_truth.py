@@ -9,8 +9,8 @@ import pytest
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
-from mtml_deploy.evaluate.ground_truth import read_ground_truth
-from mtml_deploy.evaluate.protocols import find_protocol, same_vehicle_rows
+from mtml_deploy.evaluation.ground_truth import read_ground_truth
+from mtml_deploy.evaluation.protocols import find_protocol, same_vehicle_rows
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 

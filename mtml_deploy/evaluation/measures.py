@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.verification import ONE_IN
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.verification import ONE_IN
 
 CMC_RANKS: Final = (1, 5, 10)
 """Ranks that tables show."""

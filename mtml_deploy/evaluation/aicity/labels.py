@@ -15,7 +15,7 @@ from mtml_deploy.data.source import load_source
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.aicity.track2_file import require_official_names
+from mtml_deploy.evaluation.aicity.track2_file import require_official_names
 
 
 def read_vehicles(text: str, *, split: Literal["query", "gallery"]) -> ImageSet:

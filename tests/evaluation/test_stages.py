@@ -8,9 +8,9 @@ import pytest
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.evaluate.ground_truth import GroundTruth
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.stages import stages
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.stages import stages
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtml_deploy.data.records import UNKNOWN, ImageSet
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, require_match, retrieval_metrics
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, require_match, retrieval_metrics
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.search.rank import Ranking
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from mtml_deploy.defaults import ENGINE, EngineName
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.evaluate.ground_truth import GroundTruth
-from mtml_deploy.evaluate.metrics import RetrievalMetrics, evaluate
-from mtml_deploy.evaluate.protocols import Protocol
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.prepared import PreparedGallery, prepare
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.evaluate.verification import VerificationPairs
+from mtml_deploy.evaluation.verification import VerificationPairs
 from mtml_deploy.search.distance_blocks import Order, RowsOf
 from mtml_deploy.search.distances import worker_threads
 

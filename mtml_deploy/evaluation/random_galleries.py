@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
-from mtml_deploy.evaluate.metrics import RetrievalMetrics
-from mtml_deploy.evaluate.protocols import Protocol
-from mtml_deploy.evaluate.stages import SearchOptions, stages
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.protocols import Protocol
+from mtml_deploy.evaluation.stages import SearchOptions, stages
 from mtml_deploy.search.rerank import RerankOptions
 
 COPY_TOLERANCE: Final = 1e-2

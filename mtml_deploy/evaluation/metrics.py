@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
-from mtml_deploy.evaluate.match_ranks import match_ranks
-from mtml_deploy.evaluate.protocols import Protocol, require_labels, same_vehicle_rows
-from mtml_deploy.evaluate.verification import Verification, VerificationPairs
+from mtml_deploy.evaluation.match_ranks import match_ranks
+from mtml_deploy.evaluation.protocols import Protocol, require_labels, same_vehicle_rows
+from mtml_deploy.evaluation.verification import Verification, VerificationPairs
 from mtml_deploy.search.distance_blocks import Order, PlainOrder, RowsOf
 from mtml_deploy.search.prepared import PreparedGallery
 
 if TYPE_CHECKING:
-    from mtml_deploy.evaluate.ground_truth import GroundTruth
+    from mtml_deploy.evaluation.ground_truth import GroundTruth
 
 CMC_LENGTH: Final = 50
 """Ranks of the CMC curve that are kept; fewer if the gallery is smaller."""
@@ -126,7 +126,7 @@ def evaluate(
         step AP (1/1 + 2/3) / 2, trapezoid ((1 + 1)/2 + (1/2 + 2/3)/2) / 2, INP 2/3.
 
         >>> from mtml_deploy.embed.embeddings import ModelIdentity
-        >>> from mtml_deploy.evaluate.protocols import find_protocol
+        >>> from mtml_deploy.evaluation.protocols import find_protocol
         >>> def points(values, vehicles):
         ...     unknown = np.full(len(values), -1, dtype=np.int32)
         ...     return Embeddings(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
-from mtml_deploy.evaluate.protocols import find_protocol
-from mtml_deploy.evaluate.random_galleries import (
+from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.evaluation.random_galleries import (
     DrawnMetrics,
     ImagePool,
     draw_gallery,
