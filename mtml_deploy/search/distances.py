@@ -42,12 +42,17 @@ def squared_distances(
     """
     exact = np.empty(len(rows), dtype=np.float64)
     point = query.astype(np.float64)
-    step = max(1, _CHUNK_VALUES // len(query))
+    step = max(1, min(len(rows), _CHUNK_VALUES // len(query)))
+    # kept from chunk to chunk: new memory costs as much as the sums
+    space = np.empty((step, len(query)))
     for start in range(0, len(rows), step):
-        difference = gallery[rows[start : start + step]] - point  # [step, D]
+        part = rows[start : start + step]
+        difference = space[: len(part)]  # [step, D]
+        difference[...] = gallery[part]
+        difference -= point
         np.square(difference, out=difference)
         # a sum along contiguous rows is pairwise within each row: its bits do not depend on step
-        exact[start : start + step] = difference.sum(axis=1)
+        difference.sum(axis=1, out=exact[start : start + step])
     return exact
 
 
