@@ -7,11 +7,10 @@ list is tied to the bytes it was chosen from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Literal
 
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.data.folder import load_list
@@ -19,17 +18,44 @@ from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import require_absent, write_text
 from mtml_deploy.precision.options import LIST_COMMAND
+from mtml_deploy.record_file import Fraction, Record, Sha256, parse_json, record_json
 from mtml_deploy.text import printable
 
-SCHEMA: Final = 1
-"""Version of the layout of the manifest."""
-
-SPLIT: Final = "train"
+Split = Literal["train"]
+SPLIT: Final[Split] = "train"
 """The only split that calibration images come from."""
 
 _FIX: Final = f"choose again: {LIST_COMMAND}"
-_FIELDS: Final = ("schema", "source", "split", "seed", "heldout_fraction", "calibration", "heldout")
-_LABELS: Final = ("vehicle_id", "camera_id", "orientation")
+
+
+class ListedImage(Record, frozen=True, kw_only=True):
+    """One image as the manifest writes it.
+
+    Attributes:
+        path: relative to the folder of the list, or absolute.
+        sha256: of the file when it was chosen.
+        vehicle_id: as in `ImageRecord`.
+        camera_id: as in `ImageRecord`.
+        orientation: as in `ImageRecord`.
+    """
+
+    path: str
+    sha256: Sha256
+    vehicle_id: int
+    camera_id: int
+    orientation: int
+
+
+class CalibrationManifest(Record, frozen=True, kw_only=True):
+    """The manifest: the fields of `CalibrationSet`, the version and the split."""
+
+    schema: Literal[1] = 1
+    source: str
+    split: Split
+    seed: int
+    heldout_fraction: Fraction
+    calibration: tuple[ListedImage, ...]
+    heldout: tuple[ListedImage, ...]
 
 
 @dataclass(frozen=True)
@@ -119,16 +145,15 @@ def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool 
     for path in (listing, manifest):
         require_absent(path, overwrite=overwrite)
     folder = listing.parent.absolute()
-    record = {
-        "schema": SCHEMA,
-        "source": chosen.source,
-        "split": SPLIT,
-        "seed": chosen.seed,
-        "heldout_fraction": chosen.heldout_fraction,
-        "calibration": [_image_values(image, folder) for image in chosen.calibration],
-        "heldout": [_image_values(image, folder) for image in chosen.heldout],
-    }
-    write_text(manifest, json.dumps(record, indent=1) + "\n")
+    record = CalibrationManifest(
+        source=chosen.source,
+        split=SPLIT,
+        seed=chosen.seed,
+        heldout_fraction=chosen.heldout_fraction,
+        calibration=tuple(_listed(image, folder) for image in chosen.calibration),
+        heldout=tuple(_listed(image, folder) for image in chosen.heldout),
+    )
+    write_text(manifest, record_json(record, indent=1) + "\n")
     names = (_written_path(image.record.path, folder) for image in chosen.calibration)
     write_text(listing, "".join(f"{name}\n" for name in names))
 
@@ -148,13 +173,13 @@ def read_calibration(listing: Path) -> CalibrationSet:
     manifest = manifest_path(listing)
     listed = [record.path for record in load_list(listing).records]
     try:
-        chosen = _parsed(manifest.read_text(encoding="utf-8"), listing.parent)
+        chosen = _parsed(manifest.read_bytes(), listing.parent)
     except FileNotFoundError as error:
         raise DataError(
             f"{printable(listing)} has no manifest {manifest.name} beside it, so nobody can tell "
             f"what its images are; {_FIX}"
         ) from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{printable(manifest)} is not valid ({error}); {_FIX}") from error
     if listed != [image.record.path for image in chosen.calibration]:
         raise DataError(
@@ -201,48 +226,37 @@ def _written_path(path: Path, folder: Path) -> str:
     return (absolute.relative_to(folder) if inside else absolute).as_posix()
 
 
-def _image_values(image: CalibrationImage, folder: Path) -> dict[str, str | int]:
-    """One image for JSON."""
+def _listed(image: CalibrationImage, folder: Path) -> ListedImage:
+    """One image for the manifest."""
     record = image.record
-    return {
-        "path": _written_path(record.path, folder),
-        "sha256": image.sha256,
-        "vehicle_id": record.vehicle_id,
-        "camera_id": record.camera_id,
-        "orientation": record.orientation,
-    }
+    return ListedImage(
+        path=_written_path(record.path, folder),
+        sha256=image.sha256,
+        vehicle_id=record.vehicle_id,
+        camera_id=record.camera_id,
+        orientation=record.orientation,
+    )
 
 
-def _parsed(text: str, folder: Path) -> CalibrationSet:
+def _parsed(content: bytes, folder: Path) -> CalibrationSet:
     """The set in a manifest's text.
 
     Raises:
         ValueError: not a manifest of this schema, or a field of another kind than expected.
     """
-    values = json.loads(text)
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        raise ValueError(f"expected an object of schema {SCHEMA}")
-    if values.keys() != set(_FIELDS) or values["split"] != SPLIT:
-        raise ValueError(f"expected the fields {', '.join(_FIELDS)}, and the split {SPLIT!r}")
-    if not isinstance(values["source"], str) or type(values["seed"]) is not int:
-        raise ValueError("expected text as source and a whole number as seed")
+    record = parse_json(content, CalibrationManifest)
     return CalibrationSet(
-        source=values["source"],
-        seed=values["seed"],
-        heldout_fraction=float(values["heldout_fraction"]),
-        calibration=tuple(_image(each, folder) for each in values["calibration"]),
-        heldout=tuple(_image(each, folder) for each in values["heldout"]),
+        source=record.source,
+        seed=record.seed,
+        heldout_fraction=record.heldout_fraction,
+        calibration=tuple(_image(each, folder) for each in record.calibration),
+        heldout=tuple(_image(each, folder) for each in record.heldout),
     )
 
 
-def _image(values: object, folder: Path) -> CalibrationImage:
-    """One image from JSON."""
-    if not isinstance(values, dict) or values.keys() != {"path", "sha256", *_LABELS}:
-        raise ValueError(f"an image has path, sha256, {', '.join(_LABELS)}, found {values!r}")
-    path, sha256 = values["path"], values["sha256"]
-    if not isinstance(path, str) or not isinstance(sha256, str):
-        raise ValueError(f"path and sha256 are text, found {path!r} and {sha256!r}")
-    if any(type(values[name]) is not int for name in _LABELS):
-        raise ValueError(f"labels are whole numbers, found {values!r}")
-    vehicle, camera, orientation = (cast(int, values[name]) for name in _LABELS)
-    return CalibrationImage(ImageRecord(folder / path, vehicle, camera, orientation), sha256)
+def _image(listed: ListedImage, folder: Path) -> CalibrationImage:
+    """One image from the manifest."""
+    record = ImageRecord(
+        folder / listed.path, listed.vehicle_id, listed.camera_id, listed.orientation
+    )
+    return CalibrationImage(record, listed.sha256)
