@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy import record_file
 from mtml_deploy.engine.gpu import find_gpus
 
 _LIBRARIES: Final = (
@@ -48,8 +49,7 @@ _CPU_FACTS: Final = Path("/proc/cpuinfo")
 _ROOT: Final = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(record_file.Record, frozen=True):
     """The computer.
 
     Attributes:
@@ -72,8 +72,7 @@ class Machine:
     load: float
 
 
-@dataclass(frozen=True)
-class GpuState:
+class GpuState(record_file.Record, frozen=True):
     """One GPU.
 
     Attributes:

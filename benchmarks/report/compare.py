@@ -7,16 +7,17 @@ would be noise, the second alone a difference nobody feels.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 
 from benchmarks.measure.rounds import Series, Unit
 from benchmarks.report.record import Record
+from mtml_deploy import record_file
 from mtml_deploy.errors import DataError, MissingExtraError, MtmlError
+from mtml_deploy.record_file import Fraction
 
 Verdict = Literal["worse", "better", "same", "cannot tell"]
 
@@ -31,8 +32,7 @@ class RegressionError(MtmlError):
     """A later run of the benchmarks is worse than an earlier one."""
 
 
-@dataclass(frozen=True)
-class CompareThresholds:
+class CompareThresholds(record_file.Record, frozen=True):
     """What counts as a regression.
 
     Attributes:
@@ -41,9 +41,9 @@ class CompareThresholds:
         series: pattern of "kind:key" (* for any text) -> its own `change`; the last that fits wins.
     """
 
-    change: float = 0.05
-    p: float = 0.05
-    series: Mapping[str, float] = field(default_factory=dict)
+    change: Fraction = 0.05
+    p: Fraction = 0.05
+    series: Mapping[str, Fraction] = {}
 
     def of(self, name: str) -> float:
         """The change that series `name` may have."""
@@ -126,25 +126,13 @@ def load_thresholds(path: Path | None) -> CompareThresholds:
     """
     if path is None:
         return CompareThresholds()
-    fix = "it holds change = 0.05, p = 0.05 and a table [series] of the like"
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return record_file.parse_toml(path.read_bytes(), CompareThresholds)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as TOML: {error}; {fix}") from error
-    if unknown := sorted(values.keys() - {"change", "p", "series"}):
-        raise DataError(f"{path} has the unknown key {unknown[0]!r}; {fix}")
-    series = values.get("series", {})
-    if not isinstance(series, dict):
-        raise DataError(f"{path}: series is {series!r}, expected a table; {fix}")
-    numbers = {**series, **{key: values[key] for key in ("change", "p") if key in values}}
-    for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise DataError(f"{path}: {key} is {value!r}, expected a fraction 0..1; {fix}")
-    return CompareThresholds(
-        change=float(values.get("change", CompareThresholds.change)),
-        p=float(values.get("p", CompareThresholds.p)),
-        series={key: float(value) for key, value in series.items()},
-    )
+        raise DataError(
+            f"{path} cannot be read as thresholds: {error}; it holds change = 0.05, p = 0.05 and "
+            "a table [series] of the like"
+        ) from error
 
 
 def compare_records(

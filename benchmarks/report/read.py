@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
 
-from benchmarks.measure.machine import Environment, GpuState, Machine
-from benchmarks.measure.rounds import Ratio, Series, Unit
-from benchmarks.report.record import SCHEMA, Record
+from benchmarks.measure.machine import Environment
+from benchmarks.measure.rounds import Ratio, Series
+from benchmarks.report.record import Record, WrittenRecord
 from mtml_deploy.errors import DataError
-
-_ENVIRONMENT: Final = ("date", "git_commit", "git_changed", "versions")
+from mtml_deploy.record_file import SchemaError, parse_json, parse_plain
 
 
 def load_record(path: Path) -> Record:
@@ -29,13 +25,11 @@ def load_record(path: Path) -> Record:
     """
     fix = "give a file that python -m benchmarks wrote, or measure again"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            found = values.get("schema") if isinstance(values, dict) else type(values).__name__
-            raise DataError(f"{path} has schema {found!r}, this version reads {SCHEMA}; {fix}")
-        return _record(values)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path} is not a record of a benchmark ({error!r}); {fix}") from error
+        return _record(parse_json(path.read_bytes(), WrittenRecord))
+    except SchemaError as error:
+        raise DataError(f"{path}: {error}; {fix}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a record of a benchmark: {error}; {fix}") from error
 
 
 def load_records(place: Path) -> tuple[Record, ...]:
@@ -64,38 +58,34 @@ def load_records(place: Path) -> tuple[Record, ...]:
 def _is_record(path: Path) -> bool:
     """Whether a JSON file says that it is a record, of any schema."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_plain(path.read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"schema", "kind", "series", "machine"} <= values.keys()
 
 
-def _record(values: Mapping[str, Any]) -> Record:
-    """The record; what is missing raises KeyError, what has a wrong type TypeError."""
-    machine = dict(values["machine"])
-    machine["instructions"] = tuple(machine["instructions"])
-    for item in values["series"]:
-        if item["unit"] not in get_args(Unit):
-            raise ValueError(f"series {item['key']} is in {item['unit']!r}")
+def _record(written: WrittenRecord) -> Record:
+    """The record of a file; a ValueError where a series has no values."""
     return Record(
-        kind=values["kind"],
-        title=values.get("title", values["kind"]),
+        kind=written.kind,
+        title=written.kind if written.title is None else written.title,
         environment=Environment(
-            **{name: values[name] for name in _ENVIRONMENT},
-            machine=Machine(**machine),
-            # older records of this schema have no GPUs, titles and percentiles
-            gpus=tuple(GpuState(**gpu) for gpu in values.get("gpus", ())),
+            date=written.date,
+            git_commit=written.git_commit,
+            git_changed=written.git_changed,
+            machine=written.machine,
+            versions=written.versions,
+            gpus=written.gpus,
         ),
-        model=values["model"],
-        settings=values["settings"],
+        model=written.model,
+        settings=written.settings,
         series=tuple(
-            Series(item["key"], item["title"], item["what"], item["unit"], tuple(item["values"]))
-            for item in values["series"]
+            Series(item.key, item.title, item.what, item.unit, item.values)
+            for item in written.series
         ),
         ratios=tuple(
-            Ratio(item["key"], item["title"], item["value"], item["at_least"])
-            for item in values["ratios"]
+            Ratio(item.key, item.title, item.value, item.at_least) for item in written.ratios
         ),
-        notes=tuple(values["notes"]),
-        percentiles=values.get("percentiles", False),
+        notes=written.notes,
+        percentiles=written.percentiles,
     )

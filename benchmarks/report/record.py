@@ -5,21 +5,18 @@ Fractions 0..1 and plain units in JSON; percent and GFLOP/s in tables only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Literal
 
 import numpy as np
 
-from benchmarks.measure.machine import Environment, GpuState
-from benchmarks.measure.rounds import Ratio, Series, in_words
+from benchmarks.measure.machine import Environment, GpuState, Machine
+from benchmarks.measure.rounds import Ratio, Series, Unit, in_words
+from mtml_deploy import record_file
 from mtml_deploy.files import require_absent, write_text
 from mtml_deploy.text import percent, table
-
-SCHEMA: Final = 1
-"""Version of the layout of `record_json`; fields may be added, never change their meaning."""
 
 Plain = str | int | float | bool | None | Sequence[str]
 
@@ -47,6 +44,53 @@ class Record:
     settings: Mapping[str, Plain]
     series: tuple[Series, ...]
     ratios: tuple[Ratio, ...]
+    notes: tuple[str, ...]
+    percentiles: bool = False
+
+
+class WrittenSeries(record_file.Record, frozen=True, kw_only=True):
+    """A series in a file: its fields, and what is derived from its values; older ones lack some."""
+
+    key: str
+    title: str
+    what: str
+    unit: Unit
+    values: tuple[float, ...]
+    median: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    runs: int | None = None
+
+
+class WrittenRatio(record_file.Record, frozen=True, kw_only=True):
+    """A ratio in a file: its fields, and whether it was reached."""
+
+    key: str
+    title: str
+    value: float
+    at_least: float | None
+    reached: bool | None = None
+
+
+class WrittenRecord(record_file.Record, frozen=True, kw_only=True):
+    """The file of a `Record`; older ones of this version have no GPUs, titles and percentiles."""
+
+    schema: Literal[1] = 1
+    kind: str
+    title: str | None = None
+    date: str
+    git_commit: str | None
+    git_changed: bool | None
+    machine: Machine
+    versions: Mapping[str, str]
+    gpus: tuple[GpuState, ...] = ()
+    model: Mapping[str, Plain]
+    settings: Mapping[str, Plain]
+    series: tuple[WrittenSeries, ...]
+    ratios: tuple[WrittenRatio, ...]
     notes: tuple[str, ...]
     percentiles: bool = False
 
@@ -97,29 +141,41 @@ def record_json(record: Record) -> str:
     Returns:
         JSON; every series with its values and their median, minimum, maximum and number.
     """
-    values = {
-        "schema": SCHEMA,
-        "kind": record.kind,
-        "title": record.title,
-        **asdict(record.environment),
-        "model": dict(record.model),
-        "settings": dict(record.settings),
-        "series": [
-            {
-                **asdict(series),
-                "median": series.median,
-                "min": min(series.values),
-                "max": max(series.values),
-                **dict(zip(("p50", "p95", "p99"), percentiles(series.values), strict=True)),
-                "runs": len(series.values),
-            }
-            for series in record.series
-        ],
-        "ratios": [{**asdict(ratio), "reached": ratio.reached} for ratio in record.ratios],
-        "notes": record.notes,
-        "percentiles": record.percentiles,
-    }
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+    environment = record.environment
+    written = WrittenRecord(
+        kind=record.kind,
+        title=record.title,
+        date=environment.date,
+        git_commit=environment.git_commit,
+        git_changed=environment.git_changed,
+        machine=environment.machine,
+        versions=environment.versions,
+        gpus=environment.gpus,
+        model=record.model,
+        settings=record.settings,
+        series=tuple(_written(series) for series in record.series),
+        ratios=tuple(
+            WrittenRatio(**asdict(ratio), reached=ratio.reached) for ratio in record.ratios
+        ),
+        notes=record.notes,
+        percentiles=record.percentiles,
+    )
+    return record_file.record_json(written, indent=2) + "\n"
+
+
+def _written(series: Series) -> WrittenSeries:
+    """A series for the file."""
+    p50, p95, p99 = percentiles(series.values)
+    return WrittenSeries(
+        **asdict(series),
+        median=series.median,
+        min=min(series.values),
+        max=max(series.values),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        runs=len(series.values),
+    )
 
 
 def record_markdown(record: Record) -> str:

@@ -12,8 +12,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from helpers_records import check_json_reader, check_toml_reader
 
 from benchmarks.__main__ import main
 from benchmarks.measure.machine import Environment, GpuState, Machine, parse_state
@@ -168,7 +170,7 @@ def test_series_are_matched_by_kind_and_key():
 
 def test_another_machine_is_refused():
     here = record(series("a", 1.0))
-    machine = replace(here.environment.machine, cpu="B CPU")
+    machine = msgspec.structs.replace(here.environment.machine, cpu="B CPU")
     there = replace(here, environment=replace(here.environment, machine=machine))
     require_same_machine([here], [here])
     with pytest.raises(DataError, match=r"A CPU, NVIDIA X.*B CPU, NVIDIA X.*--across-machines"):
@@ -184,10 +186,10 @@ def test_thresholds_of_a_project(tmp_path: Path):
     assert bounds.of("latency:b1/ort") == 0.2
     assert bounds.of("latency:b1/decode") == 0.5  # the last that fits
     for text, problem in (
-        ("chnage = 0.1", "unknown key 'chnage'"),
-        ("change = 5", "change is 5, expected a fraction"),
-        ("series = 3", "expected a table"),
-        ("change = ", "cannot be read as TOML"),
+        ("chnage = 0.1", "unknown chnage, expected change, p, series"),
+        ("change = 5", "change must be a number in 0..1, found 5"),
+        ("series = 3", "series must be a table, each value a number in 0..1, found 3"),
+        ("change = ", "cannot be read as thresholds"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=problem):
@@ -200,6 +202,27 @@ def test_thresholds_of_a_project(tmp_path: Path):
 # --- records and pages ----------------------------------------------------------------------------
 
 
+def test_any_damage_of_thresholds_and_records_is_refused(tmp_path: Path):
+    path = tmp_path / "bounds.toml"
+    path.write_text('change = 0.1\n[series]\n"latency:*" = 0.2\n"*/decode" = 0.5\n')
+    check_toml_reader(path, lambda: load_thresholds(path), DataError)
+    write_record(tmp_path, record(series("a", 1.0, 3.0), ratios=(Ratio("a/b", "A / B", 0.5, 0.9),)),
+                 overwrite=False)  # fmt: skip
+    path = tmp_path / "latency.json"
+    later = frozenset({"title", "gpus", "percentiles"})
+    check_json_reader(path, lambda: load_record(path), DataError, optional=later)
+    values = json.loads(path.read_text())
+    old = {name: value for name, value in values.items() if name not in later}
+    for name in ("p50", "p95", "p99"):
+        del old["series"][0][name]
+    path.write_text(json.dumps(old))
+    found = load_record(path)
+    assert (found.title, found.environment.gpus, found.percentiles) == ("latency", (), False)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="holds no record"):
+        load_records(tmp_path)
+
+
 def test_a_record_is_read_back_as_written(tmp_path: Path):
     made = record(series("a", 1.0, 3.0), ratios=(Ratio("a/b", "A / B", 0.5, 0.9),))
     write_record(tmp_path, made, overwrite=False)
@@ -210,10 +233,10 @@ def test_a_record_is_read_back_as_written(tmp_path: Path):
     assert load_records(tmp_path / "latency.json")[0].ratios == made.ratios
     path = tmp_path / "latency.json"
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
-    with pytest.raises(DataError, match="schema 99"):
+    with pytest.raises(DataError, match="schema is 99, this version reads 1"):
         load_record(path)
     path.write_text(path.read_text().replace('"schema": 99', '"schema": 1').replace('"s"', '"ft"'))
-    with pytest.raises(DataError, match="'ft'"):
+    with pytest.raises(DataError, match=r"series\[0\].unit must be one of .*, found 'ft'"):
         load_record(path)
     path.unlink()
     with pytest.raises(DataError, match="holds no record"):
