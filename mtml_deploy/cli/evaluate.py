@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,31 +13,11 @@ from mtml_deploy.cli.groups import expansion_group, memory_group, rerank_group, 
 from mtml_deploy.defaults import DRAW_SEED, DRAWS, PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.ground_truth import GroundTruth
-    from mtml_deploy.evaluation.metrics import RetrievalMetrics
-    from mtml_deploy.evaluation.protocols import Protocol
-    from mtml_deploy.evaluation.random_galleries import DrawnMetrics
+    from mtml_deploy.evaluation.random_galleries import ImagePool
     from mtml_deploy.evaluation.stages import SearchOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
-
-
-@dataclass(frozen=True)
-class Results:
-    """What `evaluate` prints and writes.
-
-    Attributes:
-        markdown: the page.
-        json: the same numbers and more.
-        curves: for the plot, by label.
-    """
-
-    markdown: str
-    json: str
-    curves: Mapping[str, RetrievalMetrics | DrawnMetrics]
 
 
 @click.command()
@@ -101,8 +80,10 @@ def evaluate(
         raise click.UsageError("--junk belongs to a ground truth; add --ground-truth FILE")
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
+    from mtml_deploy.evaluation.random_galleries import pool_images
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.cmc_plot import write_cmc_plot
+    from mtml_deploy.report.evaluation import evaluate_drawn, evaluate_pair
 
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, markdown_file, plot_file)):
@@ -117,17 +98,22 @@ def evaluate(
                 f"--expand adds further images of a vehicle, and protocol {rule.name} draws one "
                 f"image of each; leave it out"
             )
-        queries = None if query is None else Embeddings.load(query)
-        results = _evaluate_drawn(
-            queries,
-            Embeddings.load(gallery),
-            rule,
-            draws=draws,
-            seed=seed,
-            label=label,
-            reranking=reranking,
-            memory_bytes=search.memory_bytes,
+        pool = pool_images(
+            Embeddings.load(gallery), None if query is None else Embeddings.load(query)
         )
+        if reranking is not None:
+            _note_memory(pool, reranking)
+        with progress_bar("drawing galleries", unit="draws") as progress:
+            results = evaluate_drawn(
+                pool,
+                rule,
+                draws=draws,
+                seed=seed,
+                label=label,
+                reranking=reranking,
+                memory_bytes=search.memory_bytes,
+                progress=progress,
+            )
     else:
         _require_no_draws(rule.name)
         if query is None:
@@ -138,7 +124,8 @@ def evaluate(
             from mtml_deploy.evaluation.ground_truth import read_ground_truth
 
             truth = read_ground_truth(ground_truth, junk, queries, searched)
-        results = _evaluate_pair(
+            _note_contradictions(truth)
+        results = evaluate_pair(
             queries,
             searched,
             rule,
@@ -147,6 +134,7 @@ def evaluate(
             expansion=expansion,
             reranking=reranking,
             search=search,
+            watch=options.watch_reranking,
         )
     if json_file is not None:
         write_text(json_file, results.json)
@@ -155,122 +143,27 @@ def evaluate(
     # before the plot: a missing library must not hide the result
     write_data(results.markdown.rstrip("\n"))
     if plot_file is not None:
-        write_cmc_plot(plot_file, results.curves)
+        write_cmc_plot(plot_file, results.stages)
 
 
-def _evaluate_pair(
-    query: Embeddings,
-    gallery: Embeddings,
-    protocol: Protocol,
-    *,
-    truth: GroundTruth | None,
-    label: str | None,
-    expansion: ExpansionOptions | None,
-    reranking: RerankOptions | None,
-    search: SearchOptions,
-) -> Results:
-    """Metrics of one query set and one gallery, before and after expansion and re-ranking."""
-    from mtml_deploy.evaluation.stages import stages
-    from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
-    from mtml_deploy.report.metrics_markdown import metrics_markdown
-
-    if truth is not None and truth.contradictions:
+def _note_contradictions(truth: GroundTruth) -> None:
+    """Say how far a ground truth and the labels disagree."""
+    if truth.contradictions:
         write_note(
             f"note: {truth.contradictions} matches of the ground truth have another vehicle id by "
             "the labels; if these are many, it is not for these images"
         )
-    name = label or options.model_label(query.model)
-    evaluations = [
-        describe_evaluation(
-            f"{name}{stage.suffix}",
-            stage.metrics(),
-            stage.query,
-            gallery,
-            reranking=stage.reranking,
-            truth=truth,
-            expansion=stage.expansion,
-        )
-        for stage in stages(
-            query,
-            gallery,
-            protocol,
-            truth=truth,
-            search=search,
-            expansion=expansion,
-            reranking=reranking,
-            watch=options.watch_reranking,
-        )
-    ]
-    return Results(
-        markdown=metrics_markdown(evaluations),
-        json=metrics_json(
-            evaluations[0],
-            expanded=None if expansion is None else evaluations[1],
-            reranked=None if reranking is None else evaluations[-1],
-        ),
-        curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
-    )
 
 
-def _evaluate_drawn(
-    query: Embeddings | None,
-    gallery: Embeddings,
-    protocol: Protocol,
-    *,
-    draws: int,
-    seed: int,
-    label: str | None,
-    reranking: RerankOptions | None,
-    memory_bytes: int | None,
-) -> Results:
-    """Metrics over drawn galleries, before and after re-ranking.
-
-    Args:
-        query: more images, pooled with those of `gallery`; None for none.
-        gallery: images.
-        protocol: one that draws its gallery.
-        draws: how many.
-        seed: of the draws.
-        label: how the model is called; None takes a short name of it.
-        reranking: parameters; None does not re-rank.
-        memory_bytes: see `evaluate`.
-
-    Returns:
-        The results.
-
-    Raises:
-        MtmlError: see `pool_images` and `evaluate_draws`.
-    """
-    from mtml_deploy.evaluation.random_galleries import evaluate_draws, pool_images
-    from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+def _note_memory(pool: ImagePool, reranking: RerankOptions) -> None:
+    """Say what re-ranking one draw takes."""
     from mtml_deploy.search.rerank import estimate_bytes
 
-    pool = pool_images(gallery, query)
-    name = label or options.model_label(pool.images.model)
-    if reranking is not None:
-        size, vehicles = len(pool.images), len(set(pool.images.vehicle_ids.tolist()))
-        needed = estimate_bytes(size - vehicles, vehicles, pool.images.model.dim, options=reranking)
-        write_note(
-            f"re-ranking the {size:,} images of a draw takes about {needed / 2**20:,.0f} MiB "
-            f"beside their embeddings"
-        )
-    with progress_bar("drawing galleries", unit="draws") as progress:
-        plain, *reranked = evaluate_draws(
-            pool,
-            protocol,
-            draws=draws,
-            seed=seed,
-            reranking=reranking,
-            memory_bytes=memory_bytes,
-            progress=progress,
-        )
-    evaluations = [DrawnEvaluation(name, plain, pool)]
-    for metrics in reranked:
-        evaluations.append(DrawnEvaluation(f"{name}, re-ranked", metrics, pool, reranking))
-    return Results(
-        markdown=drawn_markdown(evaluations),
-        json=drawn_json(evaluations[0], reranked=None if reranking is None else evaluations[1]),
-        curves={evaluation.label: evaluation.metrics for evaluation in evaluations},
+    size, vehicles = len(pool.images), len(set(pool.images.vehicle_ids.tolist()))
+    needed = estimate_bytes(size - vehicles, vehicles, pool.images.model.dim, options=reranking)
+    write_note(
+        f"re-ranking the {size:,} images of a draw takes about {needed / 2**20:,.0f} MiB "
+        f"beside their embeddings"
     )
 
 

@@ -45,7 +45,7 @@ def create(*, name: str, model: Path, dtype: Literal["float32", "int8"]) -> None
 
     identity = model_identity(open_artifact(model).manifest)
     create_gallery(name, identity, dtype=dtype)
-    write_note(f"{name}: made for {options.model_label(identity)}, {dtype} [{identity.dim}]")
+    write_note(f"{name}: made for {identity.label}, {dtype} [{identity.dim}]")
 
 
 @gallery.command()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.cli.source_reader import SourceReader
     from mtml_deploy.data.batches import BadImage
-    from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.model import EmbedOptions, Model
     from mtml_deploy.search.rerank import RerankOptions
 
@@ -115,11 +115,6 @@ def warn_ungated(model: Model) -> None:
     """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
     if model.warning:
         write_note(f"warning: {model.warning}")
-
-
-def model_label(model: ModelIdentity) -> str:
-    """A short name for a model the user gave none."""
-    return f"{model.embedding} {model.precision} {model.model_sha256[:8]}"
 
 
 def open_reader(artifact: Artifact | None, how: EmbedOptions) -> SourceReader:

@@ -16,17 +16,11 @@ from mtml_deploy.cli.groups import (
     search_group,
 )
 from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
-from mtml_deploy.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.metrics import RetrievalMetrics
-    from mtml_deploy.evaluation.protocols import Protocol
     from mtml_deploy.evaluation.stages import SearchOptions
     from mtml_deploy.model import EmbedOptions
-    from mtml_deploy.report.rank_lists import RankedModel
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 
@@ -114,6 +108,7 @@ def rank(
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
     from mtml_deploy.report.rank_lists import rank_json, rank_text
+    from mtml_deploy.report.ranked_models import ranked_models
 
     rule = find_protocol(protocol)
     for path in filter(None, (json_file, html_file)):
@@ -127,7 +122,7 @@ def rank(
     ranked = [
         model
         for pair, name in zip(pairs, names, strict=True)
-        for model in _ranked(
+        for model in ranked_models(
             *pair,
             rule,
             top_k=top_k,
@@ -135,6 +130,8 @@ def rank(
             search=search,
             expansion=expansion,
             reranking=reranking,
+            watch=options.watch_reranking,
+            note=lambda text: write_note(f"note: {text}"),
         )
     ]
     steps = (expansion is not None) + (reranking is not None)
@@ -172,52 +169,6 @@ def _check_models(
         raise click.UsageError("--compare is shown on the page; add --html FILE")
     if label and len(label) != 1 + len(compare):
         raise click.UsageError(f"{1 + len(compare)} models need as many --label, or none")
-
-
-def _ranked(
-    query: Embeddings,
-    gallery: Embeddings,
-    protocol: Protocol,
-    *,
-    top_k: int,
-    label: str | None,
-    search: SearchOptions,
-    expansion: ExpansionOptions | None,
-    reranking: RerankOptions | None,
-) -> Iterator[RankedModel]:
-    """The lists of every stage of one model, with metrics where the labels allow any."""
-    from mtml_deploy.data.records import UNKNOWN
-    from mtml_deploy.evaluation.protocols import require_labels
-    from mtml_deploy.evaluation.stages import stages
-    from mtml_deploy.report.rank_lists import RankedModel
-
-    if protocol.needs_cameras:  # without labels its lists would silently be those of "plain"
-        require_labels(protocol, query, gallery)
-    known = all((images.vehicle_ids != UNKNOWN).any() for images in (query, gallery))
-    for stage in stages(
-        query,
-        gallery,
-        protocol,
-        search=search,
-        expansion=expansion,
-        reranking=reranking,
-        watch=options.watch_reranking,
-    ):
-        ranking, metrics = stage.ranking(top_k), None
-        try:
-            metrics = stage.metrics() if known else None
-        except ProtocolError as error:  # a list is useful without metrics
-            write_note(f"note: no metrics: {error}")
-            known = False
-        yield RankedModel(
-            label=f"{label or options.model_label(query.model)}{stage.suffix}",
-            query=stage.query,
-            gallery=gallery,
-            ranking=ranking,
-            metrics=metrics,
-            reranking=stage.reranking,
-            expansion=stage.expansion,
-        )
 
 
 def _change(before: RetrievalMetrics | None, after: RetrievalMetrics | None) -> str:

@@ -45,6 +45,11 @@ class ModelIdentity:
     embedding: str
     dim: int
 
+    @property
+    def label(self) -> str:
+        """A short name for a model the user gave none."""
+        return f"{self.embedding} {self.precision} {self.model_sha256[:8]}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings(LabelledRows):

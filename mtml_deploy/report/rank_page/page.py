@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.protocols import Protocol
+from mtml_deploy.files import write_text
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
@@ -44,6 +46,21 @@ class RankPage:
     html: str
     queries: int
     missing: tuple[Path, ...]
+
+    def save(self, file: str | Path) -> None:
+        """Write the page.
+
+        Args:
+            file: target, replaced if it exists.
+        """
+        write_text(Path(file), self.html)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for notebooks."""
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" style="width: 100%; height: 40em; border: 0">'
+            "</iframe>"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""One evaluation as a whole: the numbers of every stage, as Markdown and as JSON.
+
+In: embeddings and a protocol. Out: an `Evaluation`, for the command and for programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mtml_deploy.defaults import DRAW_SEED, DRAWS
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.protocols import Protocol
+from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool, evaluate_draws
+from mtml_deploy.evaluation.stages import SearchOptions, Watch, stages
+from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
+from mtml_deploy.report.metrics_markdown import metrics_markdown
+from mtml_deploy.search.query_expansion import ExpansionOptions
+from mtml_deploy.search.rerank import RerankOptions
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """What an evaluation found; a notebook shows it as a table.
+
+    Attributes:
+        stages: metrics by label: as embedded, then expanded and re-ranked where that was asked for.
+        markdown: a page with the table and the rules behind the numbers, in percent.
+        json: all numbers and where they come from, fractions 0..1.
+    """
+
+    stages: Mapping[str, RetrievalMetrics | DrawnMetrics]
+    markdown: str
+    json: str
+
+    @property
+    def metrics(self) -> RetrievalMetrics | DrawnMetrics:
+        """The metrics of the last stage."""
+        return list(self.stages.values())[-1]
+
+    @property
+    def mean_ap(self) -> float:
+        """MAP (step) of the last stage, 0..1."""
+        return self.metrics.mean_ap
+
+    def to_json(self) -> str:
+        """All numbers and where they come from, as indented JSON; fractions 0..1."""
+        return self.json
+
+    def __repr__(self) -> str:
+        """The page, which is what a terminal shows of it."""
+        return self.markdown
+
+    def _repr_markdown_(self) -> str:
+        """The page, for notebooks."""
+        return self.markdown
+
+
+def evaluate_pair(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    truth: GroundTruth | None = None,
+    label: str | None = None,
+    expansion: ExpansionOptions | None = None,
+    reranking: RerankOptions | None = None,
+    search: SearchOptions | None = None,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Metrics of one query set and one gallery, before and after expansion and re-ranking.
+
+    Args:
+        query: the query set.
+        gallery: the gallery, of the same model.
+        protocol: which gallery rows take part.
+        truth: matches and junk in place of labels; None takes the labels.
+        label: how the model is called; None takes a short name of it.
+        expansion: parameters; None does not expand.
+        reranking: parameters; None does not re-rank.
+        search: the budget of memory; None sets none.
+        watch: see `stages`.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        MtmlError: see `stages` and `Stage.metrics`.
+    """
+    name = label or query.model.label
+    found = [
+        describe_evaluation(
+            f"{name}{stage.suffix}",
+            stage.metrics(),
+            stage.query,
+            gallery,
+            reranking=stage.reranking,
+            truth=truth,
+            expansion=stage.expansion,
+        )
+        for stage in stages(
+            query,
+            gallery,
+            protocol,
+            truth=truth,
+            search=search,
+            expansion=expansion,
+            reranking=reranking,
+            watch=watch,
+        )
+    ]
+    return Evaluation(
+        stages={each.label: each.metrics for each in found},
+        markdown=metrics_markdown(found),
+        json=metrics_json(
+            found[0],
+            expanded=None if expansion is None else found[1],
+            reranked=None if reranking is None else found[-1],
+        ),
+    )
+
+
+def evaluate_drawn(
+    pool: ImagePool,
+    protocol: Protocol,
+    *,
+    draws: int = DRAWS,
+    seed: int = DRAW_SEED,
+    label: str | None = None,
+    reranking: RerankOptions | None = None,
+    memory_bytes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Metrics over drawn galleries, before and after re-ranking.
+
+    Args:
+        pool: all images.
+        protocol: one that draws its gallery.
+        draws: how many.
+        seed: of the draws.
+        label: how the model is called; None takes a short name of it.
+        reranking: parameters; None does not re-rank.
+        memory_bytes: see `evaluate`.
+        progress: called with (draws done, in total).
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        MtmlError: see `evaluate_draws`.
+    """
+    plain, *reranked = evaluate_draws(
+        pool,
+        protocol,
+        draws=draws,
+        seed=seed,
+        reranking=reranking,
+        memory_bytes=memory_bytes,
+        progress=progress,
+    )
+    name = label or pool.images.model.label
+    found = [DrawnEvaluation(name, plain, pool)]
+    found += [DrawnEvaluation(f"{name}, re-ranked", each, pool, reranking) for each in reranked]
+    return Evaluation(
+        stages={each.label: each.metrics for each in found},
+        markdown=drawn_markdown(found),
+        json=drawn_json(found[0], reranked=None if reranking is None else found[1]),
+    )
