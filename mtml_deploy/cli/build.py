@@ -9,7 +9,6 @@ import click
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.engine.library import TARGETS, Target
-from mtml_deploy.errors import BackendError
 
 
 @click.command()
@@ -81,9 +80,7 @@ def build(
     the GPU it was built for; anywhere else, build it again there.
     """
     from mtml_deploy.artifact.artifact import open_artifact
-    from mtml_deploy.engine.folder import build_engine
-    from mtml_deploy.engine.gpu import find_gpus
-    from mtml_deploy.engine.library import installed_target, load_library
+    from mtml_deploy.engine.here import build_here
     from mtml_deploy.engine.options import BatchProfile, BuildOptions
 
     opened = open_artifact(artifact)
@@ -98,28 +95,14 @@ def build(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    target = target or installed_target()
-    if target is None:
-        raise BackendError(
-            "no TensorRT is installed here; run: pip install 'mtml-reid[tensorrt]', or for "
-            "engines built without a GPU: pip install 'mtml-reid[rtx]'"
-        )
-    library = load_library(target)
-    found = find_gpus()
-    device = next((one for one in found.gpus if one.index == gpu), None)
-    if found.gpus and device is None:
-        raise BackendError(f"there is no GPU {gpu}, only 0..{len(found.gpus) - 1}; choose one")
-    write_note(
-        f"building with {library.target} {library.version} for "
-        + (", ".join(f"sm {number}" for number in sm) or (device.name if device else "no GPU"))
-    )
-    engine = build_engine(
+    engine = build_here(
         opened,
         chosen,
-        library,
-        gpu=device,
+        target=target,
+        gpu=gpu,
         timing_cache=timing_cache,
         overwrite=overwrite,
+        say=write_note,
     )
     side = engine.manifest
     write_data(str(engine.path))

@@ -64,53 +64,35 @@ def parity(
     whether an image's embedding depends on its batch. The verdict is stored in the artifact; the
     exit status is 1 if a bound is not kept.
     """
-    from mtml_deploy.artifact.artifact import open_artifact
-    from mtml_deploy.data.source import load_source
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.parity.gate import run_gate
-    from mtml_deploy.parity.thresholds import load_thresholds
-    from mtml_deploy.parity.verdict import Side, gate_markdown, save_verdict, verdict_json
+    from mtml_deploy.parity.check import check_parity
 
-    rule = find_protocol(protocol)
+    find_protocol(protocol)  # an unknown one is told first
     for path in filter(None, (json_file, markdown_file)):
         require_absent(path, overwrite=overwrite)
-    judged = Side(open_artifact(candidate), how.backend, how.device)
-    trusted = Side(open_artifact(reference), "ort", reference_device)
-    bounds = load_thresholds(thresholds, judged.artifact.manifest.precision)
-    images = load_source(data, split="query"), load_source(gallery or data, split="gallery")
-    for part in images:
-        for sentence in part.notes:
-            write_note(f"note: {part.source}: {sentence}")
-    result = run_gate(
-        judged,
-        trusted,
-        images,
-        protocol=rule,
-        thresholds=bounds,
+    found = check_parity(
+        candidate,
+        reference,
+        data,
+        gallery=gallery,
+        protocol=protocol,
+        thresholds=thresholds,
+        backend=how.backend,
+        device=how.device,
+        reference_device=reference_device,
         batch_size=max(2, how.batch_size),
         threads=how.threads,
+        note=lambda text: write_note(f"note: {text}"),
         progress=lambda title: progress_bar(title, unit="images"),
     )
-    sources = images[0].source, images[1].source
-    text = gate_markdown(
-        result, candidate=judged, reference=trusted, sources=sources, protocol=rule
-    )
-    record = verdict_json(
-        result,
-        candidate=judged,
-        reference=trusted,
-        sources=sources,
-        protocol=rule,
-        thresholds=bounds,
-    )
-    stored = save_verdict(judged, record=record, markdown=text)
     if json_file is not None:
-        write_text(json_file, record)
+        write_text(json_file, found.json)
     if markdown_file is not None:
-        write_text(markdown_file, text)
-    write_data(text.rstrip("\n"))
-    write_note(f"verdict stored as {stored}")
+        write_text(markdown_file, found.markdown)
+    write_data(found.markdown.rstrip("\n"))
+    write_note(f"verdict stored as {found.file}")
+    result = found.result
     if not result.passed:
         failed = [check for check in result.checks if not check.passed]
         raise ParityError(

@@ -104,7 +104,18 @@ def test_help_answers_at_once(program: str, words: list[str]) -> None:
 
 
 def test_package_imports_at_once() -> None:
-    assert min(child("import mtml_deploy")[1] for _ in range(3)) < HELP_SECONDS
+    code = (
+        "import mtml_deploy\n"
+        "assert set(mtml_deploy.__all__) <= set(dir(mtml_deploy))\n"
+        "ours = [name for name in sys.modules if name.startswith('mtml_deploy.')]\n"
+        "assert ours == ['mtml_deploy.version'], ours\n"
+        "assert not {'numpy', 'PIL', 'click'} & set(sys.modules)"
+    )
+    assert min(child(code)[1] for _ in range(3)) < HELP_SECONDS
+
+
+def test_public_names_need_no_inference_library() -> None:
+    child("import mtml_deploy\nfor name in mtml_deploy.__all__:\n    getattr(mtml_deploy, name)")
 
 
 def test_missing_inference_library_is_one_line(tmp_path: Path) -> None:

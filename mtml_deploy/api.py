@@ -1,0 +1,341 @@
+"""Ranking and judging for programs: what `import mtml_deploy` offers beside models and galleries.
+
+In: `Embeddings`, or arrays where no label is needed. Out: rankings, evaluations, pages. Commands
+call the same functions below.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.data.source import load_source
+from mtml_deploy.defaults import (
+    DEVICE,
+    DRAW_SEED,
+    DRAWS,
+    ENGINE,
+    EXPAND_ALPHA,
+    PAGE_QUERIES,
+    RERANK_K1,
+    RERANK_K2,
+    RERANK_LAMBDA,
+    TOP_K,
+    EngineName,
+)
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.evaluation.ground_truth import GroundTruth, read_ground_truth
+from mtml_deploy.evaluation.protocols import Protocol, find_protocol, require_labels
+from mtml_deploy.evaluation.random_galleries import pool_images
+from mtml_deploy.evaluation.stages import SearchOptions, Stage, stages
+from mtml_deploy.report.evaluation import Evaluation, evaluate_drawn, evaluate_pair
+from mtml_deploy.report.rank_lists import Which
+from mtml_deploy.report.rank_page.page import RankPage
+from mtml_deploy.report.rank_page.page import rank_page as make_page
+from mtml_deploy.report.ranked_models import ranked_models
+from mtml_deploy.search.query_expansion import ExpansionOptions
+from mtml_deploy.search.rank import Ranking
+from mtml_deploy.search.rerank import RerankOptions
+
+if TYPE_CHECKING:
+    from mtml_deploy.data.records import ImageSet
+
+Rows: TypeAlias = "Embeddings | ArrayLike"
+"""Embeddings, or their features [N, D] alone: any numbers, made float32 once."""
+
+
+def load_images(source: str | Path, *, split: str = "") -> ImageSet:
+    """The images that a source names, with what is known of them.
+
+    Args:
+        source: "veri:DIR#query", "cityflow:DIR#gallery", "csv:FILE", a folder, a LIST.txt or an
+            image file.
+        split: "train", "query" or "gallery", where a data set's source names none.
+
+    Returns:
+        One or more records, in the order of the data set's own list; no image is opened.
+
+    Raises:
+        DataError: it cannot be read, is empty, or names no split.
+        ValueError: `split` is none of the three.
+    """
+    return load_source(str(source), split=split)
+
+
+def rank(
+    query: Rows,
+    gallery: Rows,
+    *,
+    top_k: int = TOP_K,
+    protocol: str = "plain",
+    engine: EngineName = ENGINE,
+    device: str = DEVICE,
+    memory_bytes: int | None = None,
+) -> Ranking:
+    """The nearest gallery rows of every query, exact, by L2 distance, ties by gallery row.
+
+    Args:
+        query: Q rows.
+        gallery: G rows of the same model.
+        top_k: places wanted, at least 1; K = min(top_k, G).
+        protocol: what takes no part: "plain" leaves nothing out and needs no label.
+        engine: what proposes candidates: "numpy", "faiss" or "ort"; the result is the same.
+        device: where engine "ort" does, "cpu" or "cuda:N".
+        memory_bytes: most memory beside the inputs; None sets no limit.
+
+    Returns:
+        rows int32 [Q, K], nearest first, -1 where fewer are left; distances float32 [Q, K].
+
+    Raises:
+        EmbeddingsError: the sets were made by different models.
+        ProtocolError: no such protocol, or labels that it needs are missing.
+        ValueError: `top_k` below 1, or arrays that are not [N, D].
+        MissingExtraError: the engine's library is not installed.
+        MemoryBudgetError: too little memory.
+
+    Example:
+        >>> found = rank([[0.0, 0.0]], [[3, 4], [0, 1], [1, 0]], top_k=2)
+        >>> found.rows.tolist(), found.distances.tolist()
+        ([[1, 2]], [[1.0, 1.0]])
+    """
+    search = SearchOptions(engine=engine, device=device, memory_bytes=memory_bytes)
+    return _last(query, gallery, protocol, search=search).ranking(top_k)
+
+
+def expand(
+    query: Rows,
+    gallery: Rows,
+    *,
+    neighbours: int = 3,
+    alpha: float = EXPAND_ALPHA,
+    protocol: str = "plain",
+    memory_bytes: int | None = None,
+) -> Embeddings:
+    """Queries moved towards the gallery rows nearest to them (alpha query expansion).
+
+    Args:
+        query: Q rows.
+        gallery: G rows of the same model.
+        neighbours: nearest rows that are added to each query, at least 1.
+        alpha: power of the cosine that weighs them, 0 or more.
+        protocol: what it leaves out does not help either.
+        memory_bytes: see `rank`.
+
+    Returns:
+        The queries with new features; everything else as it was.
+
+    Raises:
+        EmbeddingsError: the sets were made by different models.
+        ProtocolError: no such protocol, or labels that it needs are missing.
+        ValueError: a parameter out of its range, or arrays that are not [N, D].
+        MemoryBudgetError: too little memory.
+    """
+    options = ExpansionOptions(neighbours=neighbours, alpha=alpha)
+    search = SearchOptions(memory_bytes=memory_bytes)
+    return _last(query, gallery, protocol, search=search, expansion=options).query
+
+
+def rerank(
+    query: Rows,
+    gallery: Rows,
+    *,
+    k1: int = RERANK_K1,
+    k2: int = RERANK_K2,
+    weight: float = RERANK_LAMBDA,
+    top_k: int = TOP_K,
+    protocol: str = "plain",
+) -> Ranking:
+    """The nearest gallery rows of every query in the order of k-reciprocal re-ranking.
+
+    Args:
+        query: Q rows, at least one; all of them take part as neighbours.
+        gallery: G rows of the same model, at least one.
+        k1: neighbours that must be mutual, at least 1.
+        k2: nearest rows whose vectors are averaged, 1 to k1 + 1.
+        weight: share of the original distance, 0..1 (lambda of the paper).
+        top_k: places wanted, at least 1; K = min(top_k, G).
+        protocol: what takes no place in the lists.
+
+    Returns:
+        rows int32 [Q, K], -1 where fewer are left; re-ranked distances float32 [Q, K].
+
+    Raises:
+        EmbeddingsError: an empty set, or sets of different models.
+        ProtocolError: no such protocol, or labels that it needs are missing.
+        ValueError: a parameter out of its range, or arrays that are not [N, D].
+    """
+    options = RerankOptions(k1=k1, k2=k2, weight=weight)
+    return _last(query, gallery, protocol, reranking=options).ranking(top_k)
+
+
+def evaluate(
+    query: Embeddings | None,
+    gallery: Embeddings,
+    protocol: str,
+    *,
+    expand: int | ExpansionOptions | None = None,
+    rerank: bool | RerankOptions | None = None,
+    ground_truth: str | Path | GroundTruth | None = None,
+    junk: str | Path | None = None,
+    draws: int | None = None,
+    seed: int = DRAW_SEED,
+    label: str | None = None,
+    memory_bytes: int | None = None,
+) -> Evaluation:
+    """MAP by both rules in use, mINP, CMC and TPR@FPR under a named protocol.
+
+    Args:
+        query: labelled queries; None for a protocol that draws its gallery from all images.
+        gallery: labelled gallery of the same model.
+        protocol: "veri776", "market", "aicity-top100", "vehicleid" or "plain".
+        expand: also judge queries expanded by so many neighbours.
+        rerank: True, or parameters: also judge the re-ranked order.
+        ground_truth: matches of each query in place of ids: a file such as VeRi's gt_image.txt.
+        junk: what is left out for each query (jk_image.txt), with a ground truth file only.
+        draws: random galleries of a protocol that draws them; None takes 10.
+        seed: of these galleries.
+        label: how the model is called in the table; None takes a short name of it.
+        memory_bytes: see `rank`.
+
+    Returns:
+        The numbers of every stage; a notebook shows them as a table.
+
+    Raises:
+        EmbeddingsError: the sets were made by different models.
+        ProtocolError: no such protocol, or labels that it needs are missing, or no query matches.
+        DataError: a ground truth that is not for these images.
+        ValueError: options that the protocol has no use for.
+    """
+    rule = find_protocol(protocol)
+    expansion = ExpansionOptions(neighbours=expand) if isinstance(expand, int) else expand
+    reranking = (RerankOptions() if rerank else None) if isinstance(rerank, bool) else rerank
+    if rule.draws_gallery:
+        if ground_truth is not None or junk is not None or expansion is not None:
+            raise ValueError(
+                f"protocol {rule.name} draws its gallery, expected neither a ground truth nor "
+                "expansion; leave them out"
+            )
+        return evaluate_drawn(
+            pool_images(gallery, query),
+            rule,
+            draws=DRAWS if draws is None else draws,
+            seed=seed,
+            label=label,
+            reranking=reranking,
+            memory_bytes=memory_bytes,
+        )
+    if draws is not None:
+        raise ValueError(f"draws belong to protocols that draw their gallery, not {rule.name}")
+    if query is None:
+        raise ValueError(f"protocol {rule.name} needs queries, found None")
+    if isinstance(ground_truth, str | Path):
+        ground_truth = read_ground_truth(
+            Path(ground_truth), None if junk is None else Path(junk), query, gallery
+        )
+    elif junk is not None:
+        raise ValueError("junk belongs to a ground truth file; give ground_truth as a path")
+    return evaluate_pair(
+        query,
+        gallery,
+        rule,
+        truth=ground_truth,
+        label=label,
+        expansion=expansion,
+        reranking=reranking,
+        search=SearchOptions(memory_bytes=memory_bytes),
+    )
+
+
+def rank_page(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    top_k: int = TOP_K,
+    protocol: str = "plain",
+    expand: int | ExpansionOptions | None = None,
+    rerank: bool | RerankOptions | None = None,
+    show: Which = "spread",
+    limit: int = PAGE_QUERIES,
+    label: str | None = None,
+    title: str = "Vehicle rank lists",
+) -> RankPage:
+    """Rank lists with pictures as one HTML page that needs nothing else.
+
+    Args:
+        query: queries whose images are still in their files.
+        gallery: gallery of the same model, likewise.
+        top_k: places of each list.
+        protocol: what the lists leave out.
+        expand: also show the lists of queries expanded by so many neighbours.
+        rerank: True, or parameters: also show the re-ranked lists.
+        show: which queries: "first", "best", "worst" or "spread", by average precision.
+        limit: how many queries at most.
+        label: how the model is called; None takes a short name of it.
+        title: heading.
+
+    Returns:
+        The page: `save(file)` writes it, a notebook shows it.
+
+    Raises:
+        EmbeddingsError: the sets were made by different models.
+        ProtocolError: no such protocol, or labels that it or `show` needs are missing.
+        ValueError: a number below 1.
+    """
+    rule = find_protocol(protocol)
+    models = ranked_models(
+        query,
+        gallery,
+        rule,
+        top_k=top_k,
+        label=label,
+        expansion=ExpansionOptions(neighbours=expand) if isinstance(expand, int) else expand,
+        reranking=(RerankOptions() if rerank else None) if isinstance(rerank, bool) else rerank,
+    )
+    return make_page(list(models), rule, title=title, which=show, limit=limit, length=top_k)
+
+
+def _last(
+    query: Rows,
+    gallery: Rows,
+    protocol: str,
+    *,
+    search: SearchOptions | None = None,
+    expansion: ExpansionOptions | None = None,
+    reranking: RerankOptions | None = None,
+) -> Stage:
+    """The last of the stages asked for."""
+    rule: Protocol = find_protocol(protocol)
+    given = [each.model for each in (query, gallery) if isinstance(each, Embeddings)]
+    model = given[0] if given else None
+    queries, searched = _set(query, "query", model), _set(gallery, "gallery", model)
+    if rule.needs_cameras:
+        require_labels(rule, queries, searched)
+    asked = stages(queries, searched, rule, search=search, expansion=expansion, reranking=reranking)
+    *_, last = asked
+    return last
+
+
+def _set(rows: Rows, role: str, model: ModelIdentity | None) -> Embeddings:
+    """Embeddings as they are, features without any label."""
+    if isinstance(rows, Embeddings):
+        return rows
+    features = np.ascontiguousarray(rows, dtype=np.float32)
+    if features.ndim != 2:
+        hint = "; pass [vector] for one" if features.ndim == 1 else ""
+        raise ValueError(f"{role} must be [N, D], found {list(features.shape)}{hint}")
+    unknown = np.full(len(features), UNKNOWN, dtype=np.int32)
+    return Embeddings(
+        features=features,
+        vehicle_ids=unknown,
+        camera_ids=unknown,
+        orientations=unknown,
+        tracklet_ids=unknown,
+        names=tuple(map(str, range(len(features)))),
+        root="",
+        source=f"an array of {role} features",
+        model=model or ModelIdentity("an array", "float32", "features", features.shape[1]),
+    )
