@@ -26,7 +26,7 @@ _BLOCK_QUERIES: Final = 512
 """Queries per matrix product: BLAS gains nothing from more."""
 
 _FIXED_BYTES: Final = 1 << 25
-"""Decoded and gathered vectors, whatever the gallery (32 MiB)."""
+"""Gathered vectors and decoded codes, whatever the gallery (32 MiB)."""
 
 _ROW_BYTES: Final = 48
 """What choosing candidates takes for each row of a segment, one query at a time."""
