@@ -158,7 +158,7 @@ def gallery_of(tmp_path):
     def make(stored):
         with new_gallery(tmp_path / "cars", dim=DIM) as gallery:
             contents = [str(row) for row in range(len(stored))]
-            gallery.add(
+            gallery.add_rows(
                 batch(
                     stored.features,
                     contents=contents,
