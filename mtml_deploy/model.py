@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, open_artifact
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.artifact.verdict import gate_warning
+from mtml_deploy.artifact.verdict import parity_warning
 from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.given import Channels, Images, image_set
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
@@ -80,7 +80,7 @@ class Model:
     ) -> Self:
         """The model of an artifact; arguments and errors as of `open_model`."""
         runtime = open_runtime(artifact, backend=backend, device=device, threads=threads)
-        warning = gate_warning(
+        warning = parity_warning(
             artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
         )
         return cls(artifact, runtime, warning=warning)

@@ -92,7 +92,9 @@ def verdict_path(artifact: Artifact, *, backend: str, device: str) -> Path:
     return artifact.folder / FOLDER / f"{backend}-{device.partition(':')[0]}.json"
 
 
-def gate_warning(artifact: Artifact, *, backend: str, device: str, engine_sha256: str = "") -> str:
+def parity_warning(
+    artifact: Artifact, *, backend: str, device: str, engine_sha256: str = ""
+) -> str:
     """What a user of a model must know about its verdict.
 
     An fp32 model that ONNX Runtime runs on a CPU was compared with torch when it was exported, on

@@ -51,7 +51,7 @@ def embed(
             Model.open(opened, backend=how.backend, device=how.device) as model,
             progress_bar("embedding", unit="images") as progress,
         ):
-            options.warn_ungated(model)
+            options.warn_of_parity(model)
             summary = embed_to(
                 model,
                 image_set,

@@ -119,7 +119,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
         Model.open(artifact, backend=how.backend, device=how.device) as opened,
         progress_bar("adding", unit="images") as progress,
     ):
-        options.warn_ungated(opened)
+        options.warn_of_parity(opened)
         return add_images(
             gallery,
             opened.runtime,

@@ -111,7 +111,7 @@ def note_skipped(skipped: Sequence[BadImage]) -> None:
         write_note(f"... and {len(skipped) - _SHOWN_SKIPPED} more skipped images")
 
 
-def warn_ungated(model: Model) -> None:
+def warn_of_parity(model: Model) -> None:
     """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
     if model.warning:
         write_note(f"warning: {model.warning}")

@@ -14,10 +14,10 @@ from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.data.source import load_source
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, PROTOCOL, Backend
 from mtml_deploy.evaluation.protocols import find_protocol
-from mtml_deploy.parity.gate import Progress, run_gate
-from mtml_deploy.parity.judge import GateResult
+from mtml_deploy.parity.compare import Progress, compare
+from mtml_deploy.parity.judge import ParityResult
 from mtml_deploy.parity.thresholds import load_thresholds
-from mtml_deploy.parity.verdict import Side, gate_markdown, save_verdict, verdict_json
+from mtml_deploy.parity.verdict import Side, parity_markdown, save_verdict, verdict_json
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +31,7 @@ class ParityCheck:
         file: where the record is kept, beside the candidate's model.
     """
 
-    result: GateResult
+    result: ParityResult
     markdown: str
     json: str
     file: Path
@@ -116,7 +116,7 @@ def check_parity(
     for part in images:
         for sentence in part.notes:
             note(f"{part.source}: {sentence}")
-    result = run_gate(
+    result = compare(
         judged,
         trusted,
         images,
@@ -127,7 +127,7 @@ def check_parity(
         progress=progress,
     )
     sources = images[0].source, images[1].source
-    markdown = gate_markdown(
+    markdown = parity_markdown(
         result, candidate=judged, reference=trusted, sources=sources, protocol=rule
     )
     record = verdict_json(

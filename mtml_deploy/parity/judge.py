@@ -1,7 +1,7 @@
 """The gate's measures and its verdict.
 
 In: embeddings of the same query and gallery images by reference and candidate, and the candidate's
-consistency. Out: a `GateResult`.
+consistency. Out: a `ParityResult`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mtml_deploy.parity.agreement import (
 )
 from mtml_deploy.parity.bootstrap import Change, paired_change
 from mtml_deploy.parity.rank_agreement import RankAgreement, rank_agreement
-from mtml_deploy.parity.thresholds import GateThresholds
+from mtml_deploy.parity.thresholds import ParityThresholds
 
 ROW_IMAGES: Final = 4
 """Images that visit every row of a batch of as many."""
@@ -73,7 +73,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class GateResult:
+class ParityResult:
     """What the gate measured and decided.
 
     Attributes:
@@ -153,8 +153,8 @@ def judge(
     parts: Mapping[str, slice],
     consistency: Consistency,
     protocol: Protocol,
-    thresholds: GateThresholds,
-) -> GateResult:
+    thresholds: ParityThresholds,
+) -> ParityResult:
     """Compare a candidate with its reference and decide.
 
     Args:
@@ -189,7 +189,7 @@ def judge(
     before, after = evaluate(*reference, protocol), evaluate(*candidate, protocol)
     counted = ~np.isnan(before.average_precision)
     change = paired_change(before.average_precision[counted], after.average_precision[counted])
-    return GateResult(
+    return ParityResult(
         agreement=agreements,
         ranking=rank_agreement(reference, candidate, protocol),
         mean_ap=change,
@@ -204,7 +204,7 @@ def _checks(
     agreements: Mapping[str, Agreement],
     change: Change,
     consistency: Consistency,
-    thresholds: GateThresholds,
+    thresholds: ParityThresholds,
 ) -> list[Check]:
     """Every measure that has a bound."""
     checks = [

@@ -1,6 +1,6 @@
 """What a candidate must reach to pass the parity gate: one set of bounds per precision.
 
-In: a precision, and optionally a project's own TOML file. Out: `GateThresholds`.
+In: a precision, and optionally a project's own TOML file. Out: `ParityThresholds`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Bound = Annotated[
 ]
 
 
-class GateThresholds(Record, frozen=True):
+class ParityThresholds(Record, frozen=True):
     """Bounds of the gate.
 
     Attributes:
@@ -51,7 +51,7 @@ class GateThresholds(Record, frozen=True):
 
 
 class OwnThresholds(Record, frozen=True):
-    """What a table of a project's file says: any fields of `GateThresholds`."""
+    """What a table of a project's file says: any fields of `ParityThresholds`."""
 
     min_cosine: Cosine | UnsetType = UNSET
     max_map_change: Bound | UnsetType = UNSET
@@ -67,23 +67,23 @@ class ThresholdFile(Record, frozen=True):
     int8: OwnThresholds = OwnThresholds()
 
 
-DEFAULT_THRESHOLDS: Final[Mapping[Precision, GateThresholds]] = MappingProxyType(
+DEFAULT_THRESHOLDS: Final[Mapping[Precision, ParityThresholds]] = MappingProxyType(
     {
-        "fp32": GateThresholds(MIN_COSINE_FP32, 1e-4, MAX_ROW_DIFFERENCE, MIN_SPREAD),
+        "fp32": ParityThresholds(MIN_COSINE_FP32, 1e-4, MAX_ROW_DIFFERENCE, MIN_SPREAD),
         # rows: half precision kernels of other batch sizes round elsewhere (a unit is 1e-3)
-        "fp16": GateThresholds(0.9995, 1e-3, 5e-3, MIN_SPREAD),
+        "fp16": ParityThresholds(0.9995, 1e-3, 5e-3, MIN_SPREAD),
         # rows: where a sum falls on the edge of a quantisation step, the step may flip
-        "int8": GateThresholds(0.99, 5e-3, 2e-2, MIN_SPREAD),
+        "int8": ParityThresholds(0.99, 5e-3, 2e-2, MIN_SPREAD),
     }
 )
 """Bounds by precision of the candidate, where no file says otherwise."""
 
 
-def load_thresholds(path: Path | None, precision: Precision) -> GateThresholds:
+def load_thresholds(path: Path | None, precision: Precision) -> ParityThresholds:
     """Bounds for a candidate of one precision.
 
     Args:
-        path: TOML with a table per precision, each with any fields of `GateThresholds`; what it
+        path: TOML with a table per precision, each with any fields of `ParityThresholds`; what it
             does not name keeps its default. None takes the defaults.
         precision: "fp32", "fp16" or "int8".
 

@@ -1,6 +1,6 @@
 """The gate's verdict, for programs and for people, and where it is kept.
 
-In: a `GateResult` and what was compared. Out: a record that names the very model file, Markdown
+In: a `ParityResult` and what was compared. Out: a record that names the very model file, Markdown
 with the verdict first for a terminal or a CI job summary, and both on disk inside the artifact,
 where `artifact/verdict.py` finds them.
 """
@@ -22,8 +22,8 @@ from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
 from mtml_deploy.defaults import Backend
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
-from mtml_deploy.parity.judge import Check, GateResult
-from mtml_deploy.parity.thresholds import GateThresholds
+from mtml_deploy.parity.judge import Check, ParityResult
+from mtml_deploy.parity.thresholds import ParityThresholds
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
 
@@ -44,13 +44,13 @@ class Side:
 
 
 def verdict_json(
-    result: GateResult,
+    result: ParityResult,
     *,
     candidate: Side,
     reference: Side,
     sources: tuple[str, str],
     protocol: Protocol,
-    thresholds: GateThresholds,
+    thresholds: ParityThresholds,
 ) -> str:
     """Everything the gate measured and decided, as indented JSON; fractions 0..1.
 
@@ -86,8 +86,8 @@ def verdict_json(
     return json.dumps(_without_nan(to_builtins(verdict)), indent=1, allow_nan=False) + "\n"
 
 
-def gate_markdown(
-    result: GateResult,
+def parity_markdown(
+    result: ParityResult,
     *,
     candidate: Side,
     reference: Side,
@@ -139,7 +139,7 @@ def save_verdict(side: Side, *, record: str, markdown: str) -> Path:
     Args:
         side: the candidate.
         record: from `verdict_json`.
-        markdown: from `gate_markdown`.
+        markdown: from `parity_markdown`.
 
     Returns:
         Path of the record.
@@ -184,7 +184,7 @@ def _bounds(failed: Sequence[Check], passed: Sequence[Check]) -> list[str]:
     return table(("bound", "measured", "must be", ""), rows, align="lrll")
 
 
-def _agreement(result: GateResult) -> list[str]:
+def _agreement(result: ParityResult) -> list[str]:
     """A table of how near the embeddings are."""
     titles = ("part", "cosine min", "cosine p1", "cosine mean", "max abs", "max relative")
     rows = [
@@ -198,7 +198,7 @@ def _agreement(result: GateResult) -> list[str]:
     return table(titles, rows, align="lrrrrr")
 
 
-def _retrieval(result: GateResult) -> list[str]:
+def _retrieval(result: ParityResult) -> list[str]:
     """A table of what it does to mAP and CMC."""
     change = result.mean_ap
     values = {"mAP (step)": (change.reference, change.candidate)}

@@ -1,6 +1,6 @@
 """Running the gate: both models over the same images, then the verdict.
 
-In: two sides (artifact, backend, device) and query and gallery images. Out: a `GateResult`.
+In: two sides (artifact, backend, device) and query and gallery images. Out: a `ParityResult`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from mtml_deploy.embed.embed import embed
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluation.protocols import Protocol, require_labels
 from mtml_deploy.model import Model
-from mtml_deploy.parity.judge import GateResult, Pair, judge, measure_consistency, parts_of
-from mtml_deploy.parity.thresholds import GateThresholds
+from mtml_deploy.parity.judge import Pair, ParityResult, judge, measure_consistency, parts_of
+from mtml_deploy.parity.thresholds import ParityThresholds
 from mtml_deploy.parity.verdict import Side
 
 _SAME: tuple[str, ...] = (
@@ -61,17 +61,17 @@ def require_same_model(candidate: Manifest, reference: Manifest) -> None:
             )
 
 
-def run_gate(
+def compare(
     candidate: Side,
     reference: Side,
     images: tuple[ImageSet, ImageSet],
     *,
     protocol: Protocol,
-    thresholds: GateThresholds,
+    thresholds: ParityThresholds,
     batch_size: int,
     threads: int,
     progress: Progress,
-) -> GateResult:
+) -> ParityResult:
     """Embed the images with both sides and judge the candidate.
 
     Args:

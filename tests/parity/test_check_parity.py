@@ -17,14 +17,14 @@ from helpers_records import check_json_reader, check_toml_reader
 from helpers_report import METRICS
 
 from mtml_deploy.artifact.artifact import open_artifact
-from mtml_deploy.artifact.verdict import gate_warning, verdict_path
+from mtml_deploy.artifact.verdict import parity_warning, verdict_path
 from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.parity.agreement import Agreement
 from mtml_deploy.parity.bootstrap import Change, paired_change
-from mtml_deploy.parity.gate import require_same_model
-from mtml_deploy.parity.judge import Check, Consistency, GateResult, parts_of
+from mtml_deploy.parity.compare import require_same_model
+from mtml_deploy.parity.judge import Check, Consistency, ParityResult, parts_of
 from mtml_deploy.parity.rank_agreement import RankAgreement, kendall_tau
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS, load_thresholds
 from mtml_deploy.parity.verdict import Side, save_verdict, verdict_json
@@ -67,12 +67,12 @@ def test_a_planted_fault_fails(tiny_artifact, tiny_set, tmp_path, fault, expecte
     assert result.exit_code == 1, result.output
     assert expected <= failed_checks(artifact.folder)
     assert "do not deploy it" in result.output
-    assert "FAILED the parity gate" in gate_warning(artifact, backend="ort", device="cpu")
+    assert "FAILED the parity gate" in parity_warning(artifact, backend="ort", device="cpu")
 
 
 def test_a_sound_model_passes_and_is_not_warned_of(tiny_artifact, tiny_set, tmp_path):
     artifact = faults.plant(tiny_artifact, tmp_path / "model", faults.nothing, precision="fp16")
-    warning = gate_warning(artifact, backend="ort", device="cpu")
+    warning = parity_warning(artifact, backend="ort", device="cpu")
     assert "never compared" in warning and "mtml-deploy parity" in warning
     page, record = tmp_path / "gate.md", tmp_path / "gate.json"
     result = run_parity(
@@ -86,14 +86,14 @@ def test_a_sound_model_passes_and_is_not_warned_of(tiny_artifact, tiny_set, tmp_
     assert values["mean_ap"]["difference"] == values["mean_ap"]["low"] == 0.0
     assert {part["max_abs"] for part in values["agreement"].values()} == {0.0}
     assert set(values["agreement"]) == {"identity", "scale", "gray", "orientation", "embedding"}
-    assert gate_warning(artifact, backend="ort", device="cpu") == ""
+    assert parity_warning(artifact, backend="ort", device="cpu") == ""
     # the verdict is of this file on this backend and device, and of no other
-    assert gate_warning(artifact, backend="ort", device="cuda:0") != ""
+    assert parity_warning(artifact, backend="ort", device="cuda:0") != ""
     changed = msgspec.structs.replace(artifact.manifest, model_sha256="1" * 64)
     other = replace(artifact, manifest=changed)
-    assert "another model file" in gate_warning(other, backend="ort", device="cpu")
+    assert "another model file" in parity_warning(other, backend="ort", device="cpu")
     verdict_path(artifact, backend="ort", device="cpu").write_text("{")
-    assert "cannot be read" in gate_warning(artifact, backend="ort", device="cpu")
+    assert "cannot be read" in parity_warning(artifact, backend="ort", device="cpu")
 
 
 def test_embedding_with_an_ungated_model_warns_once(tmp_path):
@@ -115,8 +115,8 @@ def test_embedding_with_an_ungated_model_warns_once(tmp_path):
 
 def test_a_fp32_model_needs_no_verdict_on_the_cpu_only(tmp_path):
     artifact = write_artifact(tmp_path / "model")
-    assert gate_warning(artifact, backend="ort", device="cpu") == ""
-    assert gate_warning(artifact, backend="ort", device="cuda:0") != ""
+    assert parity_warning(artifact, backend="ort", device="cpu") == ""
+    assert parity_warning(artifact, backend="ort", device="cuda:0") != ""
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_damaged_thresholds_file_is_refused_in_words(tmp_path):
 def test_a_damaged_verdict_is_a_warning(tmp_path):
     artifact = write_artifact(tmp_path / "model")
     side = Side(artifact, "ort", "cuda:0")
-    result = GateResult(
+    result = ParityResult(
         agreement={"embedding": Agreement(0.9, 0.95, 0.99, 0.1, 0.2)},
         ranking=RankAgreement(0.5, 0.75, float("nan")),
         mean_ap=Change(0.5, 0.25, -0.5, 0.0, 2),
@@ -212,12 +212,12 @@ def test_a_damaged_verdict_is_a_warning(tmp_path):
     assert "engine_sha256" not in json.loads(record)["reference"]
 
     def read() -> None:
-        warning = gate_warning(artifact, backend="ort", device="cuda:0")
+        warning = parity_warning(artifact, backend="ort", device="cuda:0")
         if "cannot be read" in warning:
             raise ParityError(warning)
 
     read()
-    assert gate_warning(artifact, backend="ort", device="cuda:0") == ""
+    assert parity_warning(artifact, backend="ort", device="cuda:0") == ""
     check_json_reader(path, read, ParityError)
 
 
