@@ -1,9 +1,9 @@
-# make demo | test | test-gpu | lint | bench: each works alone on a fresh checkout.
+# make demo | test | test-gpu | lint | bench | reference: each works alone on a fresh checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: demo test test-gpu lint bench clean
+.PHONY: demo test test-gpu lint bench reference clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# docs/reference.md, from the docstrings of the public names
+reference: $(READY)
+	$(BIN)/python docs/make_reference.py
 
 # measures the artifact that the demo made
 bench: $(READY)

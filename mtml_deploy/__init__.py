@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mtml_deploy.api_artifacts import build_engine as build_engine
     from mtml_deploy.api_artifacts import convert as convert
     from mtml_deploy.embed.embeddings import Embeddings as Embeddings
+    from mtml_deploy.gallery.gallery import Gallery as Gallery
     from mtml_deploy.gallery.open import create_gallery as create_gallery
     from mtml_deploy.gallery.open import open_gallery as open_gallery
     from mtml_deploy.gallery.values import Filter as Filter
@@ -49,6 +50,7 @@ _PLACES = {
     "rank_page": "api",
     "open_gallery": "gallery.open",
     "create_gallery": "gallery.open",
+    "Gallery": "gallery.gallery",
     "Filter": "gallery.values",
     "convert": "api_artifacts",
     "build_engine": "api_artifacts",
