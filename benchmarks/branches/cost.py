@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from benchmarks.measure.limits import torch_threads
@@ -168,5 +169,5 @@ def _with_columns(
     return replace(
         embeddings,
         features=np.ascontiguousarray(embeddings.features[:, chosen]),
-        model=replace(embeddings.model, dim=len(chosen)),
+        model=msgspec.structs.replace(embeddings.model, dim=len(chosen)),
     )

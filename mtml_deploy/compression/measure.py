@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from mtml_deploy.compression.projection import Projection
@@ -93,7 +94,7 @@ def project(images: Embeddings, projection: Projection) -> Embeddings:
     return replace(
         images,
         features=projection.apply(images.features).astype(np.float32),
-        model=replace(images.model, dim=projection.matrix.shape[1]),
+        model=msgspec.structs.replace(images.model, dim=projection.matrix.shape[1]),
     )
 
 

@@ -18,7 +18,7 @@ from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import Embedder, labelled_rows, row_batches
 from mtml_deploy.embed.file import require_suffix
-from mtml_deploy.embed.resume import PartialRows, RowsHeader, remove_partial_rows
+from mtml_deploy.embed.resume import PartialRows, RowsManifest, remove_partial_rows
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.files import require_absent
 
@@ -87,13 +87,13 @@ def embed_to(
     _require_writable(out, part, resume=resume, overwrite=overwrite)
     if not resume:
         remove_partial_rows(part)
-    header = RowsHeader(
+    manifest = RowsManifest(
         model=model.identity,
         source=images.source,
         root=str(images.root.absolute()),
         images_sha256=_images_sha256(images),
     )
-    with PartialRows(part, header, resume=resume) as rows:
+    with PartialRows(part, manifest, resume=resume) as rows:
         resumed_rows = rows.count
         if rows.bad and not skip_bad:
             raise EmbeddingsError(
@@ -114,7 +114,7 @@ def embed_to(
                     batch.features, pixels=batch.pixels, position=batch.position, bad=batch.bad
                 )
             labelled_rows(
-                images, rows.rows(), rows.pixels(), bad=rows.bad, model=header.model
+                images, rows.rows(), rows.pixels(), bad=rows.bad, model=manifest.model
             ).save(out)
         except BaseException:  # Ctrl-C as well
             if not rows.count:  # nothing worth resuming: the next attempt needs no option

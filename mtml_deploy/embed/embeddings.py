@@ -7,7 +7,7 @@ pooled, and that say which model made them, so that those of different models ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast, get_args
 
@@ -18,6 +18,7 @@ from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_cont
 from mtml_deploy.embed.pooling import Grouping, Pool, as_one, pool_tracklets
 from mtml_deploy.embed.rows import LABELS, LabelledRows, Labels, Unit
 from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.record_file import Positive, Record
 
 Pooled = Literal["tracklets", "vehicle-cameras", "vehicles", "one"]
 """What `Embeddings.pool` makes one row of."""
@@ -29,8 +30,7 @@ _GROUPING: Final = {
 }
 
 
-@dataclass(frozen=True)
-class ModelIdentity:
+class ModelIdentity(Record, frozen=True):
     """Which model made an embedding; two embeddings are comparable only if all of it is equal.
 
     Attributes:
@@ -43,12 +43,22 @@ class ModelIdentity:
     model_sha256: str
     precision: str
     embedding: str
-    dim: int
+    dim: Positive
 
     @property
     def label(self) -> str:
         """A short name for a model the user gave none."""
         return f"{self.embedding} {self.precision} {self.model_sha256[:8]}"
+
+
+class EmbeddingsManifest(Record, frozen=True, kw_only=True):
+    """What a file of embeddings says beside its arrays; fields as of `Embeddings`."""
+
+    schema: Literal[2] = 2
+    root: str
+    source: str
+    unit: Unit
+    model: ModelIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +146,7 @@ class Embeddings(LabelledRows):
         Raises:
             EmbeddingsError: no such file, not an embeddings file, truncated, or another schema.
         """
-        return read_content(Path(file), cls._from_content)
+        return read_content(Path(file), EmbeddingsManifest, cls._from_content)
 
     def save(self, file: str | Path) -> None:
         """Write a file (.npz), whole or not at all.
@@ -144,15 +154,12 @@ class Embeddings(LabelledRows):
         Args:
             file: target, replaced if it exists.
         """
-        header = {
-            "root": self.root,
-            "source": self.source,
-            "unit": self.unit,
-            "model": asdict(self.model),
-        }
+        manifest = EmbeddingsManifest(
+            root=self.root, source=self.source, unit=self.unit, model=self.model
+        )
         known = ARRAYS if self.pixels is None else (*ARRAYS, "pixels")
         arrays = {name: getattr(self, name) for name in known}
-        write_content(Path(file), FileContent(header, arrays, self.names))
+        write_content(Path(file), FileContent(manifest, arrays, self.names))
 
     def take(self, rows: slice | ArrayLike) -> Self:
         """Some rows, in the order asked for; `embeddings[rows]` is the same.
@@ -256,16 +263,16 @@ class Embeddings(LabelledRows):
         return pool_tracklets(self, pool=weights, by=by, keep_single=keep_single)
 
     @classmethod
-    def _from_content(cls, content: FileContent) -> Self:
+    def _from_content(cls, content: FileContent[EmbeddingsManifest]) -> Self:
         """Embeddings of what a file holds."""
-        header = content.header
+        manifest = content.manifest
         return cls(
             **content.arrays,
             names=content.names,
-            root=str(header["root"]),
-            source=str(header["source"]),
-            model=ModelIdentity(**header["model"]),
-            unit=header["unit"],
+            root=manifest.root,
+            source=manifest.source,
+            model=manifest.model,
+            unit=manifest.unit,
         )
 
 
@@ -279,11 +286,11 @@ def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
     Raises:
         EmbeddingsError: model hash, precision, kind of embedding or dimension differ.
     """
-    for field in fields(ModelIdentity):
-        left, right = getattr(query.model, field.name), getattr(gallery.model, field.name)
+    for name in ModelIdentity.__struct_fields__:
+        left, right = getattr(query.model, name), getattr(gallery.model, name)
         if left != right:
             raise EmbeddingsError(
-                f"these embeddings cannot be compared: {field.name} is {left} for {query.source} "
+                f"these embeddings cannot be compared: {name} is {left} for {query.source} "
                 f"but {right} for {gallery.source}; embed both with the same artifact"
             )
 

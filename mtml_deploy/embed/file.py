@@ -1,32 +1,32 @@
 """The file of a set of embeddings: .npz, no pickle, read by any NumPy.
 
-In: arrays by name and a header of JSON values. Out: the file, and the same values read back.
+In: arrays by name and a manifest, which the file keeps as JSON under the name "header". Out: the
+file, and the same values read back.
 """
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
+from mtml_deploy.record_file import Record, SchemaError, parse_json, record_json
 
-SCHEMA: Final = 2
 ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
-"""What every file holds besides the header and the names."""
+"""What every file holds besides the manifest and the names."""
 
 _FIX: Final = "embed the images again: mtml-deploy embed ARTIFACT --images ... --out FILE"
 _DAMAGE: Final = (
-    # what NumPy, zipfile and json raise on damaged bytes; a damaged header can also ask for
+    # what NumPy and zipfile raise on damaged bytes; a damaged array's head can also ask for
     # absurdly large arrays (MemoryError), unknown compression or encryption (RuntimeError)
     ValueError,
     LookupError,
@@ -42,20 +42,21 @@ _DAMAGE: Final = (
     zlib.error,
 )
 
+M = TypeVar("M", bound=Record)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class FileContent:
+class FileContent(Generic[M]):
     """What a file holds; whether the arrays fit together is not looked at.
 
     Attributes:
-        header: root, source, unit and model.
+        manifest: what it says of them.
         arrays: those of `ARRAYS`, and "pixels" where they were counted.
         names: [N] text.
     """
 
-    header: Mapping[str, Any]
+    manifest: M
     arrays: Mapping[str, Any]
     names: tuple[str, ...]
 
@@ -76,28 +77,28 @@ def require_suffix(path: Path) -> None:
         )
 
 
-def write_content(path: Path, content: FileContent) -> None:
+def write_content(path: Path, content: FileContent[M]) -> None:
     """Write a file, whole or not at all.
 
     Args:
         path: target file, replaced if it exists.
         content: what to write.
     """
-    header = {"schema": SCHEMA, **content.header}
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            header=np.array(json.dumps(header)),
+            header=np.array(record_json(content.manifest)),
             names=np.array(content.names, dtype=np.str_),
             **content.arrays,
         )
 
 
-def read_content(path: Path, make: Callable[[FileContent], T]) -> T:
+def read_content(path: Path, kind: type[M], make: Callable[[FileContent[M]], T]) -> T:
     """What `make` makes of a file.
 
     Args:
         path: the .npz file.
+        kind: of its manifest.
         make: is given what the file holds; what it raises on values that do not fit is told as
             damage of the file.
 
@@ -116,16 +117,14 @@ def read_content(path: Path, make: Callable[[FileContent], T]) -> T:
                 raise EmbeddingsError(
                     f"{path} is not an embeddings file: it lacks {', '.join(missing)}; {_FIX}"
                 )
-            header = json.loads(str(file["header"][()]))
+            manifest = parse_json(str(file["header"][()]), kind)
             names = file["names"]
             if names.ndim != 1 or names.dtype.kind != "U":
                 raise ValueError(f"names are text [N], found {names.dtype} {list(names.shape)}")
-            if header["schema"] != SCHEMA:
-                raise EmbeddingsError(
-                    f"{path} has schema {header['schema']}, this version reads {SCHEMA}; {_FIX}"
-                )
             known = (*ARRAYS, *(("pixels",) if "pixels" in file else ()))
             arrays = {name: file[name] for name in known}
-            return make(FileContent(header, arrays, tuple(names.tolist())))
+            return make(FileContent(manifest, arrays, tuple(names.tolist())))
+    except SchemaError as error:
+        raise EmbeddingsError(f"{path}: {error}; {_FIX}") from error
     except _DAMAGE as error:
         raise EmbeddingsError(f"{path} is corrupted ({error}); {_FIX}") from error

@@ -11,10 +11,8 @@ such batch is cut off on resume.
 
 from __future__ import annotations
 
-import json
 import zlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder, write_text
+from mtml_deploy.record_file import Count, Record, parse_json, record_json
 
 _HEADER: Final = "header.json"
 _ROWS: Final = "rows.f32"
@@ -32,9 +31,8 @@ _BATCHES: Final = "batches.jsonl"
 _FIX: Final = "start from the first image with --overwrite, or choose another --out"
 
 
-@dataclass(frozen=True)
-class RowsHeader:
-    """Whose rows they are; a run is continued only by one with an equal header.
+class RowsManifest(Record, frozen=True):
+    """Whose rows they are; a run is continued only by one with an equal manifest.
 
     Attributes:
         model: the model that makes the rows.
@@ -49,8 +47,7 @@ class RowsHeader:
     images_sha256: str
 
 
-@dataclass(frozen=True)
-class _Batch:
+class _Batch(Record, frozen=True):
     """One line of `batches.jsonl`.
 
     Attributes:
@@ -60,9 +57,9 @@ class _Batch:
         bad: (position, reason) of images left out, reported with this batch.
     """
 
-    crc32: int
-    pixels: tuple[int, ...]
-    position: int
+    crc32: Count
+    pixels: tuple[Count, ...]
+    position: Count
     bad: tuple[tuple[int, str], ...]
 
 
@@ -76,12 +73,12 @@ class PartialRows:
         bad: (position, reason) of the images that were left out, ascending.
     """
 
-    def __init__(self, folder: Path, header: RowsHeader, *, resume: bool) -> None:
+    def __init__(self, folder: Path, manifest: RowsManifest, *, resume: bool) -> None:
         """Start in a new folder, or continue in one that exists.
 
         Args:
             folder: where to keep the rows.
-            header: whose rows they are.
+            manifest: whose rows they are.
             resume: continue where an earlier run stopped; a folder that does not exist is begun.
 
         Raises:
@@ -93,13 +90,13 @@ class PartialRows:
         self.count = 0
         self.position = 0
         self.bad: tuple[tuple[int, str], ...] = ()
-        self._header = header
+        self._manifest = manifest
         self._pixels: list[int] = []
         if resume and folder.exists():
             self._continue()
         else:
             with atomic_folder(folder) as temporary:
-                write_text(temporary / _HEADER, json.dumps(asdict(header), indent=2) + "\n")
+                write_text(temporary / _HEADER, record_json(manifest, indent=2) + "\n")
                 (temporary / _ROWS).touch()
                 (temporary / _BATCHES).touch()
         self._rows_file = (folder / _ROWS).open("ab")
@@ -126,7 +123,7 @@ class PartialRows:
         batch = _Batch(zlib.crc32(content), tuple(pixels.tolist()), position, bad)
         self._rows_file.write(content)
         self._rows_file.flush()  # the rows first: a line must never promise rows that are not there
-        self._batches_file.write(json.dumps(asdict(batch)).encode() + b"\n")
+        self._batches_file.write(record_json(batch).encode() + b"\n")
         self._batches_file.flush()
         self.count += len(rows)
         self._pixels += batch.pixels
@@ -135,7 +132,7 @@ class PartialRows:
 
     def rows(self) -> NDArray[np.float32]:
         """All rows so far, float32 [N, D], read from the file as they are used."""
-        shape = (self.count, self._header.model.dim)
+        shape = (self.count, self._manifest.model.dim)
         if not self.count:
             return np.empty(shape, dtype=np.float32)  # an empty file cannot be mapped
         return np.memmap(self.folder / _ROWS, dtype=np.float32, mode="r", shape=shape)
@@ -168,10 +165,10 @@ class PartialRows:
         self.close()
 
     def _continue(self) -> None:
-        """Check the header, find the last whole batch and cut both files there."""
+        """Check the manifest, find the last whole batch and cut both files there."""
         try:
-            _require_same(self.folder, self._header)
-            row_bytes = np.dtype(np.float32).itemsize * self._header.model.dim
+            _require_same(self.folder, self._manifest)
+            row_bytes = np.dtype(np.float32).itemsize * self._manifest.model.dim
             batches, lines_bytes = _whole_batches(self.folder, row_bytes)
             self._pixels = [count for batch in batches for count in batch.pixels]
             self.count = len(self._pixels)
@@ -179,9 +176,9 @@ class PartialRows:
                 rows.truncate(self.count * row_bytes)
             with (self.folder / _BATCHES).open("r+b") as lines:
                 lines.truncate(lines_bytes)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise EmbeddingsError(
-                f"{self.folder} is not an interrupted embedding run ({error!r}); {_FIX}"
+                f"{self.folder} is not an interrupted embedding run ({error}); {_FIX}"
             ) from error
         self.position = batches[-1].position if batches else 0
         self.bad = tuple(
@@ -207,7 +204,7 @@ def remove_partial_rows(folder: Path) -> None:
                 f"{folder} holds {min(others)!r}, which no embedding run wrote; "
                 "move it away or choose another --out"
             )
-        for name in (_BATCHES, _ROWS, _HEADER):  # the header last: until then it can be resumed
+        for name in (_BATCHES, _ROWS, _HEADER):  # the manifest last: until then it can be resumed
             with suppress(FileNotFoundError):
                 (folder / name).unlink()
         folder.rmdir()
@@ -215,14 +212,13 @@ def remove_partial_rows(folder: Path) -> None:
         raise EmbeddingsError(f"{folder} cannot be removed: {error}; move it away") from error
 
 
-def _require_same(folder: Path, wanted: RowsHeader) -> None:
-    """Refuse a folder with another header; KeyError or ValueError where it holds none."""
-    values = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
-    found = RowsHeader(**{**values, "model": ModelIdentity(**values["model"])})
+def _require_same(folder: Path, wanted: RowsManifest) -> None:
+    """Refuse a folder with another manifest; ValueError where it holds none."""
+    found = parse_json((folder / _HEADER).read_bytes(), RowsManifest)
     differing = [
-        field.name
-        for field in fields(RowsHeader)
-        if getattr(found, field.name) != getattr(wanted, field.name)
+        name
+        for name in RowsManifest.__struct_fields__
+        if getattr(found, name) != getattr(wanted, name)
     ]
     if differing:
         raise EmbeddingsError(
@@ -253,9 +249,6 @@ def _parse_batch(line: bytes) -> _Batch | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        values = json.loads(line)
-        bad = tuple((int(position), str(reason)) for position, reason in values["bad"])
-        pixels = tuple(int(count) for count in values["pixels"])
-        return _Batch(int(values["crc32"]), pixels, int(values["position"]), bad)
-    except (ValueError, KeyError, TypeError):
+        return parse_json(line, _Batch)
+    except ValueError:
         return None

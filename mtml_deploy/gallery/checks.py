@@ -6,7 +6,6 @@ In: batches and queries. Out: nothing, or an error that says what to do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,11 +27,11 @@ def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str)
     Raises:
         EmbeddingsError: any part of the identity differs.
     """
-    for field in fields(ModelIdentity):
-        left, right = getattr(found, field.name), getattr(expected, field.name)
+    for name in ModelIdentity.__struct_fields__:
+        left, right = getattr(found, name), getattr(expected, name)
         if left != right:
             raise EmbeddingsError(
-                f"{what} cannot be used with this gallery: {field.name} is {left}, expected "
+                f"{what} cannot be used with this gallery: {name} is {left}, expected "
                 f"{right}; embed with the artifact the gallery was made for, or make another "
                 "gallery"
             )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
+from msgspec import to_builtins
+
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.clock import format_time
@@ -51,11 +53,11 @@ def hits_json(
     record = {
         "schema": SCHEMA,
         "gallery": gallery,
-        "model": asdict(queries.model),
+        "model": to_builtins(queries.model),
         "query_source": queries.source,
         "expansion": None if expansion is None else asdict(expansion),
         "rerank": None if rerank is None else {**asdict(rerank), "shortlist": shortlist},
-        "approximate": None if tuning is None else asdict(tuning),
+        "approximate": to_builtins(tuning),
         "queries": [
             {"name": name, "ranks": [_place(hit) for hit in hits]}
             for name, hits in zip(queries.names, lists, strict=True)

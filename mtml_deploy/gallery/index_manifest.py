@@ -6,22 +6,27 @@ or the new one.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from mtml_deploy.files import write_text
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.record_file import (
+    Count,
+    Fraction,
+    Positive,
+    Record,
+    Sha256,
+    parse_json,
+    record_json,
+)
 
-SCHEMA: Final = 1
 _FOLDER: Final = "index"
 _FILE: Final = "card.json"
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Record, frozen=True):
     """What was measured, and the setting that was chosen by it.
 
     Attributes:
@@ -32,15 +37,14 @@ class Tuning:
         queries: how many queries.
     """
 
-    probes: int
-    recall: float
-    target: float
-    top_k: int
-    queries: int
+    probes: Positive
+    recall: Fraction
+    target: Fraction
+    top_k: Positive
+    queries: Positive
 
 
-@dataclass(frozen=True)
-class IndexManifest:
+class IndexManifest(Record, frozen=True):
     """One approximate index.
 
     Attributes:
@@ -56,14 +60,23 @@ class IndexManifest:
     """
 
     name: str
-    fingerprint: str
-    index_sha256: str
-    rows_sha256: str
-    rows: int
-    last_row: int
-    lists: int
-    tuning: Tuning | None = None
-    schema: int = SCHEMA
+    fingerprint: Sha256
+    index_sha256: Sha256
+    rows_sha256: Sha256
+    rows: Count
+    last_row: Count
+    lists: Positive
+    tuning: Tuning | None
+    schema: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a name that leads out of the folder.
+
+        Raises:
+            ValueError: it is not the name of a file.
+        """
+        if Path(self.name).name != self.name:
+            raise ValueError(f"name is a file name, found {self.name!r}")
 
 
 def index_path(gallery: Path, name: str) -> Path:
@@ -79,7 +92,7 @@ def rows_path(gallery: Path, name: str) -> Path:
 def save_index_manifest(gallery: Path, manifest: IndexManifest) -> None:
     """Write the manifest, whole or not at all, then delete the files of earlier ones."""
     folder = gallery / _FOLDER
-    write_text(folder / _FILE, json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / _FILE, record_json(manifest, indent=2) + "\n")
     named = {index_path(gallery, manifest.name), rows_path(gallery, manifest.name), folder / _FILE}
     for path in folder.iterdir():
         if path not in named:
@@ -95,21 +108,11 @@ def load_index_manifest(gallery: Path) -> IndexManifest | None:
     """
     path = gallery / _FOLDER / _FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse_json(path.read_bytes(), IndexManifest)
     except FileNotFoundError:
         return None
-    try:
-        values = json.loads(text)
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"schema is {SCHEMA}, found {values['schema']!r}")
-        if values["tuning"] is not None:
-            values["tuning"] = Tuning(**values["tuning"])
-        manifest = IndexManifest(**values)
-        if Path(manifest.name).name != manifest.name:
-            raise ValueError(f"name is a file name, found {manifest.name!r}")
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise GalleryError(f"{path} is damaged ({error}); {rebuild(gallery)}") from error
-    return manifest
 
 
 def rebuild(gallery: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.index_manifest import IndexManifest
 from mtml_deploy.gallery.values import StoredType
+from mtml_deploy.record_file import record_json
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GallerySummary:
 
 def summary_json(summary: GallerySummary) -> str:
     """All facts as JSON."""
-    return json.dumps(asdict(summary), indent=1)
+    return record_json(summary, indent=1)
 
 
 def summary_lines(summary: GallerySummary) -> list[str]:

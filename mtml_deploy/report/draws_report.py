@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from msgspec import to_builtins
+
 from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, MEANS, RATES
 from mtml_deploy.evaluation.protocols import find_protocol
@@ -67,7 +69,7 @@ def drawn_json(evaluation: DrawnEvaluation, *, reranked: DrawnEvaluation | None 
     record: dict[str, object] = {
         "schema": SCHEMA,
         "label": evaluation.label,
-        "model": asdict(pool.images.model),
+        "model": to_builtins(pool.images.model),
         "images": {
             "source": pool.images.source,
             "used": len(pool.images),

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from msgspec import to_builtins
+
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
 from mtml_deploy.embed.rows import Unit
 from mtml_deploy.evaluation.ground_truth import GroundTruth
@@ -158,7 +160,7 @@ def metrics_json(
     record: dict[str, object] = {
         "schema": SCHEMA,
         "label": evaluation.label,
-        "model": None if evaluation.model is None else asdict(evaluation.model),
+        "model": to_builtins(evaluation.model),
         "mode": evaluation.mode,
         "query": {
             "source": evaluation.query_source,

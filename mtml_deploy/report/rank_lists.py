@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import to_builtins
 from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN
@@ -223,7 +224,7 @@ def rank_json(
     record: dict[str, object] = {
         "schema": SCHEMA,
         "label": model.label,
-        "model": asdict(model.query.model),
+        "model": to_builtins(model.query.model),
         "mode": comparison_mode(model.query.unit, model.gallery.unit),
         "query_source": model.query.source,
         "gallery_source": model.gallery.source,

@@ -15,6 +15,7 @@ from helpers_artifact import (
     write_artifact,
     write_images,
 )
+from helpers_records import check_json_reader
 from PIL import Image
 
 from mtml_deploy.artifact.artifact import Artifact
@@ -22,7 +23,7 @@ from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embed_to import EmbedSummary, embed_to
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.embed.resume import PartialRows, RowsHeader
+from mtml_deploy.embed.resume import PartialRows, RowsManifest
 from mtml_deploy.errors import ArtifactError, EmbeddingsError, ImageError, OutputExistsError
 from mtml_deploy.model import Model
 
@@ -309,19 +310,31 @@ def test_overwrite_never_removes_files_of_others(model: Model, tmp_path: Path) -
 
 
 def test_partial_rows_give_back_rows(tmp_path: Path, model: Model) -> None:
-    header = RowsHeader(model_identity(model.manifest), "tiny", "/images", "0" * 64)
+    manifest = RowsManifest(model_identity(model.manifest), "tiny", "/images", "0" * 64)
     first = np.arange(2 * DIM, dtype=np.float32).reshape(2, DIM)
-    with PartialRows(tmp_path / "part", header, resume=False) as rows:
+    with PartialRows(tmp_path / "part", manifest, resume=False) as rows:
         assert rows.rows().shape == (0, DIM)
         pixels = np.array([70, 80], dtype=np.int32)
         rows.append(first, pixels=pixels, position=3, bad=((0, "unreadable"), (4, "unreadable")))
-    with PartialRows(tmp_path / "part", header, resume=True) as rows:
+    with PartialRows(tmp_path / "part", manifest, resume=True) as rows:
         np.testing.assert_array_equal(rows.rows(), first)
         assert rows.pixels().tolist() == [70, 80]
         assert (rows.count, rows.position) == (2, 3)
         assert rows.bad == ((0, "unreadable"),)  # 4 is met again after position 3
     with pytest.raises(OutputExistsError):
-        PartialRows(tmp_path / "part", header, resume=False)
+        PartialRows(tmp_path / "part", manifest, resume=False)
+
+
+def test_any_damage_of_an_interrupted_runs_manifest_is_refused(
+    tmp_path: Path, model: Model
+) -> None:
+    manifest = RowsManifest(model_identity(model.manifest), "tiny", "/images", "0" * 64)
+    PartialRows(tmp_path / "part", manifest, resume=False).close()
+
+    def read() -> None:
+        PartialRows(tmp_path / "part", manifest, resume=True).close()
+
+    check_json_reader(tmp_path / "part" / "header.json", read, EmbeddingsError, named="part")
 
 
 ROOT = Path(__file__).parents[2]

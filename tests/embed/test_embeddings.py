@@ -1,10 +1,13 @@
 """Sets of embeddings: made, cut, joined, pooled, saved."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from helpers_records import check_json_reader
 
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
@@ -71,7 +74,9 @@ def test_what_does_not_belong_together_is_refused():
     with pytest.raises(EmbeddingsError, match="no images"):
         as_one(images([]))
     with pytest.raises(EmbeddingsError, match="cannot be compared"):
-        Embeddings.concat([left, images([[1, 2]], model=replace(MODEL, model_sha256="b" * 64))])
+        Embeddings.concat(
+            [left, images([[1, 2]], model=msgspec.structs.replace(MODEL, model_sha256="b" * 64))]
+        )
     with pytest.raises(EmbeddingsError, match="holds images and t tracklets"):
         Embeddings.concat([left, images([[1, 2]], source="t", unit="tracklet", pixels=None)])
     with pytest.raises(ValueError, match="at least one"):
@@ -156,3 +161,23 @@ def test_pooled_by_name():
         four.pool("track")
     with pytest.raises(ValueError, match="found 'size'"):
         four.pool("one", weights="size")
+
+
+def test_any_damage_of_the_manifest_is_refused(tmp_path):
+    whole = tmp_path / "whole.npz"
+    images([[1, 2], [3, 4]]).save(whole)
+    with np.load(whole) as file:
+        arrays = dict(file)
+    path, target = tmp_path / "manifest.json", tmp_path / "damaged.npz"
+    path.write_text(str(arrays.pop("header")[()]))
+    assert list(json.loads(path.read_text())) == ["schema", "root", "source", "unit", "model"]
+
+    def read() -> Embeddings:
+        text = path.read_text(errors="surrogateescape").replace("\0", "?")  # an array's end
+        np.savez(target, header=np.array(text), **arrays)
+        return Embeddings.load(target)
+
+    check_json_reader(path, read, EmbeddingsError, named="damaged.npz")
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(EmbeddingsError, match=r"schema is 1, this version reads 2; embed the im"):
+        read()

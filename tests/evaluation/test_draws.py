@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,7 +70,7 @@ def test_another_camera_is_another_image():
 
 def test_sets_that_do_not_belong_together_are_refused():
     images = embedded([[1], [2]], [1, 1])
-    other = replace(images, model=replace(images.model, precision="fp16"))
+    other = replace(images, model=msgspec.structs.replace(images.model, precision="fp16"))
     with pytest.raises(EmbeddingsError, match="precision"):
         pool_images(images, other)
     with pytest.raises(ProtocolError, match="one kind"):

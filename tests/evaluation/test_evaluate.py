@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -295,7 +296,7 @@ def test_cmc_at():
 
 def test_refusals():
     protocol = find_protocol("veri776")
-    other = replace(SCENE, model=replace(SCENE.model, precision="fp16"))
+    other = replace(SCENE, model=msgspec.structs.replace(SCENE.model, precision="fp16"))
     with pytest.raises(EmbeddingsError, match="precision"):
         evaluate(ONE, other, protocol)
     with pytest.raises(ProtocolError, match="no camera id"):

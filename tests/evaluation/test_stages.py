@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -124,7 +125,7 @@ def test_a_ground_truth_says_what_matches_and_what_is_left_out():
 
 def test_sets_that_have_no_stage_are_refused():
     query, gallery = embedded([[0]], [1]), embedded([[1]], [1])
-    other = replace(gallery, model=replace(gallery.model, precision="fp16"))
+    other = replace(gallery, model=msgspec.structs.replace(gallery.model, precision="fp16"))
     with pytest.raises(EmbeddingsError, match="precision"):
         list(stages(query, other, PLAIN))
     empty = embedded(np.empty((0, 1)), [])

@@ -325,7 +325,7 @@ def test_names_of_other_kinds_and_places_without_a_gallery(tmp_path):
     with pytest.raises(OutputExistsError):
         create_folder_gallery(tmp_path / "g", identity())
     (tmp_path / "g" / "gallery.json").write_text('{"schema": 2}')
-    with pytest.raises(GalleryError, match="schema 2"):
+    with pytest.raises(GalleryError, match="schema is 2, this version reads 1; use the version"):
         open_gallery(str(tmp_path / "g"))
     (tmp_path / "g" / "gallery.json").write_text("{")
     with pytest.raises(GalleryError, match="damaged"):

@@ -237,7 +237,7 @@ def test_a_missing_damaged_or_newer_manifest(gallery):
     wrong = values | {"schema": 99}, values | {"next_row": 0}, {"schema": 1}
     for text, error in (
         ("{", "damaged"),
-        (json.dumps(wrong[0]), "schema 99, this version reads 1"),
+        (json.dumps(wrong[0]), "schema is 99, this version reads 1; use the version"),
         (json.dumps(wrong[1]), "damaged"),
         (json.dumps(wrong[2]), "damaged"),
     ):

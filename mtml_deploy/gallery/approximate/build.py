@@ -97,6 +97,7 @@ def build_index(
         rows=len(live),
         last_row=int(live["row"][-1]),
         lists=lists,
+        tuning=None,
     )
     save_index_manifest(gallery.folder, manifest)
     return manifest

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,7 +103,7 @@ def tune_index(
             tried(rung)
         if rung.recall >= recall:
             tuning = Tuning(probes, rung.recall, recall, top_k, len(queries))
-            manifest = replace(index.manifest, tuning=tuning)
+            manifest = msgspec.structs.replace(index.manifest, tuning=tuning)
             save_index_manifest(gallery.folder, manifest)
             return Tuned(tuple(rungs), exact_ms, manifest)
     best = max(rung.recall for rung in rungs)

@@ -10,7 +10,7 @@ from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import Collection
 from mtml_deploy.gallery.milvus.entities import manifest_entity
-from mtml_deploy.gallery.milvus.manifest import CollectionManifest
+from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest
 from mtml_deploy.gallery.values import GalleryError
 
 _DIMS: Final = range(2, 32769)
@@ -47,7 +47,7 @@ def create_milvus_gallery(address: MilvusAddress, model: ModelIdentity) -> None:
                 model.dim, f"mtml-reid gallery, {model.embedding} {model.precision} "
                 f"{model.model_sha256}",
             )  # fmt: skip
-            collection.put(manifest_entity(CollectionManifest(model)))
+            collection.put(manifest_entity(CollectionManifest(model, MANIFEST_ROW + 1, "")))
         except BaseException:
             with suppress(GalleryError):  # the first error is the one to show
                 collection.drop()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import ArrayLike, NDArray
 
 from mtml_deploy.defaults import TOP_K
@@ -82,7 +82,7 @@ class MilvusGallery(Gallery):
             self.collection.load()
             self.table = CollectionRows(self.collection)
             if write:
-                manifest = replace(self.table.manifest(), writer=self._writer)
+                manifest = structs.replace(self.table.manifest(), writer=self._writer)
                 self.collection.put(manifest_entity(manifest))
         except BaseException:
             self.collection.close()
@@ -115,7 +115,7 @@ class MilvusGallery(Gallery):
                 entity_of(manifest.next_row + n, new.records[i], new.features[i])
                 for n, i in enumerate(fresh)
             ]
-            taken = replace(manifest, next_row=manifest.next_row + len(fresh))
+            taken = structs.replace(manifest, next_row=manifest.next_row + len(fresh))
             self.collection.put(manifest_entity(taken))
             for part in self._parts(entities):
                 self.collection.insert(part)
@@ -229,7 +229,7 @@ class MilvusGallery(Gallery):
             )
         # a manifest that was restored, or written by two at once, may be behind the rows
         while beyond := self.collection.query(f"row >= {manifest.next_row}", (), limit=ASKED):
-            manifest = replace(manifest, next_row=beyond[-1]["row"] + 1)
+            manifest = structs.replace(manifest, next_row=beyond[-1]["row"] + 1)
         return manifest
 
     def _parts(self, entities: Sequence[Entity]) -> Iterator[Sequence[Entity]]:

@@ -6,21 +6,17 @@ order that all servers agree on, and that is what keeps row numbers from being u
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.values import GalleryError
-
-SCHEMA: Final = 1
+from mtml_deploy.record_file import Positive, Record, SchemaError, parse_json, record_json
 
 MANIFEST_ROW: Final = 0
 """Row number of the manifest; those of images begin at 1."""
 
 
-@dataclass(frozen=True)
-class CollectionManifest:
+class CollectionManifest(Record, frozen=True):
     """What a collection says of itself.
 
     Attributes:
@@ -31,14 +27,14 @@ class CollectionManifest:
     """
 
     model: ModelIdentity
-    next_row: int = MANIFEST_ROW + 1
-    writer: str = ""
-    schema: int = SCHEMA
+    next_row: Positive
+    writer: str
+    schema: Literal[1] = 1
 
 
 def manifest_text(manifest: CollectionManifest) -> str:
     """The manifest as the text that is kept."""
-    return json.dumps(asdict(manifest))
+    return record_json(manifest)
 
 
 def parse_manifest(text: str, name: str) -> CollectionManifest:
@@ -52,19 +48,11 @@ def parse_manifest(text: str, name: str) -> CollectionManifest:
         GalleryError: not a manifest, or one of another version.
     """
     try:
-        values = json.loads(text)
-        if values["schema"] != SCHEMA:
-            raise GalleryError(
-                f"{name} has schema {values['schema']}, this version reads {SCHEMA}; use the "
-                "version that wrote it"
-            )
-        model = ModelIdentity(**values["model"])
-        manifest = CollectionManifest(model, values["next_row"], values["writer"])
-        if not isinstance(manifest.next_row, int) or manifest.next_row <= MANIFEST_ROW:
-            raise ValueError(f"next_row is {manifest.next_row!r}")
-        return manifest
-    except (ValueError, TypeError, KeyError) as error:
+        return parse_json(text, CollectionManifest)
+    except SchemaError as error:
+        raise GalleryError(f"{name}: {error}; use the version that wrote it") from error
+    except ValueError as error:
         raise GalleryError(
-            f"the card of {name} (row {MANIFEST_ROW}) is damaged: found {error!r}, expected what "
+            f"the card of {name} (row {MANIFEST_ROW}) is damaged: {error}, expected what "
             "mtml-deploy gallery create writes; restore the collection from a backup"
         ) from error
