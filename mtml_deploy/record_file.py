@@ -278,7 +278,7 @@ def _place(what: str, text: str) -> str:
     """Msgspec's words on broken JSON, with line and column in place of a byte's number."""
     found = re.search(r" \(byte (\d+)\)$", what)
     if found is None:
-        return f"not JSON, {what[:1].lower()}{what[1:]}"
+        return f"JSON is malformed: {what[:1].lower()}{what[1:]}"
     before = text.encode("utf-8", "surrogatepass")[: int(found[1])].decode("utf-8", "ignore")
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return f"{what[: found.start()]}: line {line} column {column}"

@@ -76,8 +76,8 @@ class Table(Record, frozen=True):
         ('"text": ""', "text must be a string that is not empty, found ''"),
         ('"dim": NaN', "JSON is malformed: invalid character: line 1 column 22"),
         ('\n "dim": x', "JSON is malformed: invalid character: line 2 column 9"),
-        ('"text": "\\ud800"', "not JSON"),
-        ('"text": "' + "x" * 1000, "not JSON, input data was truncated"),
+        ('"text": "\\ud800"', "JSON is malformed"),
+        ('"text": "' + "x" * 1000, "JSON is malformed: input data was truncated"),
     ],
 )
 def test_the_text_names_field_found_and_expected(values, says):

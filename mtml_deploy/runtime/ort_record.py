@@ -19,6 +19,7 @@ from mtml_deploy.artifact.manifest import (
 )
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.errors import ArtifactError
+from mtml_deploy.record_file import parse_plain
 
 _TensorType = tuple[str, tuple[int, ...]]
 """ONNX Runtime's name of a type, and the sizes after the batch."""
@@ -41,7 +42,7 @@ def check_record(metadata: Mapping[str, str], artifact: Artifact) -> None:
             f"mtml-export; {fix}"
         )
     try:
-        inside = json.loads(metadata[METADATA_KEY])
+        inside = parse_plain(metadata[METADATA_KEY])
     except ValueError as error:
         raise ArtifactError(
             f"the record {METADATA_KEY} in {artifact.model_path} is not JSON: {error}; {fix}"

@@ -167,6 +167,8 @@ def test_model_without_or_with_another_record(tmp_path: Path) -> None:
         open_runtime(write_artifact(tmp_path / "none", record=None))
     with pytest.raises(ArtifactError, match="is not JSON"):
         open_runtime(write_artifact(tmp_path / "broken", record="{"))
+    with pytest.raises(ArtifactError, match="nested too deeply"):
+        open_runtime(write_artifact(tmp_path / "deep", record="[" * 100_000))
     with pytest.raises(ArtifactError, match="differ in licence, precision"):
         other = tiny_manifest(precision="fp16", licence="others")
         open_runtime(write_artifact(tmp_path / "other", record=embedded_record(other)))
