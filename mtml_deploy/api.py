@@ -26,6 +26,7 @@ from mtml_deploy.defaults import (
     RERANK_LAMBDA,
     TOP_K,
     EngineName,
+    Which,
 )
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -33,7 +34,6 @@ from mtml_deploy.evaluation.protocols import Protocol, find_protocol, require_la
 from mtml_deploy.evaluation.random_galleries import pool_images
 from mtml_deploy.evaluation.stages import SearchOptions, Stage, stages
 from mtml_deploy.report.evaluation import Evaluation, evaluate_drawn, evaluate_pair
-from mtml_deploy.report.rank_lists import Which
 from mtml_deploy.report.rank_page.page import RankPage
 from mtml_deploy.report.rank_page.page import rank_page as make_page
 from mtml_deploy.report.ranked_models import ranked_models

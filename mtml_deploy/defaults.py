@@ -65,6 +65,18 @@ CPU or a CUDA GPU."""
 ENGINE: Final = "numpy"
 """Engine unless told otherwise; it needs no further library."""
 
+Pool = Literal["mean", "size"]
+"""How the images of a tracklet are weighted: alike, or by their pixels before resizing."""
+
+Grouping = Literal["tracklet", "vehicle-camera", "vehicle"]
+"""What makes images one tracklet."""
+
+Which = Literal["first", "best", "worst", "spread"]
+"""Which queries a page of rank lists shows, by average precision but for "first"."""
+
+StoredType = Literal["float32", "int8"]
+"""How a gallery keeps vectors; int8 is codes to scan beside float32 vectors that decide."""
+
 Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
 """What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
 the others run engines built from it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import click
 
@@ -11,6 +11,7 @@ from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.gallery_add import add
 from mtml_deploy.cli.gallery_index import index, tune
+from mtml_deploy.defaults import StoredType
 
 
 @click.group()
@@ -31,13 +32,13 @@ for _command in (add, index, tune):
 @click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "int8"]),
+    type=click.Choice(get_args(StoredType)),
     default="float32",
     show_default=True,
     help="How vectors are kept; int8 adds codes, a quarter of the vectors, so that a search reads "
     "little else.",
 )
-def create(*, name: str, model: Path, dtype: Literal["float32", "int8"]) -> None:
+def create(*, name: str, model: Path, dtype: StoredType) -> None:
     """Make an empty gallery for the model in ARTIFACT."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
@@ -15,7 +15,7 @@ from mtml_deploy.cli.groups import (
     rerank_group,
     search_group,
 )
-from mtml_deploy.defaults import PAGE_QUERIES, TOP_K
+from mtml_deploy.defaults import PAGE_QUERIES, TOP_K, Which
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluation.metrics import RetrievalMetrics
@@ -71,7 +71,7 @@ _TEXT_QUERIES: Final = 5
 )
 @click.option(
     "--show",
-    type=click.Choice(["first", "best", "worst", "spread"]),
+    type=click.Choice(get_args(Which)),
     default="spread",
     show_default=True,
     help="Which queries are on the page, by average precision.",
@@ -94,7 +94,7 @@ def rank(
     compare_gallery: tuple[str, ...],
     label: tuple[str, ...],
     max_queries: int,
-    show: Literal["first", "best", "worst", "spread"],
+    show: Which,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
     search: SearchOptions,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import write_note
-
-if TYPE_CHECKING:
-    from mtml_deploy.embed.pooling import Grouping, Pool
+from mtml_deploy.defaults import Grouping, Pool
 
 
 @click.command()
@@ -19,14 +17,14 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=options.FILE, help="The file of tracklets, a .npz.")
 @click.option(
     "--pool",
-    type=click.Choice(["mean", "size"]),
+    type=click.Choice(get_args(Pool)),
     default="mean",
     show_default=True,
     help="Weights of a tracklet's images: equal, or by their pixels before resizing.",
 )
 @click.option(
     "--by",
-    type=click.Choice(["tracklet", "vehicle-camera", "vehicle"]),
+    type=click.Choice(get_args(Grouping)),
     default="tracklet",
     show_default=True,
     help="What makes images one tracklet; vehicle-camera is for sets that tell no tracklets, "

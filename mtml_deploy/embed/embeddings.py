@@ -14,8 +14,9 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.defaults import Grouping, Pool
 from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_content
-from mtml_deploy.embed.pooling import Grouping, Pool, as_one, pool_tracklets
+from mtml_deploy.embed.pooling import as_one, pool_tracklets
 from mtml_deploy.embed.rows import LABELS, LabelledRows, Labels, Unit
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.record_file import Positive, Record

@@ -7,21 +7,15 @@ row per tracklet, comparable with images and tracklets of the same model.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.defaults import Grouping, Pool
 from mtml_deploy.embed.rows import LabelledRows
 from mtml_deploy.errors import DataError, EmbeddingsError
-
-Pool = Literal["mean", "size"]
-"""How images are weighted, see `pool_tracklets`."""
-
-Grouping = Literal["tracklet", "vehicle-camera", "vehicle"]
-"""What makes images one tracklet, see `pool_tracklets`."""
-
 
 RowsT = TypeVar("RowsT", bound=LabelledRows)
 

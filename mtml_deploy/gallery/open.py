@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
 from mtml_deploy.gallery.milvus.create import create_milvus_gallery
 from mtml_deploy.gallery.milvus.gallery import MilvusGallery
-from mtml_deploy.gallery.values import GalleryError, StoredType
+from mtml_deploy.gallery.values import GalleryError
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.index_manifest import IndexManifest
-from mtml_deploy.gallery.values import StoredType
 from mtml_deploy.record_file import record_json
 
 

@@ -17,9 +17,6 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.gallery.clock import time_us
 
-StoredType = Literal["float32", "int8"]
-"""How vectors are kept; int8 is codes to scan beside float32 vectors that decide."""
-
 FindingKind = Literal["missing", "corrupted", "foreign", "duplicate"]
 """What `verify` finds; "foreign" is a vector file of another model, size or type."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from msgspec import to_builtins
 from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
@@ -27,8 +28,6 @@ from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
 """Version of the layout of `rank_json`."""
-
-Which = Literal["first", "best", "worst", "spread"]
 
 
 @dataclass(frozen=True)

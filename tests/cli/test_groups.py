@@ -15,6 +15,7 @@ from mtml_deploy.cli.groups import (
     rerank_group,
     search_group,
 )
+from mtml_deploy.evaluation.protocols import PROTOCOLS
 from mtml_deploy.evaluation.stages import SearchOptions
 from mtml_deploy.model import EmbedOptions
 from mtml_deploy.precision.options import Conversion
@@ -101,3 +102,8 @@ def test_a_fault_of_a_command_is_not_one_of_its_group():
     result = CliRunner().invoke(click.command()(command), ["--threads", "7"])
     assert isinstance(result.exception, KeyError)
     assert result.exception.args == (7,)
+
+
+def test_help_names_every_protocol():
+    *most, last = PROTOCOLS
+    assert f"{', '.join(most)} or {last}" == options.PROTOCOLS

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mtml_deploy.defaults import TOP_K
+from mtml_deploy.defaults import TOP_K, StoredType
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.files import atomic_folder
 from mtml_deploy.gallery.checks import (
@@ -51,7 +51,6 @@ from mtml_deploy.gallery.values import (
     NewRows,
     Selection,
     StoredRow,
-    StoredType,
 )
 
 _LOCK: Final = "writer.lock"

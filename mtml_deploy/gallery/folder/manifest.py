@@ -8,9 +8,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.values import GalleryError, StoredType
+from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.record_file import Record, SchemaError, parse_json, parse_plain, record_json
 
 _FILE: Final = "gallery.json"

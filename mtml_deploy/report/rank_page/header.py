@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mtml_deploy.defaults import Which
 from mtml_deploy.evaluation.measures import MEANS
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.report.metrics_json import (
@@ -18,7 +19,7 @@ from mtml_deploy.report.metrics_json import (
     reranking_text,
     unmatched_sentence,
 )
-from mtml_deploy.report.rank_lists import RankedModel, Which
+from mtml_deploy.report.rank_lists import RankedModel
 
 
 @dataclass(frozen=True)

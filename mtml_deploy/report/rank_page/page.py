@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.protocols import Protocol
@@ -20,7 +21,6 @@ from mtml_deploy.files import write_text
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
-    Which,
     choose_queries,
     rank_list,
     require_same_images,
