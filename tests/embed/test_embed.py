@@ -337,6 +337,31 @@ def test_any_damage_of_an_interrupted_runs_manifest_is_refused(
     check_json_reader(tmp_path / "part" / "header.json", read, EmbeddingsError, named="part")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: b"[" * 100_000 + b"\n",
+        lambda line: line[:-2] + b"\n",
+        lambda line: line.replace(b"}", b', "surprise": 1}'),
+        lambda line: line.replace(b'"position": 2', b'"position": "2"'),
+        lambda line: line.replace(b'"position": 2', b'"position": NaN'),
+        lambda line: line.replace(b"unreadable", b"\xff"),
+    ],
+)
+def test_a_damaged_line_of_a_batch_ends_the_rows(tmp_path: Path, model: Model, change) -> None:
+    manifest = RowsManifest(model_identity(model.manifest), "tiny", "/images", "0" * 64)
+    row, pixels = np.ones((1, DIM), dtype=np.float32), np.array([70], dtype=np.int32)
+    with PartialRows(tmp_path / "part", manifest, resume=False) as rows:
+        rows.append(row, pixels=pixels, position=1, bad=())
+        rows.append(row, pixels=pixels, position=2, bad=((1, "unreadable"),))
+    path = tmp_path / "part" / "batches.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + change(second))
+    with PartialRows(tmp_path / "part", manifest, resume=True) as rows:
+        assert (rows.count, rows.position, rows.bad) == (1, 1, ())
+    assert path.read_bytes() == first
+
+
 ROOT = Path(__file__).parents[2]
 
 CHILD = """
