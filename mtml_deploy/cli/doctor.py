@@ -20,7 +20,6 @@ from mtml_deploy.cli.console import write_data
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.runtime.ort_provider import CUDA, TENSORRT
 from mtml_deploy.version import __version__
 
 PACKAGES: Final = (
@@ -159,6 +158,9 @@ def _ort_cpu() -> Ability:
 
 def _ort_cuda(gpus: GpuSearch) -> Ability:
     """ONNX Runtime on a GPU."""
+    # with msgspec, which help does without
+    from mtml_deploy.runtime.ort_provider import CUDA
+
     name = "--backend ort --device cuda:N"
     offered = _offered()
     if offered is None or CUDA not in offered:
@@ -175,6 +177,8 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
 
 def _ort_tensorrt(gpus: GpuSearch) -> Ability:
     """TensorRT inside ONNX Runtime."""
+    from mtml_deploy.runtime.ort_provider import TENSORRT
+
     name = "--backend ort-tensorrt --device cuda:N"
     cuda = _ort_cuda(gpus)
     if not cuda.usable:

@@ -95,7 +95,8 @@ def test_help_answers_at_once(program: str, words: list[str]) -> None:
         f"from {module} import {name} as command\n"
         f"command({words!r}, prog_name={program!r}, standalone_mode=False)\n"
         "assert 'numpy' not in sys.modules, 'help imports NumPy'\n"
-        "assert 'jinja2' not in sys.modules, 'help imports Jinja'"
+        "assert 'jinja2' not in sys.modules, 'help imports Jinja'\n"
+        "assert 'msgspec' not in sys.modules, 'help imports msgspec'"
     )
     blocked = tuple(library for library in BLOCKED if library != module.partition(".")[0])
     answers = [child(code, blocked) for _ in range(3)]
