@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from msgspec import structs
 from PIL import Image
 
 import mtml_deploy as md
@@ -72,7 +73,7 @@ def test_arrays_that_are_not_clear():
     with pytest.raises(ProtocolError, match="has a vehicle id"):
         md.rank([[0]], GALLERY, protocol="veri776")
     with pytest.raises(EmbeddingsError, match="cannot be compared"):
-        md.rank(QUERY, replace(GALLERY, model=replace(MODEL, precision="fp16")))
+        md.rank(QUERY, replace(GALLERY, model=structs.replace(MODEL, precision="fp16")))
     with pytest.raises(ProtocolError, match="no evaluation protocol is called 'veri'"):
         md.rank(QUERY, GALLERY, protocol="veri")
 
