@@ -133,10 +133,30 @@ def iterate_batches(
     _require_positive(height=height, width=width, batch_size=batch_size)
     if threads < 0:
         raise ValueError(f"threads is 0 (one per CPU) or more, found {threads}")
-    # no more threads than images: one picture is not worth a dozen
+    if len(paths) == 1:  # starting a thread takes longer than a crop
+        return _single(paths[0], height, width, skip_bad)
     workers = max(1, min(threads or _usable_cpus(), len(paths)))
     blocks = _decoded_blocks(paths, height, width, batch_size, workers, skip_bad)
     return _refilled(blocks, batch_size)
+
+
+def _single(
+    path: Path | MemoryImage, height: int, width: int, skip_bad: bool
+) -> Iterator[ImageBatch]:
+    """The batch of one image, decoded by the calling thread."""
+    images = np.empty((1, height, width, 3), dtype=np.uint8)
+    pixels = 0
+    bad: tuple[BadImage, ...] = ()
+    try:
+        pixels = decode_into(images[0], path)
+    except RefusedImageError as error:
+        if not skip_bad:
+            raise
+        bad = (BadImage(0, error.path, error.reason),)
+    good = slice(0 if bad else 1)
+    yield ImageBatch(
+        np.zeros(1, dtype=np.int64)[good], images[good], np.full(1, pixels, np.int32)[good], bad
+    )
 
 
 def _decoded_blocks(

@@ -115,7 +115,7 @@ def _in_memory(source: str, memory: Sequence[MemoryImage]) -> ImageSet:
 def _picture(image: Picture, name: str, channels: Channels) -> MemoryImage:
     """One image of a list."""
     if isinstance(image, np.ndarray):
-        return MemoryImage(name, _checked(image, name, channels))
+        return MemoryImage(name, _checked(image, name, channels), bgr=channels == "BGR")
     if isinstance(image, _ENCODED):
         return MemoryImage(name, bytes(image))
     if isinstance(image, Image.Image):
@@ -126,7 +126,7 @@ def _picture(image: Picture, name: str, channels: Channels) -> MemoryImage:
 
 
 def _checked(image: NDArray[np.uint8], name: str, channels: Channels) -> NDArray[np.uint8]:
-    """An array as RGB [H, W, 3] or gray [H, W], not copied."""
+    """The array, if it is [H, W, 3] or gray [H, W] as was said."""
     found = f"{name} is {image.dtype} {list(image.shape)}"
     if image.dtype != np.uint8:
         whole = np.issubdtype(image.dtype, np.integer)
@@ -152,7 +152,7 @@ def _checked(image: NDArray[np.uint8], name: str, channels: Channels) -> NDArray
         raise ValueError(f"{found}, expected [H, W, 3]; {fix}")
     if not image.size:
         raise ValueError(f"{found}, expected at least one pixel")
-    return image[:, :, ::-1] if channels == "BGR" else image
+    return image
 
 
 def _boxes(images: Images, boxes: ArrayLike, channels: Channels) -> ImageSet:
@@ -173,7 +173,7 @@ def _boxes(images: Images, boxes: ArrayLike, channels: Channels) -> ImageSet:
         if problem:
             corners = ", ".join(f"{number:g}" for number in region)
             problem = f"[{corners}] {problem}; leave it out, or let bad images be skipped"
-        memory.append(MemoryImage(f"box {n}", crop, problem))
+        memory.append(MemoryImage(f"box {n}", crop, channels == "BGR", problem))
     plural = "" if len(memory) == 1 else "es"
     return _in_memory(f"{len(memory)} box{plural} of an image in memory", memory)
 

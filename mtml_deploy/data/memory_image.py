@@ -21,11 +21,13 @@ class MemoryImage:
 
     Attributes:
         name: what errors and results call it, for example "box 3".
-        content: an encoded file, a Pillow image, or uint8 [H, W, 3] RGB or [H, W] gray, which may
-            be a view.
+        content: an encoded file, a Pillow image, or uint8 [H, W, 3] or [H, W] gray, which may be a
+            view.
+        bgr: whether the channels of an array are blue, green, red.
         problem: why it cannot be used; empty where it can.
     """
 
     name: str
     content: bytes | Image.Image | NDArray[np.uint8]
+    bgr: bool = False
     problem: str = ""
