@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.engine.graph_check import problems_of, refuse_problems
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.parity.agreement import Agreement
@@ -172,4 +172,4 @@ def _pixels(artifact: Artifact, images: Sequence[CalibrationImage]) -> NDArray[n
     """uint8 [N, H, W, 3] of the model's size."""
     manifest = artifact.manifest
     paths = [image.record.path for image in images]
-    return load_images(paths, height=manifest.height, width=manifest.width)
+    return decode_images(paths, height=manifest.height, width=manifest.width)

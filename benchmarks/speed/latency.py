@@ -25,7 +25,7 @@ from benchmarks.sizes import BATCHES
 from benchmarks.speed.memory import memory_series
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.records import ImageSet
 
 _SHORTEST: Final = 1e-9
@@ -154,7 +154,7 @@ def batch_of(manifest: Manifest, images: ImageSet | None, count: int) -> Images:
     """A batch: decoded images, or random pixels, which cost a model the same."""
     size = (manifest.height, manifest.width)
     if images is not None:
-        return load_images(paths_of(images, count), height=size[0], width=size[1])
+        return decode_images(paths_of(images, count), height=size[0], width=size[1])
     return np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
 
 
@@ -174,7 +174,7 @@ def _measure_batch(
     ]
     if images is not None:
         files = paths_of(images, size)
-        decode = partial(load_images, files, height=manifest.height, width=manifest.width)
+        decode = partial(decode_images, files, height=manifest.height, width=manifest.width)
         own = runners[0]
         timed += [
             Timed(

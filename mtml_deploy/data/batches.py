@@ -19,10 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.decode import PIXEL_CAP, RefusedImageError, decode_into
+from mtml_deploy.data.decode import RefusedImageError, decode_into
 from mtml_deploy.data.memory_image import MemoryImage
-
-__all__ = ["PIXEL_CAP", "BadImage", "ImageBatch", "iterate_batches", "load_image", "load_images"]
 
 _BLOCKS_AHEAD: Final = 2
 """Batches being decoded beyond the one the consumer holds; a second hides uneven image sizes."""
@@ -60,7 +58,7 @@ class ImageBatch:
     bad: tuple[BadImage, ...] = ()
 
 
-def load_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
+def decode_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     """One image, upright, resized, RGB.
 
     Args:
@@ -75,11 +73,11 @@ def load_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
         ImageError: the file is missing, not an image, truncated, deeper than 8 bits per channel or
             larger than `PIXEL_CAP`, or its name is not UTF-8; the text names the file.
     """
-    image: NDArray[np.uint8] = load_images([path], height=height, width=width)[0]
+    image: NDArray[np.uint8] = decode_images([path], height=height, width=width)[0]
     return image
 
 
-def load_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[np.uint8]:
+def decode_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[np.uint8]:
     """Images in the order of `paths`, decoded one after the other in the calling thread.
 
     Args:
@@ -91,7 +89,7 @@ def load_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[np
         uint8 [B, height, width, 3].
 
     Raises:
-        ImageError: see `load_image`; the first bad one.
+        ImageError: see `decode_image`; the first bad one.
     """
     _require_positive(height=height, width=width)
     images = np.empty((len(paths), height, width, 3), dtype=np.uint8)
@@ -127,7 +125,7 @@ def iterate_batches(
         out; the last may be empty if it only reports bad ones.
 
     Raises:
-        ImageError: see `load_image`; on reaching the first bad image, after the batches before it.
+        ImageError: see `decode_image`; on reaching the first bad image, after those before it.
         ValueError: a number outside its range.
     """
     _require_positive(height=height, width=width, batch_size=batch_size)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.errors import ParityError
@@ -113,7 +113,7 @@ def compare(
         paths = [record.path for part in images[::-1] for record in part.records]
         if len(paths) < 2:
             raise ParityError(f"{images[0].source} holds one image, the gate needs more")
-        batch = load_images(paths[:batch_size], height=manifest.height, width=manifest.width)
+        batch = decode_images(paths[:batch_size], height=manifest.height, width=manifest.width)
         consistency = measure_consistency(model.run, batch, parts)
         engine_sha256 = model.runtime.engine_sha256
     result = judge(

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import MtmlError, ParityError
 
@@ -42,7 +42,7 @@ def parity_images(source: str, size: int, *, excluded: Collection[Path] = ()) ->
         ordered = sorted(range(len(records)), key=lambda i: (records[i].vehicle_id, i))
         step = max(1, len(ordered) // PARITY_IMAGES)
         chosen = [records[i].path for i in ordered[::step][:PARITY_IMAGES]]
-        images = load_images(chosen, height=size, width=size)
+        images = decode_images(chosen, height=size, width=size)
     except MtmlError as error:
         raise ParityError(
             "a model is always compared on real images with the one it is made from, and those of "

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.data.batches import load_images
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.folder import load_list
 from mtml_deploy.engine.graph_check import problems_of, refuse_problems
 from mtml_deploy.errors import ArtifactError, DataError
@@ -160,7 +160,7 @@ def _calibration(path: Path | None, manifest: Manifest, say: Callable[[str], Non
         require_unchanged(read_calibration(path).calibration, listing=path)
     else:
         say(f"{path} has no manifest beside it: whether its images are tested on is not known")
-    images = load_images(paths, height=manifest.height, width=manifest.width)
+    images = decode_images(paths, height=manifest.height, width=manifest.width)
     resolved = frozenset(each.resolve() for each in paths)
     return _Calibration(resolved, images, file_sha256(path), verified)
 

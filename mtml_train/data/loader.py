@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mtml_deploy.data.batches import load_image
+from mtml_deploy.data.batches import decode_image
 from mtml_deploy.errors import DataError, ImageError
 from mtml_train.config import TrainConfig
 from mtml_train.data.augment import erase, flip, jitter_colour, pad_and_crop
@@ -78,7 +78,7 @@ class _Images(Dataset[_Sample | ImageError]):
         config = self.config
         path = Path(self.train_set.paths[number])
         try:
-            image = load_image(path, height=config.image_size, width=config.image_size)
+            image = decode_image(path, height=config.image_size, width=config.image_size)
         except ImageError as error:
             return ImageError(str(error))
         orientation = int(self.train_set.orientations[number])

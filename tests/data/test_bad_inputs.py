@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mtml_deploy.data.batches import load_image
+from mtml_deploy.data.batches import decode_image
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, MtmlError
@@ -76,7 +76,7 @@ def test_images(tmp_path: Path, kind: str, change: Callable[[bytes], bytes]) -> 
     path = tmp_path / "a.jpg"
     path.write_bytes(change(IMAGES[kind]))
     try:
-        image = load_image(path, height=8, width=8)
+        image = decode_image(path, height=8, width=8)
     except MtmlError as error:
         assert str(path) in str(error)
     else:
@@ -90,11 +90,11 @@ def test_every_cut_is_noticed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.jpg"
     whole = IMAGES[kind]
     path.write_bytes(whole)
-    load_image(path, height=8, width=8)
+    decode_image(path, height=8, width=8)
     for length in range(0, len(whole) - spare, 7):
         path.write_bytes(whole[:length])
         with pytest.raises(MtmlError):
-            load_image(path, height=8, width=8)
+            decode_image(path, height=8, width=8)
 
 
 def tiny_embeddings() -> Embeddings:

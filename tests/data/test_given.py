@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtml_deploy.data.batches import iterate_batches, load_image
+from mtml_deploy.data.batches import decode_image, iterate_batches
 from mtml_deploy.data.given import image_set
 from mtml_deploy.errors import DataError, ImageError
 
@@ -35,7 +35,7 @@ def encoded(image, kind="PNG", **options):
 def test_an_array_gives_what_its_file_gives(tmp_path):
     array = coloured()
     Image.fromarray(array).save(tmp_path / "a.png")
-    expected = load_image(tmp_path / "a.png", height=SIZE, width=SIZE)
+    expected = decode_image(tmp_path / "a.png", height=SIZE, width=SIZE)
     for given in (
         array,
         [array],
@@ -74,7 +74,7 @@ EXIF_ROTATED[0x0112] = 6  # Orientation: turn by 90 degrees to the right
 def test_bytes_and_pillow_images_give_what_their_file_gives(tmp_path, image, kind, options):
     path = tmp_path / "a"
     path.write_bytes(encoded(image, kind, **options))
-    expected = load_image(path, height=SIZE, width=SIZE)
+    expected = decode_image(path, height=SIZE, width=SIZE)
     for given in (path.read_bytes(), Image.open(path), [Image.open(path), path.read_bytes()]):
         assert (pixels_of(image_set(given)) == expected[None]).all()
 
@@ -82,7 +82,7 @@ def test_bytes_and_pillow_images_give_what_their_file_gives(tmp_path, image, kin
 def test_a_gray_array_gives_what_its_file_gives(tmp_path):
     array = coloured()[:, :, 0]
     Image.fromarray(array).save(tmp_path / "a.png")
-    expected = load_image(tmp_path / "a.png", height=SIZE, width=SIZE)
+    expected = decode_image(tmp_path / "a.png", height=SIZE, width=SIZE)
     assert (pixels_of(image_set(array, channels="GRAY")) == expected).all()
 
 
@@ -178,7 +178,7 @@ FRAME = coloured(20, 30)
 )
 def test_a_box_is_what_its_crop_is(box, part, tmp_path):
     Image.fromarray(part).save(tmp_path / "part.png")
-    expected = load_image(tmp_path / "part.png", height=SIZE, width=SIZE)
+    expected = decode_image(tmp_path / "part.png", height=SIZE, width=SIZE)
     file = tmp_path / "frame.png"
     Image.fromarray(FRAME).save(file)
     for frame in (FRAME, Image.fromarray(FRAME), file, str(file), file.read_bytes()):

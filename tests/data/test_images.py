@@ -12,7 +12,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from mtml_deploy.data import batches as images_module
-from mtml_deploy.data.batches import PIXEL_CAP, iterate_batches, load_image, load_images
+from mtml_deploy.data.batches import decode_image, decode_images, iterate_batches
+from mtml_deploy.data.decode import PIXEL_CAP
 from mtml_deploy.errors import ImageError
 
 # JPEG is lossy: a flat colour comes back within rounding of its YCbCr conversion
@@ -49,14 +50,14 @@ def test_resize_is_the_antialiased_triangle_filter(tmp_path: Path) -> None:
     # 4 -> 2: weights 0.75 0.75 0.25 over 1.75, so 70 * 0.25 / 1.75 = 10 and
     # (140 * 0.75 + 70 * 0.75) / 1.75 = 90; without antialiasing it would be 0 and 105
     path = write_gray(tmp_path / "a.png", [[0, 0, 70, 140]])
-    image = load_image(path, height=1, width=2)
+    image = decode_image(path, height=1, width=2)
     assert image.dtype == np.uint8
     assert image.tolist() == [[[10] * 3, [90] * 3]]
 
 
 def test_aspect_is_squashed_to_height_by_width(tmp_path: Path) -> None:
     path = write_gray(tmp_path / "a.png", [[0, 0, 70, 140]])
-    assert load_image(path, height=3, width=2)[:, :, 0].tolist() == [[10, 90]] * 3
+    assert decode_image(path, height=3, width=2)[:, :, 0].tolist() == [[10, 90]] * 3
 
 
 @pytest.mark.parametrize(
@@ -78,44 +79,44 @@ def test_exif_orientation(tmp_path: Path, orientation: int, upright: list[list[i
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = write_gray(tmp_path / "a.png", [[1, 2], [3, 4]], exif=exif)
-    assert load_image(path, height=2, width=2)[:, :, 0].tolist() == upright
+    assert decode_image(path, height=2, width=2)[:, :, 0].tolist() == upright
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_eight_bit_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (5, 4), (255, 255, 255)).convert(mode).save(path)
-    assert (load_image(path, height=2, width=3) == np.full((2, 3, 3), 255)).all()
+    assert (decode_image(path, height=2, width=3) == np.full((2, 3, 3), 255)).all()
 
 
 @pytest.mark.parametrize(("suffix", "options"), [("jpg", {}), ("bmp", {}), ("webp", {})])
 def test_formats_and_channel_order(tmp_path: Path, suffix: str, options: dict[str, int]) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (16, 16), (200, 100, 50)).save(path, **options)
-    image = load_image(path, height=8, width=8).astype(int)
+    image = decode_image(path, height=8, width=8).astype(int)
     assert np.abs(image - (200, 100, 50)).max() <= FLAT_JPEG_LEVELS
 
 
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path)  # red
-    image = load_image(path, height=4, width=4).astype(int)
+    image = decode_image(path, height=4, width=4).astype(int)
     assert np.abs(image - (255, 0, 0)).max() <= FLAT_JPEG_LEVELS
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
     path = write_gray(tmp_path / "a.png", [[7]]).rename(tmp_path / "a.jpg")
-    assert load_image(path, height=1, width=1).tolist() == [[[7, 7, 7]]]
+    assert decode_image(path, height=1, width=1).tolist() == [[[7, 7, 7]]]
 
 
 def test_a_name_that_is_utf8(tmp_path: Path) -> None:
     path = write_gray(tmp_path / "véhicule 车.png", [[7]])
-    assert load_image(path, height=1, width=1)[0, 0, 0] == 7
+    assert decode_image(path, height=1, width=1)[0, 0, 0] == 7
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(ImageError) as caught:
-        load_image(path, height=4, width=4)
+        decode_image(path, height=4, width=4)
     text = str(caught.value)
     text.encode("utf-8")  # a terminal can show it
     return text
@@ -208,13 +209,13 @@ def test_webp_larger_than_pillow_opens(tmp_path: Path) -> None:
 def test_pixel_cap_itself_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("1", (4000, PIXEL_CAP // 4000), 1).save(path)
-    assert (load_image(path, height=2, width=2) == 255).all()
+    assert (decode_image(path, height=2, width=2) == 255).all()
 
 
 def test_sizes_below_one_are_the_callers_mistake(tmp_path: Path) -> None:
     path = write_gray(tmp_path / "a.png", [[7]])
     with pytest.raises(ValueError, match="height is 1 or more"):
-        load_image(path, height=0, width=4)
+        decode_image(path, height=0, width=4)
     with pytest.raises(ValueError, match="batch_size"):
         iterate_batches([path], height=4, width=4, batch_size=0)
     with pytest.raises(ValueError, match="threads"):
@@ -222,10 +223,10 @@ def test_sizes_below_one_are_the_callers_mistake(tmp_path: Path) -> None:
 
 
 def test_load_images(tmp_path: Path) -> None:
-    images = load_images(write_flat(tmp_path, 3), height=2, width=5)
+    images = decode_images(write_flat(tmp_path, 3), height=2, width=5)
     assert images.shape == (3, 2, 5, 3)
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert load_images([], height=2, width=5).shape == (0, 2, 5, 3)
+    assert decode_images([], height=2, width=5).shape == (0, 2, 5, 3)
 
 
 def decoded(paths: list[Path], **options: object) -> list[tuple[list[int], list[int], list[int]]]:

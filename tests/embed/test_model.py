@@ -8,7 +8,7 @@ import pytest
 from helpers_artifact import DIM, SIZE, expected_embeddings, tiny_manifest, write_artifact
 from PIL import Image
 
-from mtml_deploy.data.batches import load_image
+from mtml_deploy.data.batches import decode_image
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
@@ -50,7 +50,7 @@ def rows_of(files):
     """float64 [N, D] by hand, of every file of a folder."""
     paths = sorted(files.iterdir())
     return expected_embeddings(
-        np.stack([load_image(path, height=SIZE, width=SIZE) for path in paths])
+        np.stack([decode_image(path, height=SIZE, width=SIZE) for path in paths])
     )
 
 

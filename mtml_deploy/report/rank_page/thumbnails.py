@@ -13,7 +13,7 @@ from typing import Final
 
 from PIL import ExifTags, Image
 
-from mtml_deploy.data.batches import load_image
+from mtml_deploy.data.batches import decode_image
 from mtml_deploy.errors import ImageError
 
 _DECODED: Final = 224
@@ -49,10 +49,10 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
         The thumbnail; None if the file cannot be shown (the caller says so on the page).
     """
     try:
-        pixels = load_image(path, height=_DECODED, width=_DECODED)
+        pixels = decode_image(path, height=_DECODED, width=_DECODED)
     except ImageError:
         return None
-    # accepted by load_image, so this header is small and sound
+    # accepted by decode_image, so this header is small and sound
     with Image.open(path) as header:
         width, height = header.size
         if header.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
