@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtml_deploy.api import evaluate as evaluate
     from mtml_deploy.api import expand as expand
     from mtml_deploy.api import load_images as load_images
+    from mtml_deploy.api import prepare as prepare
     from mtml_deploy.api import rank as rank
     from mtml_deploy.api import rank_page as rank_page
     from mtml_deploy.api import rerank as rerank
@@ -41,6 +42,7 @@ _PLACES = {
     "Model": "model",
     "load_images": "api",
     "Embeddings": "embed.embeddings",
+    "prepare": "api",
     "rank": "api",
     "Ranking": "search.rank",
     "expand": "api",

@@ -6,6 +6,7 @@ call the same functions below.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,6 +38,8 @@ from mtml_deploy.report.evaluation import Evaluation, evaluate_drawn, evaluate_p
 from mtml_deploy.report.rank_page.page import RankPage
 from mtml_deploy.report.rank_page.page import rank_page as make_page
 from mtml_deploy.report.ranked_models import ranked_models
+from mtml_deploy.search.prepared import PreparedGallery
+from mtml_deploy.search.prepared import prepare as make_ready
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rank import Ranking
 from mtml_deploy.search.rerank import RerankOptions
@@ -46,6 +49,40 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = "Embeddings | ArrayLike"
 """Embeddings, or their features [N, D] alone: any numbers, made float32 once."""
+
+
+@dataclass(frozen=True)
+class KeptGallery:
+    """A gallery that is asked more than once; made by `prepare`.
+
+    Attributes:
+        rows: the gallery; its features must not change any more.
+        prepared: what ranking needs of them, computed once.
+    """
+
+    rows: Embeddings
+    prepared: PreparedGallery
+
+
+def prepare(gallery: Rows) -> KeptGallery:
+    """A gallery, made ready for many questions: one pass over it that each would do by itself.
+
+    Args:
+        gallery: G rows; its features must not change any more.
+
+    Returns:
+        What `rank`, `expand` and `rerank` take in its place.
+
+    Raises:
+        ValueError: an array that is not [N, D], or values that are not finite.
+
+    Example:
+        >>> gallery = prepare([[3, 4], [0, 1], [1, 0]])
+        >>> [rank([[x, 0]], gallery, top_k=1).rows.tolist() for x in (0.2, 9)]
+        [[[2]], [[0]]]
+    """
+    rows = _set(gallery, "gallery", None)
+    return KeptGallery(rows, make_ready(rows.features))
 
 
 def load_images(source: str | Path, *, split: str = "") -> ImageSet:
@@ -68,7 +105,7 @@ def load_images(source: str | Path, *, split: str = "") -> ImageSet:
 
 def rank(
     query: Rows,
-    gallery: Rows,
+    gallery: Rows | KeptGallery,
     *,
     top_k: int = TOP_K,
     protocol: str = "plain",
@@ -80,7 +117,7 @@ def rank(
 
     Args:
         query: Q rows.
-        gallery: G rows of the same model.
+        gallery: G rows of the same model; asked often, first `prepare` it.
         top_k: places wanted, at least 1; K = min(top_k, G).
         protocol: what takes no part: "plain" leaves nothing out and needs no label.
         engine: what proposes candidates: "numpy", "faiss" or "ort"; the result is the same.
@@ -108,7 +145,7 @@ def rank(
 
 def expand(
     query: Rows,
-    gallery: Rows,
+    gallery: Rows | KeptGallery,
     *,
     neighbours: int = 3,
     alpha: float = EXPAND_ALPHA,
@@ -119,7 +156,7 @@ def expand(
 
     Args:
         query: Q rows.
-        gallery: G rows of the same model.
+        gallery: G rows of the same model; asked often, first `prepare` it.
         neighbours: nearest rows that are added to each query, at least 1.
         alpha: power of the cosine that weighs them, 0 or more.
         protocol: what it leaves out does not help either.
@@ -141,7 +178,7 @@ def expand(
 
 def rerank(
     query: Rows,
-    gallery: Rows,
+    gallery: Rows | KeptGallery,
     *,
     k1: int = RERANK_K1,
     k2: int = RERANK_K2,
@@ -300,7 +337,7 @@ def rank_page(
 
 def _last(
     query: Rows,
-    gallery: Rows,
+    gallery: Rows | KeptGallery,
     protocol: str,
     *,
     search: SearchOptions | None = None,
@@ -309,12 +346,24 @@ def _last(
 ) -> Stage:
     """The last of the stages asked for."""
     rule: Protocol = find_protocol(protocol)
+    kept = None
+    if isinstance(gallery, KeptGallery):
+        kept = gallery.prepared
+        gallery = gallery.rows
     given = [each.model for each in (query, gallery) if isinstance(each, Embeddings)]
     model = given[0] if given else None
     queries, searched = _set(query, "query", model), _set(gallery, "gallery", model)
     if rule.needs_cameras:
         require_labels(rule, queries, searched)
-    asked = stages(queries, searched, rule, search=search, expansion=expansion, reranking=reranking)
+    asked = stages(
+        queries,
+        searched,
+        rule,
+        prepared=kept,
+        search=search,
+        expansion=expansion,
+        reranking=reranking,
+    )
     *_, last = asked
     return last
 

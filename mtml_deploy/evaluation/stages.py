@@ -129,6 +129,7 @@ def stages(
     gallery: Embeddings,
     protocol: Protocol,
     *,
+    prepared: PreparedGallery | None = None,
     truth: GroundTruth | None = None,
     search: SearchOptions | None = None,
     expansion: ExpansionOptions | None = None,
@@ -141,6 +142,7 @@ def stages(
         query: the query set.
         gallery: the gallery, of the same model.
         protocol: which gallery rows take part; what it leaves out does not help to expand either.
+        prepared: the gallery's features, where `prepare` was asked before; None prepares them.
         truth: see `evaluate`.
         search: how candidates are proposed; None takes NumPy without a budget.
         expansion: parameters; None does not expand.
@@ -155,7 +157,7 @@ def stages(
         MemoryBudgetError: too little memory to expand.
     """
     require_comparable(query, gallery)
-    prepared = prepare(gallery.features)
+    prepared = prepared or prepare(gallery.features)
     stage = Stage(query, gallery, prepared, protocol, truth, search or SearchOptions())
     yield stage
     if expansion is not None:

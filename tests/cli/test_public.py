@@ -67,6 +67,16 @@ def test_arrays_of_any_number(as_given):
     assert mixed.rows.tolist() == [[1]]
 
 
+def test_a_prepared_gallery_is_read_once(monkeypatch):
+    ready = md.prepare(GALLERY)
+    monkeypatch.setattr("mtml_deploy.search.prepared.row_terms", None)  # one more pass would fail
+    for protocol, rows in (("plain", [[1, 0]]), ("veri776", [[0, 2]])):
+        assert md.rank(QUERY, ready, top_k=2, protocol=protocol).rows.tolist() == rows
+    assert md.expand(QUERY, ready, neighbours=1).names == QUERY.names
+    with pytest.raises(EmbeddingsError, match="cannot be compared"):
+        md.rank(replace(QUERY, model=structs.replace(MODEL, precision="fp16")), ready)
+
+
 def test_arrays_that_are_not_clear():
     with pytest.raises(ValueError, match=r"query must be \[N, D\], found \[2\]; pass \[vector\]"):
         md.rank([0, 0], [[0, 0]])
