@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 from mtml_deploy.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mtml_deploy.api import evaluate as evaluate
     from mtml_deploy.api import expand as expand
     from mtml_deploy.api import load_images as load_images
     from mtml_deploy.api import prepare as prepare
     from mtml_deploy.api import rank as rank
-    from mtml_deploy.api import rank_page as rank_page
     from mtml_deploy.api import rerank as rerank
     from mtml_deploy.api_artifacts import build_engine as build_engine
     from mtml_deploy.api_artifacts import convert as convert
+    from mtml_deploy.api_reports import evaluate as evaluate
+    from mtml_deploy.api_reports import rank_page as rank_page
     from mtml_deploy.embed.embeddings import Embeddings as Embeddings
     from mtml_deploy.gallery.gallery import Gallery as Gallery
     from mtml_deploy.gallery.open import create_gallery as create_gallery
@@ -47,9 +47,9 @@ _PLACES = {
     "Ranking": "search.rank",
     "expand": "api",
     "rerank": "api",
-    "evaluate": "api",
+    "evaluate": "api_reports",
     "Evaluation": "report.evaluation",
-    "rank_page": "api",
+    "rank_page": "api_reports",
     "open_gallery": "gallery.open",
     "create_gallery": "gallery.open",
     "Gallery": "gallery.gallery",
