@@ -21,7 +21,7 @@ SMALLER = {
 
 def blocks() -> list[str]:
     found = re.findall(
-        r"<!-- \w+: run by tests/test_readme.py -->\n```bash\n(.*?)```", README, re.S
+        r"<!-- \w+: run by tests/cli/test_readme.py -->\n```bash\n(.*?)```", README, re.S
     )
     return [command for block in found for command in block.strip().splitlines()]
 
