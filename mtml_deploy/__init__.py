@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mtml_deploy.gallery.open import create_gallery as create_gallery
     from mtml_deploy.gallery.open import open_gallery as open_gallery
     from mtml_deploy.gallery.values import Filter as Filter
+    from mtml_deploy.gallery.values import Selection as Selection
     from mtml_deploy.model import Model as Model
     from mtml_deploy.model import open_model as open_model
     from mtml_deploy.parity.check import check_parity as check_parity
@@ -54,6 +55,7 @@ _PLACES = {
     "create_gallery": "gallery.open",
     "Gallery": "gallery.gallery",
     "Filter": "gallery.values",
+    "Selection": "gallery.values",
     "convert": "api_artifacts",
     "build_engine": "api_artifacts",
     "check_parity": "parity.check",
