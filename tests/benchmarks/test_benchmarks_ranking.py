@@ -435,14 +435,17 @@ def test_reranking_is_compared_with_peers_its_estimate_and_the_machine():
 
 def test_the_gallery_is_compared_with_the_bare_product():
     seconds = {"gallery": 0.02, "gallery_product": 0.016, "gallery_reading": 0.01,
-               "gallery_lancedb": 0.2}  # fmt: skip
+               "gallery_memory": 0.025, "gallery_lancedb": 0.2}  # fmt: skip
     outcomes = {key: outcome(key, value, 10, rows=[[1]]) for key, value in seconds.items()}
     summary = summarise_gallery(outcomes, size=SIZES["100k"], dim=1024)
     found = values_of(summary)
     assert found["gallery_product/gallery"] == pytest.approx(0.8)
+    assert found["gallery_product/gallery_memory"] == pytest.approx(0.64)
     assert found["gallery_bandwidth/gallery_reading_bandwidth"] == pytest.approx(0.5)
     assert found["gallery_lancedb/gallery"] == pytest.approx(10)
-    assert bars_of(summary) == {"gallery_product/gallery": 1 / 1.5}
+    assert bars_of(summary) == {
+        "gallery_product/gallery": 1 / 1.5, "gallery_product/gallery_memory": 1 / 1.5,
+    }  # fmt: skip
     bandwidth = next(s for s in summary.series if s.key == "gallery_reading_bandwidth")
     assert bandwidth.values == (4 * 100_000 * 1024 / 0.01,)
     assert bars_of(summarise_gallery(outcomes, size=SIZES["1m"], dim=1024)) == {}
