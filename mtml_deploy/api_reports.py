@@ -61,8 +61,7 @@ def evaluate(
         ValueError: options that the protocol has no use for.
     """
     rule = find_protocol(protocol)
-    expansion = ExpansionOptions(neighbours=expand) if isinstance(expand, int) else expand
-    reranking = (RerankOptions() if rerank else None) if isinstance(rerank, bool) else rerank
+    expansion, reranking = _options(expand, rerank)
     if rule.draws_gallery:
         if ground_truth is not None or junk is not None or expansion is not None:
             raise ValueError(
@@ -136,13 +135,23 @@ def rank_page(
         ValueError: a number below 1.
     """
     rule = find_protocol(protocol)
+    expansion, reranking = _options(expand, rerank)
     models = ranked_models(
         query,
         gallery,
         rule,
         top_k=top_k,
         label=label,
-        expansion=ExpansionOptions(neighbours=expand) if isinstance(expand, int) else expand,
-        reranking=(RerankOptions() if rerank else None) if isinstance(rerank, bool) else rerank,
+        expansion=expansion,
+        reranking=reranking,
     )
     return make_page(list(models), rule, title=title, which=show, limit=limit, length=top_k)
+
+
+def _options(
+    expand: int | ExpansionOptions | None, rerank: bool | RerankOptions | None
+) -> tuple[ExpansionOptions | None, RerankOptions | None]:
+    """Parameters of both steps, the defaults where a short form was given; None for neither."""
+    expansion = ExpansionOptions(neighbours=expand) if isinstance(expand, int) else expand
+    reranking = (RerankOptions() if rerank else None) if isinstance(rerank, bool) else rerank
+    return expansion, reranking
