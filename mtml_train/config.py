@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args, get_type_hints
 
 from mtml_deploy.errors import DataError
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "MTML-S": ("identity", "scale"),
@@ -202,7 +203,7 @@ def read_toml(file: Path) -> dict[str, object]:
         DataError: unreadable or invalid TOML, unknown key, or wrong type.
     """
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_regular(file, most_bytes=RECORD_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"cannot read settings from {file}: {error}") from error
     return from_plain(values, where=str(file))

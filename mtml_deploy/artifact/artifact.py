@@ -22,6 +22,7 @@ from mtml_deploy.artifact.manifest import (
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import write_text
 from mtml_deploy.record_file import parse_json
+from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +64,7 @@ class Artifact:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 lower-case hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -97,7 +98,7 @@ def open_artifact(folder: Path) -> Artifact:
             raise ArtifactError(f"{folder} is not a whole artifact: it lacks {name}; {fix}")
     manifest_path = folder / MANIFEST_FILE
     try:
-        manifest = parse_json(manifest_path.read_bytes(), Manifest)
+        manifest = parse_json(read_regular(manifest_path, most_bytes=RECORD_BYTES), Manifest)
     except ValueError as error:
         raise ArtifactError(f"{manifest_path} is not a valid manifest: {error}; {fix}") from error
     artifact = Artifact(folder=folder, manifest=manifest)

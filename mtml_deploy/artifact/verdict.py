@@ -13,6 +13,7 @@ from typing import Final, Literal
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Precision
 from mtml_deploy.record_file import Record, Sha256, parse_json
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 FOLDER: Final = "parity"
 
@@ -120,7 +121,7 @@ def parity_warning(
             return ""
         return f"the retrieval quality of this {name} was never compared with its reference; {fix}"
     try:
-        verdict = parse_json(path.read_bytes(), Verdict)
+        verdict = parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
     except (OSError, ValueError) as error:
         return f"the parity verdict {path} cannot be read ({error}); {fix}"
     hashes = (verdict.candidate.model_sha256, verdict.candidate.engine_sha256)

@@ -32,6 +32,7 @@ from PIL import (
 
 from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.errors import ImageError
+from mtml_deploy.regular_file import open_regular
 from mtml_deploy.text import printable
 
 PIXEL_CAP: Final = 16_000_000
@@ -189,7 +190,7 @@ def _decoded(path: Path, content: Path | bytes | Image.Image) -> Image.Image:
                     image.load()
             else:
                 file: BinaryIO = (
-                    BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+                    BytesIO(content) if isinstance(content, bytes) else open_regular(content)
                 )
                 image = _open(path, stack.enter_context(file))
                 image.load()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mtml_deploy.errors import DataError
+from mtml_deploy.regular_file import read_regular
 from mtml_deploy.text import printable
 
 Split = Literal["train", "query", "gallery"]
@@ -59,7 +60,7 @@ def read_bytes(path: Path, *, what: str) -> bytes:
         DataError: missing or unreadable.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError as error:
         raise DataError(
             f"{what} is missing: no file {printable(path)}; copy the data set again"

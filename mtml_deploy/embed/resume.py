@@ -24,6 +24,7 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder, write_text
 from mtml_deploy.record_file import Count, Record, parse_json, record_json
+from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
 
 _HEADER: Final = "header.json"
 _ROWS: Final = "rows.f32"
@@ -214,7 +215,7 @@ def remove_partial_rows(folder: Path) -> None:
 
 def _require_same(folder: Path, wanted: RowsManifest) -> None:
     """Refuse a folder with another manifest; ValueError where it holds none."""
-    found = parse_json((folder / _HEADER).read_bytes(), RowsManifest)
+    found = parse_json(read_regular(folder / _HEADER, most_bytes=RECORD_BYTES), RowsManifest)
     differing = [
         name
         for name in RowsManifest.__struct_fields__
@@ -231,7 +232,7 @@ def _whole_batches(folder: Path, row_bytes: int) -> tuple[list[_Batch], int]:
     """The finished batches, and the bytes of their lines in `batches.jsonl`."""
     batches: list[_Batch] = []
     lines_bytes = 0
-    with (folder / _ROWS).open("rb") as rows, (folder / _BATCHES).open("rb") as lines:
+    with open_regular(folder / _ROWS) as rows, open_regular(folder / _BATCHES) as lines:
         for line in lines:
             batch = _parse_batch(line)
             if batch is None:

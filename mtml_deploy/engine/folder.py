@@ -26,6 +26,7 @@ from mtml_deploy.engine.manifest import (
 from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import atomic_file, require_absent, write_text
+from mtml_deploy.regular_file import read_regular
 
 FOLDER: Final = "engines"
 ENGINE_SUFFIX: Final = ".engine"
@@ -81,7 +82,7 @@ def build_engine(
         _require_no_fp32_products(artifact, options, gpu)
     known = None
     if timing_cache is not None:
-        known = timing_cache.read_bytes() if timing_cache.is_file() else b""
+        known = read_regular(timing_cache) if timing_cache.is_file() else b""
     started = time.monotonic()
     plan, cache = build_plan(
         artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
@@ -156,7 +157,7 @@ def read_plan(engine: Engine) -> bytes:
     Raises:
         ArtifactError: the file was changed, truncated or mixed up.
     """
-    plan = engine.path.read_bytes()
+    plan = read_regular(engine.path, most_bytes=1 << 40)
     found = hashlib.sha256(plan).hexdigest()
     if found != engine.manifest.plan_sha256:
         raise ArtifactError(

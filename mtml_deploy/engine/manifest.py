@@ -16,6 +16,7 @@ from mtml_deploy.engine.library import Library, Target
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.record_file import Count, Positive, Record, Sha256, parse_json, record_json
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 
 class EngineManifest(Record, frozen=True, kw_only=True):
@@ -145,7 +146,7 @@ def load_engine_manifest(path: Path) -> EngineManifest:
         ArtifactError: missing, not JSON, of another schema, or with wrong fields.
     """
     try:
-        return parse_json(path.read_bytes(), EngineManifest)
+        return parse_json(read_regular(path, most_bytes=RECORD_BYTES), EngineManifest)
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"the sidecar {path} is not valid: {error}; build the engine again: "

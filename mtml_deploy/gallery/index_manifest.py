@@ -21,6 +21,7 @@ from mtml_deploy.record_file import (
     parse_json,
     record_json,
 )
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 _FOLDER: Final = "index"
 _FILE: Final = "card.json"
@@ -108,7 +109,7 @@ def load_index_manifest(gallery: Path) -> IndexManifest | None:
     """
     path = gallery / _FOLDER / _FILE
     try:
-        return parse_json(path.read_bytes(), IndexManifest)
+        return parse_json(read_regular(path, most_bytes=RECORD_BYTES), IndexManifest)
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -16,6 +16,7 @@ from typing import Final
 
 from mtml_deploy.gallery.clock import format_time, time_us
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.regular_file import read_regular
 
 _SECONDS: Final = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
 """Seconds since 1970 with at most microseconds; a text of 4 digits is such a number, not a year."""
@@ -63,7 +64,7 @@ def load_times(path: Path) -> Mapping[str, int]:
             time; the line is named.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise GalleryError(
             f"{path} cannot be read ({error}), expected a CSV file with the header path,time"

@@ -18,6 +18,7 @@ from mtml_deploy.artifact.manifest import PRECISIONS, Precision
 from mtml_deploy.errors import ParityError
 from mtml_deploy.parity.agreement import MAX_ROW_DIFFERENCE, MIN_COSINE_FP32, MIN_SPREAD
 from mtml_deploy.record_file import Record, parse_toml, require_fields
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 Cosine = Annotated[float, Meta(ge=-1, le=1)]
 Bound = Annotated[
@@ -97,7 +98,8 @@ def load_thresholds(path: Path | None, precision: Precision) -> ParityThresholds
     if path is None:
         return bounds
     try:
-        own = asdict(getattr(parse_toml(path.read_bytes(), ThresholdFile), precision))
+        content = read_regular(path, most_bytes=RECORD_BYTES)
+        own = asdict(getattr(parse_toml(content, ThresholdFile), precision))
     except (OSError, ValueError) as error:
         raise ParityError(
             f"{path} cannot be read as thresholds: {error}; expected tables named "

@@ -19,6 +19,7 @@ from mtml_deploy.errors import DataError
 from mtml_deploy.files import require_absent, write_text
 from mtml_deploy.precision.options import LIST_COMMAND
 from mtml_deploy.record_file import Fraction, Record, Sha256, parse_json, record_json
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 from mtml_deploy.text import printable
 
 Split = Literal["train"]
@@ -173,7 +174,7 @@ def read_calibration(listing: Path) -> CalibrationSet:
     manifest = manifest_path(listing)
     listed = [record.path for record in load_list(listing).records]
     try:
-        chosen = _parsed(manifest.read_bytes(), listing.parent)
+        chosen = _parsed(read_regular(manifest, most_bytes=RECORD_BYTES), listing.parent)
     except FileNotFoundError as error:
         raise DataError(
             f"{printable(listing)} has no manifest {manifest.name} beside it, so nobody can tell "

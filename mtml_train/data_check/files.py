@@ -12,6 +12,7 @@ from typing import Final
 
 from mtml_deploy.data.batches import iterate_batches
 from mtml_deploy.data.decode import HEAD_BYTES, content_format
+from mtml_deploy.regular_file import open_regular
 
 _DECODE_SIZE: Final = 32  # pixels; the whole file is decoded, only the result is small
 _DECODE_BATCH: Final = 64
@@ -109,10 +110,10 @@ def identical_files(
 def _read_file(path: Path) -> FileFacts:
     """Hash and first bytes of one file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             name = content_format(file.read(HEAD_BYTES))
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return FileFacts(path, "", None, f"cannot be read ({error.strerror})")
+        return FileFacts(path, "", None, f"cannot be read ({error.strerror or error})")
     return FileFacts(path, digest, name, "" if name else "not a JPEG, PNG, WebP or BMP")

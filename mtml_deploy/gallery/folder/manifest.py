@@ -13,6 +13,7 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.files import write_text
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.record_file import Record, SchemaError, parse_json, parse_plain, record_json
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 _FILE: Final = "gallery.json"
 
@@ -60,7 +61,7 @@ def load_manifest(folder: Path) -> GalleryManifest:
             f"{folder} is not a gallery: it lacks {_FILE}; make one with "
             f"mtml-deploy gallery create {folder} --model ARTIFACT"
         )
-    content = path.read_bytes()
+    content = read_regular(path, most_bytes=RECORD_BYTES)
     try:
         _require_readable_vectors(folder, content)
         return parse_json(content, GalleryManifest)

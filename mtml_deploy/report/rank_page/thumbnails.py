@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from mtml_deploy.data.batches import decode_image
 from mtml_deploy.errors import ImageError
+from mtml_deploy.regular_file import open_regular
 
 _DECODED: Final = 224
 """Side, in pixels, of the square that is decoded before the true proportions are restored."""
@@ -53,7 +54,7 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
     except ImageError:
         return None
     # accepted by decode_image, so this header is small and sound
-    with Image.open(path) as header:
+    with open_regular(path) as opened, Image.open(opened) as header:
         width, height = header.size
         if header.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
             # 5..8: stored on its side
