@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtml_deploy.data.records import UNKNOWN, ImageSet
-from mtml_deploy.evaluation.metrics import RetrievalMetrics, require_match, retrieval_metrics
+from mtml_deploy.evaluation.metrics import RetrievalMetrics, retrieval_metrics
+from mtml_deploy.evaluation.no_match import require_shared_vehicle
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.search.rank import Ranking
 
@@ -39,6 +40,12 @@ def evaluate_ranking(
             f"protocol {protocol.name} sees rows {list(shape)}, found {list(ranking.rows.shape)}"
         )
     vehicles = np.array([record.vehicle_id for record in gallery.records], dtype=np.int64)  # [G]
+    require_shared_vehicle(
+        [record.vehicle_id for record in query.records],
+        vehicles.tolist(),
+        sources=(query.source, gallery.source),
+        protocol=protocol,
+    )
     # a place without an image holds no match; row -1 is the last one
     listed = np.append(vehicles, UNKNOWN)[ranking.rows]  # [Q, K]
     ranks = []
@@ -50,5 +57,4 @@ def evaluate_ranking(
         unseen = int(np.count_nonzero(vehicles == record.vehicle_id)) - len(seen)
         # where a match comes beyond the list plays no part
         ranks.append(np.append(seen, np.full(unseen, len(found) + 1)))
-    require_match(ranks, query.source, gallery.source, protocol)
     return retrieval_metrics(ranks, protocol=protocol, gallery_size=len(vehicles), ties=0)

@@ -23,6 +23,7 @@ from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.match_ranks import match_ranks
+from mtml_deploy.evaluation.no_match import require_match
 from mtml_deploy.evaluation.protocols import Protocol, require_labels, same_vehicle_rows
 from mtml_deploy.evaluation.verification import Verification, VerificationPairs
 from mtml_deploy.search.distance_blocks import Order, PlainOrder, RowsOf
@@ -144,6 +145,7 @@ def evaluate(
     """
     require_comparable(query, gallery)
     matches, excluded, known = _relevance(query, gallery, protocol, truth)
+    require_match(query, gallery, protocol, truth=truth)
     if prepared is not None and not (
         prepared.features is gallery.features or np.array_equal(prepared.features, gallery.features)
     ):
@@ -156,7 +158,6 @@ def evaluate(
     )
     pairs = VerificationPairs(known, gallery_size=len(gallery), exact=order.distances)
     ranks, tied = match_ranks(order, matches=matches, excluded=excluded, pairs=pairs)
-    require_match(ranks, query.source, gallery.source, protocol)
     return retrieval_metrics(
         ranks,
         protocol=protocol,
@@ -164,22 +165,6 @@ def evaluate(
         ties=int(np.count_nonzero(tied)),
         verification=pairs.result(),
     )
-
-
-def require_match(
-    ranks: Sequence[NDArray[np.int64]], query: str, gallery: str, protocol: Protocol
-) -> None:
-    """Refuse sets, named by their sources, of which no query has a match.
-
-    Raises:
-        ProtocolError: it is so.
-    """
-    if not any(len(found) for found in ranks):
-        raise ProtocolError(
-            f"no query of {query} has a match in {gallery} under protocol {protocol.name}: the "
-            f"sets share no vehicle that the protocol lets be found; check that both are of one "
-            f"data set"
-        )
 
 
 def _relevance(
