@@ -10,7 +10,7 @@ import click
 from benchmarks.cli import options as command_options
 from benchmarks.cli.options import POSITIVE, ascending, finish, plan, prepare
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_note
+from mtml_deploy.cli.console import SafeCommand, write_note
 from mtml_deploy.defaults import PROTOCOL
 from mtml_train.config import TrainConfig
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtml_deploy.defaults import Backend
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @command_options.artifact
 @command_options.out
 @click.option("--branch-artifact", "parts", multiple=True, required=True, metavar="NAME=ARTIFACT",
@@ -73,7 +73,7 @@ def branches(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @command_options.out
 @click.option("--run", type=options.FOLDER, help="A trained run.  [default: random weights]")
 @click.option("--backbone", default=TrainConfig.backbone, show_default=True,

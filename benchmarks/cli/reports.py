@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 
 _PLACE = click.Path(path_type=Path, exists=True)
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("base", type=_PLACE)
 @click.argument("new", type=_PLACE)
 @click.option("--thresholds", type=options.FILE, help="TOML; without it 5 % everywhere.")
@@ -60,7 +60,7 @@ def compare(
         )
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("folder", type=_PLACE)
 def report(*, folder: Path) -> None:
     """Write the pages of all records in FOLDER.

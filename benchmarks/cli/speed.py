@@ -11,7 +11,7 @@ from benchmarks.cli import options as command_options
 from benchmarks.cli.options import COUNT, POSITIVE, ascending, finish, plan, prepare
 from benchmarks.sizes import RUNNERS
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_note
+from mtml_deploy.cli.console import SafeCommand, write_note
 from mtml_deploy.cli.parity import parity as deploy_parity
 from mtml_deploy.defaults import PROTOCOL
 
@@ -30,7 +30,7 @@ _SECONDS_OF_STREAM: Final = 2.0
 _ROUNDS: Final = 5
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @command_options.artifact
 @command_options.out
 @_images
@@ -77,7 +77,7 @@ def latency(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @command_options.artifact
 @command_options.out
 @_images
@@ -128,7 +128,7 @@ def throughput(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @command_options.artifact
 @command_options.out
 @click.option("--reference", required=True, type=options.FOLDER, help="The fp32 artifact.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import SafeGroup, write_data, write_note
 from mtml_deploy.cli.groups import rerank_group
 from mtml_deploy.defaults import TRACK2_GALLERY, TRACK2_LENGTH, TRACK2_QUERIES
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtml_deploy.search.rerank import RerankOptions
 
 
-@click.group()
+@click.group(cls=SafeGroup)
 def aicity() -> None:
     """AI City Challenge 2019, Track 2 (CityFlow): track2.txt and local scores."""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.engine.library import TARGETS, Target
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("artifact", type=options.FOLDER)
 @click.option(
     "--target",

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.defaults import PROTOCOL
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("artifact", type=options.FOLDER)
 @click.option(
     "--dim", required=True, type=click.IntRange(min=1), help="Dimensions, such as 256 or 1024."

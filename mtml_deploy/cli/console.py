@@ -11,6 +11,7 @@ import io
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
@@ -89,22 +90,45 @@ def exit_on_error() -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-class SafeGroup(click.Group):
-    """A group of commands whose errors are shown by `exit_on_error`."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command that was named."""
-        with exit_on_error():
-            return super().invoke(ctx)
-
-
 class SafeCommand(click.Command):
-    """A single command whose errors are shown by `exit_on_error`."""
+    """A command whose errors are shown by `exit_on_error`, and that takes each option once."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; click alone would drop all but the last value of an option.
+
+        Raises:
+            click.UsageError: an option that takes one value is given twice.
+        """
+        if args and not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            for name, count in Counter(each.name for each in order if _takes_one(each)).items():
+                if count > 1:
+                    option = next(each for each in order if each.name == name)
+                    raise click.UsageError(
+                        f"{option.opts[-1]} is given {count} times, expected once: only the last "
+                        "value would be used; leave out the others",
+                        ctx=ctx,
+                    )
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         with exit_on_error():
             return super().invoke(ctx)
+
+
+class SafeGroup(SafeCommand, click.Group):
+    """A group of such commands."""
+
+    command_class = SafeCommand
+
+
+def _takes_one(parameter: click.Parameter) -> bool:
+    """Whether a parameter is an option of which a second value would drop the first."""
+    if not isinstance(parameter, click.Option) or parameter.multiple or parameter.count:
+        return False
+    # a flag without an opposite says the same, however often it is given
+    return not parameter.is_flag or bool(parameter.secondary_opts)
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
 from mtml_deploy.cli.conversion import conversion_group
 
 if TYPE_CHECKING:
     from mtml_deploy.precision.options import Conversion
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--out", type=options.FOLDER, required=True, help="Artifact to write.")
 @click.option(

@@ -16,7 +16,7 @@ from typing import Final
 
 import click
 
-from mtml_deploy.cli.console import write_data
+from mtml_deploy.cli.console import SafeCommand, write_data
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import MtmlError
@@ -76,7 +76,7 @@ class Diagnosis:
     abilities: tuple[Ability, ...]
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for bug reports and scripts.")
 def doctor(*, as_json: bool) -> None:
     """Show GPUs, versions, and which backends are usable here.

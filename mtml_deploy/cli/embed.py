@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")
 @click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
 from mtml_deploy.cli.groups import expansion_group, memory_group, rerank_group, was_given
 from mtml_deploy.defaults import DRAW_SEED, DRAWS, PROTOCOL
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mtml_deploy.search.rerank import RerankOptions
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.option(
     "--query",
     type=options.FILE,

@@ -8,13 +8,13 @@ from typing import get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeGroup, progress_bar, write_data, write_note
 from mtml_deploy.cli.gallery_add import add
 from mtml_deploy.cli.gallery_index import index, tune
 from mtml_deploy.defaults import StoredType
 
 
-@click.group()
+@click.group(cls=SafeGroup)
 def gallery() -> None:
     """Keep embeddings of one model in a gallery that grows; `search` looks in it.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.data.records import UNKNOWN
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("name", metavar="GALLERY")
 @click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
 @click.option("--images", metavar="SOURCE", help="Images to embed and add.")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
 from mtml_deploy.defaults import RECALL, TOP_K
 
 if TYPE_CHECKING:
     from mtml_deploy.gallery.approximate.tune import Rung
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("name", metavar="GALLERY")
 @click.option(
     "--lists",
@@ -49,7 +49,7 @@ def index(*, name: str, lists: int | None) -> None:
     )
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("name", metavar="GALLERY")
 @click.option(
     "--recall",

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data
+from mtml_deploy.cli.console import SafeCommand, write_data
 
 
-@click.command()
+@click.command(cls=SafeCommand)
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def info(*, artifact: Path, as_json: bool) -> None:

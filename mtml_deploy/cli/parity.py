@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
 from mtml_deploy.cli.groups import comparing_group
 from mtml_deploy.defaults import DEVICE, PROTOCOL
 from mtml_deploy.errors import ParityError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(epilog=options.SOURCES)
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("candidate", type=options.FOLDER)
 @click.option(
     "--reference", required=True, type=options.FOLDER, metavar="ART_FP32", help="The fp32 artifact."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.cli.groups import (
     embedding_group,
     expansion_group,
@@ -29,7 +29,8 @@ _TEXT_QUERIES: Final = 5
 
 
 @click.command(
-    epilog=f"QUERY and GALLERY are embeddings files (.npz) or sources of images. {options.SOURCES}"
+    cls=SafeCommand,
+    epilog=f"QUERY and GALLERY are embeddings files (.npz) or sources of images. {options.SOURCES}",
 )
 @click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
 @click.option("--query", required=True, metavar="QUERY", help="What is looked for.")

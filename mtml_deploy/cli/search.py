@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import write_data
+from mtml_deploy.cli.console import SafeCommand, write_data
 from mtml_deploy.cli.gallery_search import (
     Finding,
     chosen_finder,
@@ -32,9 +32,10 @@ _TEXT_QUERIES: Final = 5
 
 
 @click.command(
+    cls=SafeCommand,
     epilog=f"QUERY is an embeddings file (.npz) or a source of images. {options.SOURCES} TIME is "
     "ISO 8601 (UTC without an offset) or seconds since 1970. Rows whose camera, time or "
-    "orientation is unknown fail a test that asks for one."
+    "orientation is unknown fail a test that asks for one.",
 )
 @click.option("--gallery", "name", required=True, metavar="GALLERY", help="Where to look.")
 @click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")

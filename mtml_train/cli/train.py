@@ -136,7 +136,12 @@ def train_main(
     if skip_bad:
         flags["skip_bad"] = True
     for text in extra:
-        flags |= parse_setting(text)
+        setting = parse_setting(text)
+        if twice := sorted(setting.keys() & flags.keys()):
+            raise click.UsageError(
+                f"{twice[0]} is set twice, expected once; leave out --set {text}"
+            )
+        flags |= setting
     checkpoint = None
     if resume:
         if file is not None or recipe != "paper":
