@@ -11,6 +11,7 @@ import io
 import logging
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,9 @@ def prepare_streams(*, verbose: bool) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a terminal that is not UTF-8 gets escapes instead of ending the program
             stream.reconfigure(errors="backslashreplace")
+    if not verbose:
+        # Pillow's remarks on damaged metadata, which say neither file nor what to do
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s: %(message)s",

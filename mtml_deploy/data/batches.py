@@ -62,7 +62,7 @@ def decode_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     """One image, upright, resized, RGB.
 
     Args:
-        path: a JPEG, PNG, WebP or BMP file, recognised by its content.
+        path: a file of a format that is read (`FORMATS`), recognised by its content.
         height: rows of the result, 1 or more.
         width: columns of the result, 1 or more.
 

@@ -3,11 +3,13 @@
 In: a file, or an image in memory. Out: pixels, upright, by one way for all.
 
 Formats are told by content, never by name. The header is judged before any pixel is decoded.
-An animation gives its first frame; transparency is dropped.
+Of several frames or pages the first is taken; transparency is dropped. Images of more than 8 bits
+per channel are refused: a file does not tell which of its bits the picture uses.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import struct
@@ -15,21 +17,20 @@ import zlib
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
+from mtml_deploy.data.formats import (
+    ALIASES,
+    FORMATS,
+    HEAD_BYTES,
+    READERS,
+    content_format,
+)
 from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.errors import ImageError
 from mtml_deploy.regular_file import open_regular
@@ -38,17 +39,6 @@ from mtml_deploy.text import printable
 PIXEL_CAP: Final = 16_000_000
 """Images with more pixels are refused from their header, before any pixel is decoded."""
 
-HEAD_BYTES: Final = 32
-"""How much of a file `content_format` needs to see."""
-
-_READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
-    # the classes, not Image.open: that one warns about large images through the process-wide
-    # warning filters, which no thread can silence for itself
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-}
 _EIGHT_BIT: Final = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 )
@@ -64,6 +54,10 @@ _UPRIGHT: Final = {
 """What undoes each value of the EXIF tag Orientation (1: upright already)."""
 
 _LOADING: Final = Lock()
+_FRAMES_TOLD: Final = Event()
+"""Set once it was said that only the first of several frames is taken."""
+
+logger = logging.getLogger(__name__)
 
 _DAMAGE: Final = (
     # Pillow names no single kind for a damaged file; these are what its readers and decoders raise
@@ -96,24 +90,6 @@ class RefusedImageError(ImageError):
         super().__init__(f"{printable(path)}: {reason}")
 
 
-def content_format(head: bytes) -> str | None:
-    """Format a file has by its first bytes, whatever its name says.
-
-    Args:
-        head: the first `HEAD_BYTES` bytes or more.
-
-    Returns:
-        "JPEG", "PNG", "WEBP" or "BMP"; None for anything else.
-    """
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    return "BMP" if head.startswith(b"BM") else None
-
-
 def decode_into(target: NDArray[np.uint8], image: Path | MemoryImage) -> int:
     """Write an image into `target`, upright, resized, RGB.
 
@@ -121,7 +97,7 @@ def decode_into(target: NDArray[np.uint8], image: Path | MemoryImage) -> int:
 
     Args:
         target: uint8 [H, W, 3], overwritten; H and W at least 1.
-        image: a JPEG, PNG, WebP or BMP file, or an image in memory.
+        image: a file of a format that is read, or an image in memory.
 
     Returns:
         Pixels of the image itself, width times height before resizing; of one that is decoded at
@@ -176,6 +152,9 @@ def _of_array(pixels: NDArray[np.uint8], *, bgr: bool) -> Image.Image:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """The image in RGB, itself where it is: convert copies even what needs no conversion."""
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        # Pillow warns of one step from a palette with transparency, and not of two
+        image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -185,6 +164,7 @@ def _decoded(path: Path, content: Path | bytes | Image.Image) -> Image.Image:
         with ExitStack() as stack:
             if isinstance(content, Image.Image):
                 image = content
+                _require_known(path, image)
                 _require_usable(path, image)
                 with _LOADING:  # one image may be given several times
                     image.load()
@@ -193,6 +173,13 @@ def _decoded(path: Path, content: Path | bytes | Image.Image) -> Image.Image:
                     BytesIO(content) if isinstance(content, bytes) else open_regular(content)
                 )
                 image = _open(path, stack.enter_context(file))
+                # asked before the pixels, because a GIF is read on to answer
+                if getattr(image, "is_animated", False) and not _FRAMES_TOLD.is_set():
+                    _FRAMES_TOLD.set()
+                    logger.warning(
+                        "%s holds several frames; of such files the first frame is taken",
+                        printable(path),
+                    )
                 image.load()
             # after load: a PNG may hold its EXIF block behind the pixels
             upright = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -206,7 +193,7 @@ def _decoded(path: Path, content: Path | bytes | Image.Image) -> Image.Image:
         raise RefusedImageError(
             path,
             f"truncated or damaged ({type(error).__name__}: {error}), expected a whole "
-            "JPEG, PNG, WebP or BMP; copy the file again or leave it out",
+            f"{FORMATS}; copy the file again or leave it out",
         ) from error
 
 
@@ -219,26 +206,52 @@ def _open(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
     name = content_format(head)
     if name is None:
         raise RefusedImageError(
-            path, "not an image of a known format; convert it to JPEG, PNG, WebP or BMP"
+            path, f"not an image of a known format, expected {FORMATS}; convert it to one of these"
         )
-    # Pillow would cut a 16-bit colour PNG down to its high bytes without a word
-    deep = name == "PNG" and head[24:25] == b"\x10"
-    image = _READERS[name](file)
-    _require_usable(path, image, deep=deep)
+    image = READERS[name](file)
+    _require_usable(path, image)
     return image
 
 
-def _require_usable(path: Path, image: Image.Image, *, deep: bool = False) -> None:
+def _require_known(path: Path, image: Image.Image) -> None:
+    """Refuse a Pillow image of a file that is not read here: loading an EPS runs another program.
+
+    One that is no file any more, because it was converted, has no format.
+    """
+    name = image.format
+    if name is not None and ALIASES.get(name, name) not in READERS:
+        raise RefusedImageError(
+            path, f"a Pillow image of a {name} file, expected {FORMATS}; pass image.convert('RGB')"
+        )
+
+
+def _require_usable(path: Path, image: Image.Image) -> None:
     """Refuse an image by its header: too many pixels, or more than 8 bits per channel."""
     if image.width * image.height > PIXEL_CAP:
         size = f"{image.width} x {image.height} = {image.width * image.height:,}"
         raise RefusedImageError(path, _too_large(size))
+    deep = _has_deep_tile(image)
     if deep or image.mode not in _EIGHT_BIT:
         raise RefusedImageError(
             path,
             f"more than 8 bits per channel (mode {'16 bits' if deep else image.mode}), expected 8; "
             "convert it to 8 bits",
         )
+
+
+def _has_deep_tile(image: Image.Image) -> bool:
+    """Whether Pillow would cut 16 bits down to the high 8 without a word, as it does of colours.
+
+    What is still to be decoded tells it: the layout of the raw pixels, such as "RGB;16B".
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its channels may lie apart, as "R"
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 8)
+        return any(count > 8 for count in (bits if isinstance(bits, tuple) else (bits,)))
+    for tile in getattr(image, "tile", ()):
+        layout = tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3]
+        if isinstance(layout, str) and ";16" in layout:
+            return True
+    return False
 
 
 def _too_large(found: str) -> str:

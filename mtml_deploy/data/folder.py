@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.formats import image_suffixes
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.text_files import numbered_lines
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
-SUFFIXES: Final = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-}
-"""The formats that are read, and the suffixes (lower case) their files have."""
-
-IMAGE_SUFFIXES: Final = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+_SHOWN_KINDS: Final = 5
+"""Kinds of files left out that are told one by one."""
 
 
 def load_folder(root: Path) -> ImageSet:
@@ -29,36 +25,111 @@ def load_folder(root: Path) -> ImageSet:
     Nothing is guessed from the names: a folder of strangers' pictures has no ids.
 
     Args:
-        root: the folder; links to folders are not followed, hidden files are left out.
+        root: the folder. Links to folders are followed, and a folder that several ways lead to is
+            read once: by its own name, else by the first link. Hidden files and folders are left
+            out.
 
     Returns:
-        One or more records without labels.
+        One or more records without labels; a note counts what was left out.
 
     Raises:
         DataError: no such folder, or no image in it.
     """
     if not root.is_dir():
         raise DataError(f"no such folder: {printable(root)}; check the name")
-    found: list[str] = []
-    hidden = 0
-    for folder, subfolders, files in os.walk(root, onerror=_raise):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
-            if not name.lower().endswith(IMAGE_SUFFIXES):
-                continue
-            if name.startswith("."):
-                hidden += 1  # such as the "._NAME.jpg" that macOS leaves beside each file
-                continue
-            found.append((Path(folder) / name).relative_to(root).as_posix())
+    known = image_suffixes()
+    found: list[Path] = []
+    left_out = _LeftOut()
+    for path in _files_below(root, left_out):
+        if path.suffix.lower() not in known:
+            left_out.kinds[path.suffix.lower() or "without suffix"] += 1
+        else:
+            found.append(path)
+    note = left_out.note()
     if not found:
         raise DataError(
-            f"no image below {printable(root)}, expected files named "
-            f"{', '.join('*' + suffix for suffix in IMAGE_SUFFIXES)}; check the folder"
+            f"no image below {printable(root)}{f' ({note})' if note else ''}, expected files named "
+            f"{', '.join('*' + suffix for suffix in sorted(known))}; check the folder"
         )
-    notes = (f"{hidden} hidden image files were left out",) if hidden else ()
     # by name, not by the file system's order, which differs between machines
-    records = tuple(ImageRecord(root / name) for name in sorted(found))
-    return ImageSet(str(root), root, records, notes)
+    found.sort(key=lambda path: path.relative_to(root).as_posix())
+    records = tuple(ImageRecord(path) for path in found)
+    return ImageSet(str(root), root, records, (note,) if note else ())
+
+
+@dataclass
+class _LeftOut:
+    """What a folder holds beside the images that are read.
+
+    Attributes:
+        kinds: files by their suffix, which is not one of an image that is read.
+        hidden: files and folders whose name begins with a dot, such as the "._NAME.jpg" that
+            macOS leaves beside each file.
+        broken_links: links that lead nowhere.
+        again: links to a folder that was read already, or is being read (a loop).
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+    broken_links: int = 0
+    again: int = 0
+
+    def note(self) -> str:
+        """One sentence; "" where nothing was left out."""
+        parts = []
+        if self.kinds:
+            # by number, then by name
+            kinds = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
+            told = [f"{printable(kind)} {count}" for kind, count in kinds[:_SHOWN_KINDS]]
+            if others := kinds[_SHOWN_KINDS:]:
+                told.append(f"others {sum(count for _, count in others)}")
+            parts.append(f"{_counted(self.kinds.total(), 'file')} ({', '.join(told)})")
+        if self.hidden:
+            parts.append(f"{self.hidden} hidden")
+        if self.broken_links:
+            parts.append(_counted(self.broken_links, "broken link"))
+        if self.again:
+            parts.append(f"{_counted(self.again, 'link')} to a folder that was read already")
+        return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def _files_below(root: Path, left_out: _LeftOut) -> Iterator[Path]:
+    """Every file that is not hidden; what is not walked is counted in `left_out`."""
+    seen: set[tuple[int, int]] = set()
+    starts = [root]
+    while starts:
+        # all folders below one start come before any link is followed, so a folder that is there
+        # itself is never known by the name of a link to it
+        folders = [starts.pop(0)]
+        links: list[Path] = []
+        while folders:
+            folder = folders.pop()
+            try:
+                state, entries = folder.stat(), list(os.scandir(folder))
+            except OSError as error:  # leaving it out would shrink the set unseen
+                raise DataError(
+                    f"cannot read a folder ({error}); give yourself read permission"
+                ) from error
+            if (state.st_dev, state.st_ino) in seen:
+                left_out.again += 1
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            for entry in entries:
+                path, is_link = folder / entry.name, entry.is_symlink()
+                if entry.name.startswith("."):
+                    left_out.hidden += 1
+                elif path.is_dir() if is_link else entry.is_dir():
+                    (links if is_link else folders).append(path)
+                elif is_link and not path.exists():
+                    left_out.broken_links += 1
+                else:
+                    yield path
+        starts += sorted(links)
+
+
+def _counted(number: int, what: str) -> str:
+    """Number and noun."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def load_list(path: Path) -> ImageSet:
@@ -124,8 +195,3 @@ def common_root(images: Sequence[Path], listing: Path) -> Path:
             "relative to the list's folder, or all absolute"
         ) from error
     return shared
-
-
-def _raise(error: OSError) -> None:
-    """Refuse a subfolder that cannot be read: leaving it out would shrink the set unseen."""
-    raise DataError(f"cannot read a folder ({error}); give yourself read permission") from error

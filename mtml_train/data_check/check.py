@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mtml_deploy.data.folder import SUFFIXES
+from mtml_deploy.data.formats import suffixes
 from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.data.source import Counts, DataSet, load_source, parse_source
 from mtml_deploy.data.text_files import Split, read_names, repeated
@@ -152,7 +152,7 @@ def _with_files(
     wrong = []
     for path in present:
         name = files[path].format
-        if name is not None and path.suffix.lower() not in SUFFIXES[name]:
+        if name is not None and path.suffix.lower() not in suffixes()[name]:
             wrong.append(f"{printable(path.name)} holds a {name}")
     return replace(
         check,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.batches import iterate_batches
-from mtml_deploy.data.decode import HEAD_BYTES, content_format
+from mtml_deploy.data.formats import FORMATS, HEAD_BYTES, content_format
 from mtml_deploy.regular_file import open_regular
 
 _DECODE_SIZE: Final = 32  # pixels; the whole file is decoded, only the result is small
@@ -25,7 +25,7 @@ class FileFacts:
     Attributes:
         path: the file.
         sha256: 64 hexadecimal digits; "" where it could not be read.
-        format: "JPEG", "PNG", "WEBP" or "BMP" by its first bytes; None for anything else.
+        format: such as "JPEG", by its first bytes; None for what is not read.
         fault: why it cannot be an image; "" where it can.
     """
 
@@ -116,4 +116,4 @@ def _read_file(path: Path) -> FileFacts:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return FileFacts(path, "", None, f"cannot be read ({error.strerror or error})")
-    return FileFacts(path, digest, name, "" if name else "not a JPEG, PNG, WebP or BMP")
+    return FileFacts(path, digest, name, "" if name else f"not a {FORMATS}")

@@ -127,7 +127,8 @@ def refusal(path: Path) -> str:
     [
         (b"", "0 bytes"),
         (b"\x00" * 100, "not an image"),
-        (b"GIF89a" + b"\x00" * 50, "convert it to JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n" + b"\x00" * 50, "convert it to one of these"),
+        (b"GIF89a" + b"\x00" * 50, "truncated or damaged"),
         (b"\xff\xd8\xff", "truncated or damaged"),
         (b"\x89PNG\r\n\x1a\n", "truncated or damaged"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "truncated or damaged"),
