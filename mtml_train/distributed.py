@@ -6,11 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Final
 
 import torch
 from torch import distributed
 
 from mtml_deploy.errors import BackendError
+
+_PATIENCE: Final = timedelta(hours=24)
+"""How long a process waits for another: the first one validates alone, and torch's 10 minutes are
+not enough for a large gallery. A process that is gone is noticed at once by other means."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,60 @@ def join_processes(device: str) -> Iterator[Process]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")), world)
-    if world > 1:
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    if world == 1:
+        yield Process(rank=0, world=1, device=chosen)
+        return
+    cuda = chosen.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(chosen)
     try:
+        distributed.init_process_group(
+            "nccl" if cuda else "gloo",
+            timeout=_PATIENCE,
+            # else NCCL guesses the GPU by the rank, which is wrong with several machines
+            device_id=chosen if cuda else None,
+        )
         yield Process(rank=rank, world=world, device=chosen)
-    finally:
-        if world > 1:
-            distributed.destroy_process_group()
+    except Exception as error:
+        # asked while the others still wait for this process: they fail as soon as it is gone
+        if first_to_fail() and _is_of_a_lost_process(error):
+            raise BackendError(
+                f"process {rank} lost another of the {world} processes: it was killed, for example "
+                "for want of memory, or its machine is gone; the launcher tells its exit status; "
+                "go on from the last checkpoint with --resume"
+            ) from error
+        raise
+    # only here: leaving in order waits for the others, and after an error they may be gone
+    distributed.destroy_process_group()
+
+
+@cache
+def first_to_fail() -> bool:
+    """Whether this process is the first of the run that fails; the answer of the first call stays.
+
+    Returns:
+        True in one process only where torchrun started them, and always without it.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    try:
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=5),
+        )
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return store.add(f"mtml/failed/{attempt}", 1) == 1
+    except RuntimeError:  # the launcher is gone
+        return True
+
+
+def _is_of_a_lost_process(error: Exception) -> bool:
+    """Whether an error tells that another process cannot be reached; gloo has no class for it."""
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
 
 
 def _device(name: str, local_rank: int, world: int) -> torch.device:
@@ -74,6 +126,17 @@ def _device(name: str, local_rank: int, world: int) -> torch.device:
         raise BackendError(
             f"--device {name} was asked for but torch {torch.__version__} finds no usable CUDA "
             "GPU; use --device cpu or check the driver with nvidia-smi"
+        )
+    if world > 1 and name.startswith("cuda:"):
+        raise BackendError(
+            f"--device {name} is one GPU for {world} processes, which need one each; use --device "
+            "cuda, and choose GPUs with CUDA_VISIBLE_DEVICES"
+        )
+    gpus = torch.cuda.device_count()
+    if name == "cuda" and local_rank >= gpus:
+        raise BackendError(
+            f"process {local_rank} of this machine needs a GPU of its own, found {gpus}; start "
+            f"torchrun with --nproc-per-node {gpus}"
         )
     try:
         return torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)

@@ -72,7 +72,7 @@ class TrainStep:
             self._model = DistributedDataParallel(
                 self._model,
                 device_ids=[process.device] if cuda else None,
-                broadcast_buffers=False,  # each process normalises by its own statistics
+                forward_sync_buffers=False,  # each process normalises by its own statistics
             )
         betas = (config.beta1, config.beta2)
         # fused on a CPU as well: one pass over the weights instead of a dozen

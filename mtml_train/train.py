@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -60,6 +62,10 @@ class StepReport:
 
 Report = Callable[[StepReport | Validation | str], None]
 """Receives progress, validations and notes for the user; called in the first process only."""
+
+
+Duty = Literal["validate", "save"]
+"""What is due between two steps."""
 
 
 def train(
@@ -198,8 +204,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         # scalars of steps that are done again are replaced; those of step `first` are of the past
         board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
     if total == 0:  # untrained weights were asked for
-        _validate(run, out, report, board)
-        _save(run, out / LAST)
+        _pause(run, out, report, board, {"validate", "save"})
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
         run.step([next(batches) for _ in range(config.accumulate)], rate)
@@ -214,53 +219,68 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
             _log(board, done, "loss", losses)
             _log(board, done, "speed", {"images_per_second": speed, "learning_rate": rate})
         report(state)
-        if done % (config.val_every * steps_per_epoch) == 0 or done == total:
-            _validate(run, out, report, board)
-        if done % (config.save_every or steps_per_epoch) == 0 or done == total:
-            if board is not None:
-                board.flush()  # after a kill, steps behind a checkpoint are not done again
-            _save(run, out / LAST)
+        last = done == total
+        due: set[Duty] = set()
+        if last or done % (config.val_every * steps_per_epoch) == 0:
+            due.add("validate")
+        if last or done % (config.save_every or steps_per_epoch) == 0:
+            due.add("save")
+        if due:
+            _pause(run, out, report, board, due)
     if board is not None:
         board.close()
     return run.progress
+
+
+def _pause(
+    run: _Run, out: Path, report: Report, board: SummaryWriter | None, due: AbstractSet[Duty]
+) -> None:
+    """What the first process does between two steps; the only place where the others wait for it.
+
+    Every process comes here at the same steps, and none of what the first one does on its own may
+    wait for the others: they would never answer.
+    """
+    if run.process.is_first:
+        if "validate" in due:
+            _validate(run, out, report, board)
+        if "save" in due:
+            if board is not None:
+                board.flush()  # after a kill, steps behind a checkpoint are not done again
+            _save(run, out / LAST)
+    run.process.wait_for_all()
+    run.step.restart_clock()
 
 
 def _validate(run: _Run, out: Path, report: Report, board: SummaryWriter | None) -> None:
     """Look at the model, and keep it as `best.safetensors` if it is the best so far."""
     if run.val_sets is None:
         return
-    if run.process.is_first:
-        query, gallery = run.val_sets
-        config = run.card.config
-        result = validate(run.model, query, gallery, config=config, device=run.process.device)
-        report(result)
-        _log(board, run.progress.step, "validation", result.scalars())
-        better = result.metrics.mean_ap > run.progress.best_map
-        run.progress = replace(
-            run.progress,
-            best_map=max(result.metrics.mean_ap, run.progress.best_map),
-            validation=result.scalars(),
-        )
-        if better:
-            _save(run, out / BEST)
-    run.process.wait_for_all()
-    run.step.restart_clock()
+    query, gallery = run.val_sets
+    config = run.card.config
+    result = validate(run.model, query, gallery, config=config, device=run.process.device)
+    report(result)
+    _log(board, run.progress.step, "validation", result.scalars())
+    better = result.metrics.mean_ap > run.progress.best_map
+    run.progress = replace(
+        run.progress,
+        best_map=max(result.metrics.mean_ap, run.progress.best_map),
+        validation=result.scalars(),
+    )
+    if better:
+        _save(run, out / BEST)
 
 
 def _save(run: _Run, path: Path) -> None:
     """Write a checkpoint; only the last one carries what resuming needs."""
-    if run.process.is_first:
-        resumable = path.name == LAST
-        save_checkpoint(
-            path,
-            run.card,
-            run.progress,
-            run.model,
-            optimizer=run.step.optimizer if resumable else None,
-            scaler=run.step.scaler if resumable else None,
-        )
-    run.process.wait_for_all()
-    run.step.restart_clock()
+    resumable = path.name == LAST
+    save_checkpoint(
+        path,
+        run.card,
+        run.progress,
+        run.model,
+        optimizer=run.step.optimizer if resumable else None,
+        scaler=run.step.scaler if resumable else None,
+    )
 
 
 def _log(board: SummaryWriter | None, step: int, group: str, values: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,6 +24,11 @@ SIZE = 32
 """Image side, pixels: the smallest a run takes."""
 
 TRAIN = [sys.executable, "-m", "mtml_train"]
+
+TWO = [
+    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+    *("-m", "mtml_train"),
+]
 
 
 def small_config(data: Path | str, /, **changes: object) -> TrainConfig:
@@ -71,6 +77,23 @@ def run_train(*words: object, launcher: Sequence[str] = TRAIN) -> subprocess.Com
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def run_two(*words: object, limit_s: int = 200) -> subprocess.CompletedProcess[str]:
+    """`torchrun` of two processes on the CPU; one that hangs fails the test, and is ended."""
+    started = subprocess.Popen(
+        [*TWO, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        out, err = started.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        started.terminate()  # the launcher ends its processes
+        pytest.fail(f"still running after {limit_s} s:\n{started.communicate()[1]}")
+    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
 
 def assert_equal_tensors(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> None:

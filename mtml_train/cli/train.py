@@ -16,7 +16,6 @@ import click
 
 from mtml_deploy.cli.console import (
     SafeCommand,
-    SafeGroup,
     prepare_streams,
     progress_bar,
     write_data,
@@ -25,6 +24,7 @@ from mtml_deploy.cli.console import (
 from mtml_deploy.data.source import DATA_SET_FORMS
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
+from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import (
     RECIPES,
@@ -76,7 +76,7 @@ _SETTINGS = (
 )
 
 
-class _TrainGroup(SafeGroup):
+class _TrainGroup(OneVoiceGroup):
     """`mtml-train` trains when no subcommand is named."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
