@@ -31,6 +31,7 @@ def evaluate(
     rerank: bool | RerankOptions | None = None,
     ground_truth: str | Path | GroundTruth | None = None,
     junk: str | Path | None = None,
+    leave_out_self: bool = False,
     draws: int | None = None,
     seed: int = DRAW_SEED,
     label: str | None = None,
@@ -46,6 +47,8 @@ def evaluate(
         rerank: True, or parameters: also judge the re-ranked order.
         ground_truth: matches of each query in place of ids: a file such as VeRi's gt_image.txt.
         junk: what is left out for each query (jk_image.txt), with a ground truth file only.
+        leave_out_self: a query that is in the gallery itself does not find itself: its own copy
+            takes no part. Where no rule leaves copies out, their number is part of the result.
         draws: random galleries of a protocol that draws them; None takes 10.
         seed: of these galleries.
         label: how the model is called in the table; None takes a short name of it.
@@ -68,6 +71,8 @@ def evaluate(
                 f"protocol {rule.name} draws its gallery, expected neither a ground truth nor "
                 "expansion; leave them out"
             )
+        if leave_out_self:
+            raise ValueError(f"protocol {rule.name} has no image twice; leave out leave_out_self")
         return evaluate_drawn(
             pool_images(gallery, query),
             rule,
@@ -81,6 +86,8 @@ def evaluate(
         raise ValueError(f"draws belong to protocols that draw their gallery, not {rule.name}")
     if query is None:
         raise ValueError(f"protocol {rule.name} needs queries, found None")
+    if leave_out_self and ground_truth is not None:
+        raise ValueError("a ground truth says itself what is left out; leave out leave_out_self")
     if isinstance(ground_truth, str | Path):
         ground_truth = read_ground_truth(
             Path(ground_truth), None if junk is None else Path(junk), query, gallery
@@ -92,6 +99,7 @@ def evaluate(
         gallery,
         rule,
         truth=ground_truth,
+        leave_out_self=leave_out_self,
         label=label,
         expansion=expansion,
         reranking=reranking,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mtml_deploy.evaluation.ground_truth import GroundTruth
     from mtml_deploy.evaluation.random_galleries import ImagePool
     from mtml_deploy.evaluation.stages import SearchOptions
+    from mtml_deploy.report.evaluation import Evaluation
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     "name_query.txt and name_test.txt beside it give the order of lines and numbers.",
 )
 @click.option("--junk", type=options.FILE, help="Images left out for each query (jk_image.txt).")
+@options.leave_out_self
 @click.option(
     "--draws",
     type=click.IntRange(min=1),
@@ -64,6 +66,7 @@ def evaluate(
     protocol: str,
     ground_truth: Path | None,
     junk: Path | None,
+    leave_out_self: bool,
     draws: int,
     seed: int,
     json_file: Path | None,
@@ -98,6 +101,11 @@ def evaluate(
                 f"--expand adds further images of a vehicle, and protocol {rule.name} draws one "
                 f"image of each; leave it out"
             )
+        if leave_out_self:
+            raise click.UsageError(
+                f"--leave-out-self is for a fixed gallery: protocol {rule.name} draws it, and has "
+                f"no image twice"
+            )
         pool = pool_images(
             Embeddings.load(gallery), None if query is None else Embeddings.load(query)
         )
@@ -121,6 +129,11 @@ def evaluate(
         queries, searched = Embeddings.load(query), Embeddings.load(gallery)
         truth = None
         if ground_truth is not None:
+            if leave_out_self:
+                raise click.UsageError(
+                    "--leave-out-self goes by labels, and a ground truth says itself what is left "
+                    "out; give one of the two"
+                )
             from mtml_deploy.evaluation.ground_truth import read_ground_truth
 
             truth = read_ground_truth(ground_truth, junk, queries, searched)
@@ -130,12 +143,14 @@ def evaluate(
             searched,
             rule,
             truth=truth,
+            leave_out_self=leave_out_self,
             label=label,
             expansion=expansion,
             reranking=reranking,
             search=search,
             watch=options.watch_reranking,
         )
+        _note_copies(results)
     if json_file is not None:
         write_text(json_file, results.json)
     if markdown_file is not None:
@@ -153,6 +168,15 @@ def _note_contradictions(truth: GroundTruth) -> None:
             f"note: {truth.contradictions} matches of the ground truth have another vehicle id by "
             "the labels; if these are many, it is not for these images"
         )
+
+
+def _note_copies(results: Evaluation) -> None:
+    """Say that queries found themselves, and how not to count that."""
+    from mtml_deploy.report.metrics_json import copies_sentence
+
+    copies = results.own_copies
+    if copies is not None and copies.queries and not copies.left_out:
+        write_note(f"note: {copies_sentence(copies)}; leave it out with --leave-out-self")
 
 
 def _note_memory(pool: ImagePool, reranking: RerankOptions) -> None:

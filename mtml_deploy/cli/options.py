@@ -81,6 +81,11 @@ memory_gib = click.option(
     help="Most memory for ranking and metrics beside embeddings and lists; re-ranking says its "
     "own.",
 )
+leave_out_self = click.option(
+    "--leave-out-self",
+    is_flag=True,
+    help="A query that is in the gallery itself does not find itself: its own copy takes no part.",
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 

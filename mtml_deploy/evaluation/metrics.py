@@ -24,6 +24,7 @@ from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.match_ranks import match_ranks
 from mtml_deploy.evaluation.no_match import require_match
+from mtml_deploy.evaluation.own_copies import OwnCopies, without_copies
 from mtml_deploy.evaluation.protocols import Protocol, require_labels, same_vehicle_rows
 from mtml_deploy.evaluation.verification import Verification, VerificationPairs
 from mtml_deploy.search.distance_blocks import Order, PlainOrder, RowsOf
@@ -95,6 +96,7 @@ def evaluate(
     protocol: Protocol,
     *,
     truth: GroundTruth | None = None,
+    copies: OwnCopies | None = None,
     reranked: Order | None = None,
     prepared: PreparedGallery | None = None,
     memory_bytes: int | None = None,
@@ -107,6 +109,7 @@ def evaluate(
         protocol: which gallery images take part and how queries without a match count.
         truth: matches and junk of the data set's own files, in place of ids and cameras, which may
             then be unknown; the protocol still gives list length and counting. None: the labels.
+        copies: of the queries as embedded, which take no part where they say so.
         reranked: `rerank` of the same two sets, whose order is judged; None judges the order of
             the L2 distances.
         prepared: the gallery's features, where `prepare` was asked before; None prepares them.
@@ -127,7 +130,8 @@ def evaluate(
         step AP (1/1 + 2/3) / 2, trapezoid ((1 + 1)/2 + (1/2 + 2/3)/2) / 2, INP 2/3.
 
         >>> from mtml_deploy.embed.embeddings import ModelIdentity
-        >>> from mtml_deploy.evaluation.protocols import find_protocol
+        >>> from mtml_deploy.evaluation.own_copies import OwnCopies, without_copies
+    from mtml_deploy.evaluation.protocols import find_protocol
         >>> def points(values, vehicles):
         ...     unknown = np.full(len(values), -1, dtype=np.int32)
         ...     return Embeddings(
@@ -145,7 +149,8 @@ def evaluate(
     """
     require_comparable(query, gallery)
     matches, excluded, known = _relevance(query, gallery, protocol, truth)
-    require_match(query, gallery, protocol, truth=truth)
+    excluded = without_copies(excluded, copies)
+    require_match(query, gallery, protocol, truth=truth, copies=copies)
     if prepared is not None and not (
         prepared.features is gallery.features or np.array_equal(prepared.features, gallery.features)
     ):

@@ -12,6 +12,7 @@ from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
+from mtml_deploy.evaluation.own_copies import OwnCopies
 from mtml_deploy.evaluation.protocols import PROTOCOLS, Protocol, same_vehicle_rows
 
 
@@ -21,6 +22,7 @@ def require_match(
     protocol: Protocol,
     *,
     truth: GroundTruth | None = None,
+    copies: OwnCopies | None = None,
 ) -> None:
     """Refuse sets of which no query has a match that takes part.
 
@@ -29,6 +31,7 @@ def require_match(
         gallery: the gallery, likewise.
         protocol: the rule.
         truth: matches of the data set's own files in place of labels.
+        copies: of the queries, which take no part where they say so.
 
     Raises:
         ProtocolError: it is so; the text names the cause.
@@ -41,19 +44,26 @@ def require_match(
                 "give the ground truth of these images"
             )
         return
-    same_vehicle, excluded = same_vehicle_rows(query, gallery), protocol.excluded(query, gallery)
-    shared = 0
+    same_vehicle, junk = same_vehicle_rows(query, gallery), protocol.excluded(query, gallery)
+    shared = own_camera = 0
     for row in range(len(query)):
-        matches = same_vehicle(row)
-        # both ascending and without repeats, and what is left out of the matches is all in them
-        if len(matches) > len(set(matches.tolist()) & set(excluded(row).tolist())):
+        matches, same_camera = set(same_vehicle(row).tolist()), set(junk(row).tolist())
+        own = set() if copies is None or not copies.left_out else set(copies.rows[row].tolist())
+        if matches - same_camera - own:
             return
         shared += len(matches)
+        own_camera += len(matches & same_camera)
     if shared == 0:
         require_shared_vehicle(
             query.vehicle_ids.tolist(), gallery.vehicle_ids.tolist(),
             sources=(query.source, gallery.source), protocol=protocol,
         )  # fmt: skip
+    if own_camera == 0:
+        raise ProtocolError(
+            f"{_nothing(query.source, gallery.source, protocol)}: all {shared:,} matches are "
+            "copies of the query itself, which are left out; give a gallery with other images of "
+            "these vehicles"
+        )
     cameras = {int(camera) for images in (query, gallery)
                for camera in images.camera_ids[images.vehicle_ids != UNKNOWN]}  # fmt: skip
     only = f" (every image is of camera {min(cameras)})" if len(cameras) == 1 else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,10 @@ from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.own_copies import are_near
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.evaluation.stages import SearchOptions, stages
 from mtml_deploy.search.rerank import RerankOptions
-
-COPY_TOLERANCE: Final = 1e-2
-"""L2 distance of two embeddings of one image, relative to their length, at most: int8 models differ
-by thousandths between batches, two views of one vehicle by far more."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def pool_images(gallery: Embeddings, query: Embeddings | None = None) -> ImagePo
     """The images of one or two sets, each image once.
 
     Two images are copies if file name (without folder), vehicle and camera are equal and their
-    embeddings are nearer than `COPY_TOLERANCE`: published query sets are copies of gallery images.
+    embeddings are nearer than `NAMED_TOLERANCE`: published query sets are copies of gallery images.
 
     Args:
         gallery: a set of images.
@@ -228,14 +224,8 @@ def _without_copies(images: Embeddings, rows: NDArray[np.int64]) -> NDArray[np.i
         name = images.names[row].rpartition("/")[2]
         key = name, int(images.vehicle_ids[row]), int(images.camera_ids[row])
         others = alike.setdefault(key, [])
-        if any(_near(images.features[row], images.features[other]) for other in others):
+        if any(are_near(images.features[row], images.features[other]) for other in others):
             continue
         others.append(row)
         kept.append(row)
     return np.array(kept, dtype=np.int64)
-
-
-def _near(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
-    """Whether two embeddings float32 [D] may be of one image."""
-    length = float(np.linalg.norm(left.astype(np.float64)))
-    return float(np.linalg.norm(left.astype(np.float64) - right)) <= COPY_TOLERANCE * length

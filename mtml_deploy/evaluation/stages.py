@@ -15,6 +15,7 @@ from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.own_copies import OwnCopies, without_copies
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.prepared import PreparedGallery, prepare
@@ -56,6 +57,7 @@ class Stage:
         protocol: which gallery rows take part.
         truth: matches and junk in place of labels; None takes the labels.
         search: how candidates are proposed.
+        copies: of the queries as embedded; they take no part where they say so.
         expansion: parameters, if the queries were expanded.
         reranking: parameters, if the order was re-ranked.
         reranked: that order; None is the order of the L2 distances.
@@ -67,6 +69,7 @@ class Stage:
     protocol: Protocol
     truth: GroundTruth | None
     search: SearchOptions
+    copies: OwnCopies | None = None
     expansion: ExpansionOptions | None = None
     reranking: RerankOptions | None = None
     reranked: Reranked | None = None
@@ -80,8 +83,8 @@ class Stage:
     def excluded(self) -> RowsOf:
         """Gallery rows that take no part for a query row: int64 [n], ascending."""
         if self.truth is not None:
-            return self.truth.junk.__getitem__
-        return self.protocol.excluded(self.query, self.gallery)
+            return without_copies(self.truth.junk.__getitem__, self.copies)
+        return without_copies(self.protocol.excluded(self.query, self.gallery), self.copies)
 
     def ranking(self, top_k: int) -> Ranking:
         """The first places of every query.
@@ -118,6 +121,7 @@ class Stage:
             self.gallery,
             self.protocol,
             truth=self.truth,
+            copies=self.copies,
             reranked=self.reranked,
             prepared=self.prepared,
             memory_bytes=self.search.memory_bytes,
@@ -131,6 +135,7 @@ def stages(
     *,
     prepared: PreparedGallery | None = None,
     truth: GroundTruth | None = None,
+    copies: OwnCopies | None = None,
     search: SearchOptions | None = None,
     expansion: ExpansionOptions | None = None,
     reranking: RerankOptions | None = None,
@@ -144,6 +149,7 @@ def stages(
         protocol: which gallery rows take part; what it leaves out does not help to expand either.
         prepared: the gallery's features, where `prepare` was asked before; None prepares them.
         truth: see `evaluate`.
+        copies: see `evaluate`.
         search: how candidates are proposed; None takes NumPy without a budget.
         expansion: parameters; None does not expand.
         reranking: parameters; None does not re-rank.
@@ -158,7 +164,7 @@ def stages(
     """
     require_comparable(query, gallery)
     prepared = prepared or prepare(gallery.features)
-    stage = Stage(query, gallery, prepared, protocol, truth, search or SearchOptions())
+    stage = Stage(query, gallery, prepared, protocol, truth, search or SearchOptions(), copies)
     yield stage
     if expansion is not None:
         features = expand(

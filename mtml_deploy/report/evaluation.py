@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mtml_deploy.defaults import DRAW_SEED, DRAWS
-from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.own_copies import OwnCopies, find_own_copies
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool, evaluate_draws
 from mtml_deploy.evaluation.stages import SearchOptions, Watch, stages
@@ -30,11 +31,14 @@ class Evaluation:
         stages: metrics by label: as embedded, then expanded and re-ranked where that was asked for.
         markdown: a page with the table and the rules behind the numbers, in percent.
         json: all numbers and where they come from, fractions 0..1.
+        own_copies: gallery rows that are the query itself; None where they were not looked for,
+            because the rule leaves them out anyway.
     """
 
     stages: Mapping[str, RetrievalMetrics | DrawnMetrics]
     markdown: str
     json: str
+    own_copies: OwnCopies | None = None
 
     @property
     def metrics(self) -> RetrievalMetrics | DrawnMetrics:
@@ -65,6 +69,7 @@ def evaluate_pair(
     protocol: Protocol,
     *,
     truth: GroundTruth | None = None,
+    leave_out_self: bool = False,
     label: str | None = None,
     expansion: ExpansionOptions | None = None,
     reranking: RerankOptions | None = None,
@@ -78,6 +83,7 @@ def evaluate_pair(
         gallery: the gallery, of the same model.
         protocol: which gallery rows take part.
         truth: matches and junk in place of labels; None takes the labels.
+        leave_out_self: a query's own copy in the gallery takes no part.
         label: how the model is called; None takes a short name of it.
         expansion: parameters; None does not expand.
         reranking: parameters; None does not re-rank.
@@ -91,6 +97,11 @@ def evaluate_pair(
         MtmlError: see `stages` and `Stage.metrics`.
     """
     name = label or query.model.label
+    require_comparable(query, gallery)
+    copies = None
+    if leave_out_self or (truth is None and not protocol.excludes_same_camera):
+        # where nothing else leaves them out, copies are counted, so that the reader is told
+        copies = find_own_copies(query, gallery, left_out=leave_out_self)
     found = [
         describe_evaluation(
             f"{name}{stage.suffix}",
@@ -99,6 +110,7 @@ def evaluate_pair(
             gallery,
             reranking=stage.reranking,
             truth=truth,
+            copies=copies,
             expansion=stage.expansion,
         )
         for stage in stages(
@@ -106,6 +118,7 @@ def evaluate_pair(
             gallery,
             protocol,
             truth=truth,
+            copies=copies,
             search=search,
             expansion=expansion,
             reranking=reranking,
@@ -114,6 +127,7 @@ def evaluate_pair(
     ]
     return Evaluation(
         stages={each.label: each.metrics for each in found},
+        own_copies=copies,
         markdown=metrics_markdown(found),
         json=metrics_json(
             found[0],

@@ -18,6 +18,7 @@ from mtml_deploy.embed.rows import Unit
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.measures import DEFINITIONS, FPR_TEXTS, MEANS
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.own_copies import COPY_RULE, OwnCopies
 from mtml_deploy.evaluation.protocols import Protocol, find_protocol
 from mtml_deploy.evaluation.verification import Verification
 from mtml_deploy.search.query_expansion import ExpansionOptions
@@ -57,6 +58,7 @@ class Evaluation:
         gallery_size: G.
         reranking: parameters, if the order was re-ranked; None for the order of the L2 distances.
         truth: what replaced the labels; None where they were used.
+        copies: of queries in the gallery; None where they were not looked for.
         expansion: parameters, if the queries were expanded; None for the queries as embedded.
         query_unit: what a row of the query set stands for.
         gallery_unit: what a row of the gallery stands for.
@@ -71,6 +73,7 @@ class Evaluation:
     gallery_size: int
     reranking: RerankOptions | None = None
     truth: GroundTruth | None = None
+    copies: OwnCopies | None = None
     expansion: ExpansionOptions | None = None
     query_unit: Unit = "image"
     gallery_unit: Unit = "image"
@@ -107,6 +110,7 @@ def describe_evaluation(
     *,
     reranking: RerankOptions | None = None,
     truth: GroundTruth | None = None,
+    copies: OwnCopies | None = None,
     expansion: ExpansionOptions | None = None,
 ) -> Evaluation:
     """`metrics` with the identity of the sets `evaluate` was given.
@@ -118,6 +122,7 @@ def describe_evaluation(
         gallery: the gallery.
         reranking: parameters, if the order was re-ranked.
         truth: what replaced the labels; None where they were used.
+        copies: of queries in the gallery; None where they were not looked for.
         expansion: parameters, if the queries were expanded.
 
     Returns:
@@ -133,6 +138,7 @@ def describe_evaluation(
         gallery_size=len(gallery),
         reranking=reranking,
         truth=truth,
+        copies=copies,
         expansion=expansion,
         query_unit=query.unit,
         gallery_unit=gallery.unit,
@@ -172,6 +178,7 @@ def metrics_json(
         },
         "protocol": {"name": protocol.name, "rule": protocol.rule, "source": protocol.source},
         "ground_truth": None if evaluation.truth is None else _truth_record(evaluation.truth),
+        "own_copies": None if evaluation.copies is None else _copies_record(evaluation.copies),
         "definitions": {key: rule for key, _, rule in DEFINITIONS},
         **_results(evaluation),
     }
@@ -249,6 +256,22 @@ def _truth_record(truth: GroundTruth) -> dict[str, object]:
         "files": [asdict(file) for file in truth.files],
         "contradictions": truth.contradictions,
     }
+
+
+def _copies_record(copies: OwnCopies) -> dict[str, object]:
+    """Queries that are in the gallery themselves, for JSON."""
+    return {"rule": COPY_RULE, "queries": copies.queries, "left_out": copies.left_out}
+
+
+def copies_sentence(copies: OwnCopies | None) -> str:
+    """How many queries meet their own copy and what became of it; "" where none does."""
+    if copies is None or not copies.queries:
+        return ""
+    queries, meet, their = ("1 query", "meets", "its") if copies.queries == 1 else (
+        f"{copies.queries:,} queries", "meet", "their"
+    )  # fmt: skip
+    how = "was left out" if copies.left_out else "counts as a match"
+    return f"{queries} {meet} {their} own copy in the gallery, which {how}"
 
 
 def unmatched_sentence(metrics: RetrievalMetrics) -> str:

@@ -8,11 +8,13 @@ from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, RATES, Measure
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.own_copies import COPY_RULE
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
     RERANK_RULE,
     TRUTH_RULE,
     Evaluation,
+    copies_sentence,
     expansion_text,
     one_protocol,
     reranking_text,
@@ -50,6 +52,9 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
         lines.append(f"- Re-ranked: {RERANK_RULE}.")
     if any(evaluation.truth is not None for evaluation in evaluations):
         lines.append(f"- Ground truth: {TRUTH_RULE}.")
+    if any(evaluation.copies is not None and evaluation.copies.queries
+           for evaluation in evaluations):  # fmt: skip
+        lines.append(f"- Own copy: {COPY_RULE}.")
     lines.append("")
     for evaluation in evaluations:
         metrics = evaluation.metrics
@@ -60,6 +65,7 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
             f"({escaped(evaluation.query_source)}) against {evaluation.gallery_size} gallery "
             f"{evaluation.gallery_unit}s ({escaped(evaluation.gallery_source)}); "
             f"{unmatched_sentence(metrics)}; "
+            f"{f'{copies}; ' if (copies := copies_sentence(evaluation.copies)) else ''}"
             f"{metrics.ties} queries with ties.{_truth_sentence(evaluation.truth)}"
             f"{_model_sentence(evaluation.model)}"
         )

@@ -143,3 +143,21 @@ def test_options_that_do_not_fit_together(place, monkeypatch, words, text):
     result = run("--gallery", "g.npz", *words)
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+def test_a_query_set_that_is_the_gallery(place):
+    words = ("--query", place / "g.npz", "--gallery", place / "g.npz", "--protocol", "plain")
+    result = ok(*words)
+    assert result.stderr == (
+        "note: 48 queries meet their own copy in the gallery, which counts as a match; "
+        "leave it out with --leave-out-self\n"
+    )
+    result = ok(*words, "--leave-out-self", "--json", place / "m.json")
+    assert result.stderr == ""
+    record = json.loads((place / "m.json").read_text())
+    assert record["own_copies"]["left_out"] is True
+    assert record["cmc"][0] < 1
+    drawn = run("--gallery", place / "g.npz", "--protocol", "vehicleid", "--leave-out-self")
+    assert drawn.exit_code == 2 and "--leave-out-self is for a fixed gallery" in drawn.stderr
+    truth = run(*words, "--ground-truth", place / "gt.txt", "--leave-out-self")
+    assert truth.exit_code == 2 and "give one of the two" in truth.stderr
