@@ -6,41 +6,48 @@ file, and the same values read back.
 
 from __future__ import annotations
 
+import math
 import struct
+import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
 from mtml_deploy.record_file import Record, SchemaError, parse_json, record_json
+from mtml_deploy.regular_file import NotAFileError, open_regular
 
 ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
 """What every file holds besides the manifest and the names."""
 
 _FIX: Final = "embed the images again: mtml-deploy embed ARTIFACT --images ... --out FILE"
 _DAMAGE: Final = (
-    # what NumPy and zipfile raise on damaged bytes; a damaged array's head can also ask for
-    # absurdly large arrays (MemoryError), unknown compression or encryption (RuntimeError)
+    # what zipfile raises on damaged bytes; unknown compression or encryption is a RuntimeError
     ValueError,
     LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
     OSError,
     EOFError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zipfile.BadZipFile,
-    zlib.error,
 )
+_TEXTS: Final = ("header", "names")
+_NEEDED: Final = ("header", *ARRAYS, "names")
+_KNOWN: Final = (*_NEEDED, "pixels")
+_NUMBERS: Final = {"features": "<f4", "pixels": "<i4", **dict.fromkeys(ARRAYS[1:], "<i4")}
+_HEAD_BYTES: Final = 1 << 10
+"""Of the head of an array, which NumPy writes in 128."""
+_LENGTHS_AT: Final = 26
+"""Where a member's head in a zip file has the lengths of its name and of what follows that."""
+_CHUNK_BYTES: Final = 1 << 20
 
 M = TypeVar("M", bound=Record)
 T = TypeVar("T")
@@ -108,23 +115,104 @@ def read_content(path: Path, kind: type[M], make: Callable[[FileContent[M]], T])
     Raises:
         EmbeddingsError: no such file, not an embeddings file, truncated, or another schema.
     """
-    if not path.is_file():
-        raise EmbeddingsError(f"no embeddings file {path}; {_FIX}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("header", *ARRAYS, "names") if name not in file]
-            if missing:
-                raise EmbeddingsError(
-                    f"{path} is not an embeddings file: it lacks {', '.join(missing)}; {_FIX}"
-                )
-            manifest = parse_json(str(file["header"][()]), kind)
-            names = file["names"]
-            if names.ndim != 1 or names.dtype.kind != "U":
-                raise ValueError(f"names are text [N], found {names.dtype} {list(names.shape)}")
-            known = (*ARRAYS, *(("pixels",) if "pixels" in file else ()))
-            arrays = {name: file[name] for name in known}
-            return make(FileContent(manifest, arrays, tuple(names.tolist())))
+        with _opened(path) as opened:
+            arrays = _read_arrays(opened)
+        manifest = parse_json(str(arrays.pop("header")[()]), kind)
+        names = tuple(arrays.pop("names").tolist())
+        "".join(names).encode()  # half of a character is no name
+        return make(FileContent(manifest, arrays, names))
+    except _NotEmbeddingsError as error:
+        raise EmbeddingsError(f"{path} is not an embeddings file: {error}; {_FIX}") from error
     except SchemaError as error:
         raise EmbeddingsError(f"{path}: {error}; {_FIX}") from error
     except _DAMAGE as error:
         raise EmbeddingsError(f"{path} is corrupted ({error}); {_FIX}") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, open; an EmbeddingsError where that fails."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError as error:
+        raise EmbeddingsError(f"no embeddings file {path}; {_FIX}") from error
+    except NotAFileError as error:
+        raise EmbeddingsError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise EmbeddingsError(f"{path} cannot be opened ({error}); name a file of yours") from error
+
+
+class _NotEmbeddingsError(Exception):
+    """A whole file of something else."""
+
+
+def _read_arrays(opened: BinaryIO) -> dict[str, NDArray[Any]]:
+    """Every array of a file, its checksum compared; no room is made for more than the file has.
+
+    Raises:
+        _NotEmbeddingsError: its arrays are not those of an embeddings file.
+        ValueError: one of them is damaged; and the other errors of `_DAMAGE`.
+    """
+    with zipfile.ZipFile(opened) as archive:
+        members = archive.infolist()
+        found = [member.filename.removesuffix(".npy") for member in members]
+        if missing := [name for name in _NEEDED if name not in found]:
+            raise _NotEmbeddingsError(f"it lacks {', '.join(missing)}")
+        if unknown := [name for name in found if name not in _KNOWN]:
+            raise _NotEmbeddingsError(f"it has the unknown {unknown[0]!r}")
+        if len(set(found)) < len(found):
+            raise ValueError("an array is there twice")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("an array is compressed")
+        _require_gapless(opened, members, archive.start_dir)
+        return {
+            name: _parse_array(name, _read_member(archive, member))
+            for name, member in zip(found, members, strict=True)
+        }
+
+
+def _require_gapless(opened: BinaryIO, members: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Refuse members that do not follow each other up to `end`: one may be lost, or too large."""
+    at = 0
+    for member in members:
+        opened.seek(at + _LENGTHS_AT)
+        name_bytes, extra_bytes = struct.unpack("<HH", opened.read(4))
+        if member.header_offset != at:
+            break
+        at += _LENGTHS_AT + 4 + name_bytes + extra_bytes + member.file_size
+    if at != end:
+        raise ValueError(f"its arrays do not fill the {end:,} bytes before its list of arrays")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """All bytes of a member, uint8 [n]."""
+    content = np.empty(member.file_size, np.uint8)
+    at = 0
+    with archive.open(member) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):  # the last compares the checksum
+            content[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            at += len(chunk)
+    if at != len(content):
+        raise ValueError(f"{member.filename} ends after {at:,} of {len(content):,} bytes")
+    return content
+
+
+def _parse_array(name: str, content: NDArray[np.uint8]) -> NDArray[Any]:
+    """The array in the bytes of a .npy file, which it shares."""
+    head = BytesIO(content[:_HEAD_BYTES].tobytes())
+    try:
+        if (version := np.lib.format.read_magic(head)) != (1, 0):
+            raise ValueError(f"version {version}")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head)
+    except Exception as error:  # NumPy evaluates the head, which can end in any way
+        raise ValueError(f"the head of {name}: {error}") from error
+    expected = f"<U{dtype.itemsize // 4}" if name in _TEXTS else _NUMBERS[name]
+    dims = {"header": 0, "features": 2}.get(name, 1)
+    values = content[head.tell() :]
+    if dtype.str != expected or len(shape) != dims or by_columns:
+        raise ValueError(f"{name} is {dtype} {list(shape)}, expected {expected} of {dims} sizes")
+    if math.prod(shape) * dtype.itemsize != len(values) or min(shape, default=0) < 0:
+        raise ValueError(f"{name} is {dtype} {list(shape)}, which has not {len(values):,} bytes")
+    if name in _TEXTS and (values.view("<u4") > sys.maxunicode).any():
+        raise ValueError(f"{name} holds what is no character")
+    return np.ndarray(shape, dtype, values)

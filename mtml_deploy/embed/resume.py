@@ -3,10 +3,10 @@
 In: batches of rows as they are computed. Out: the rows so far, in order, for the next attempt.
 
 The folder holds `header.json` (whose rows they are), `rows.f32` (raw float32 rows, only appended
-to) and `batches.jsonl` (one line per finished batch, written after its rows, with their checksum
-and what is known of their images only once they are decoded).
-A batch counts only if its line is whole and its rows have that checksum; anything after the last
-such batch is cut off on resume.
+to) and `batches.jsonl` (one line per finished batch, written after its rows, with what is known of
+their images only once they are decoded, and the checksum of it all).
+A batch counts only if its line is whole and its checksum right; anything after the last such batch
+is cut off on resume.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mtml_deploy.embed.embeddings import ModelIdentity
@@ -52,7 +53,7 @@ class _Batch(Record, frozen=True):
     """One line of `batches.jsonl`.
 
     Attributes:
-        crc32: checksum of the bytes of this batch's rows.
+        crc32: checksum of the bytes of this batch's rows and of the fields below.
         pixels: for each row, the pixels of its image before resizing.
         position: images of the list before this position are dealt with.
         bad: (position, reason) of images left out, reported with this batch.
@@ -121,7 +122,8 @@ class PartialRows:
                 `position` is met again by a run that continues from here.
         """
         content = rows.tobytes()
-        batch = _Batch(zlib.crc32(content), tuple(pixels.tolist()), position, bad)
+        batch = _Batch(0, tuple(pixels.tolist()), position, bad)
+        batch = replace(batch, crc32=_checksum(content, batch))
         self._rows_file.write(content)
         self._rows_file.flush()  # the rows first: a line must never promise rows that are not there
         self._batches_file.write(record_json(batch).encode() + b"\n")
@@ -233,16 +235,22 @@ def _whole_batches(folder: Path, row_bytes: int) -> tuple[list[_Batch], int]:
     batches: list[_Batch] = []
     lines_bytes = 0
     with open_regular(folder / _ROWS) as rows, open_regular(folder / _BATCHES) as lines:
-        for line in lines:
+        while line := lines.readline(RECORD_BYTES):
             batch = _parse_batch(line)
             if batch is None:
                 break
             content = rows.read(len(batch.pixels) * row_bytes)
-            if len(content) < len(batch.pixels) * row_bytes or zlib.crc32(content) != batch.crc32:
+            if _checksum(content, batch) != batch.crc32:
                 break
             batches.append(batch)
             lines_bytes += len(line)
     return batches, lines_bytes
+
+
+def _checksum(content: bytes, batch: _Batch) -> int:
+    """CRC-32 of a batch's rows and then of its line, the checksum itself as 0."""
+    line = record_json(replace(batch, crc32=0)).encode()
+    return zlib.crc32(line, zlib.crc32(content))
 
 
 def _parse_batch(line: bytes) -> _Batch | None:

@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+
 LABELS: Final = ("vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
 """The labels of a row, each an int32 array."""
 
@@ -76,8 +78,8 @@ class LabelledRows:
         """Refuse arrays that do not fit together.
 
         Raises:
-            ValueError: wrong dtype, shape, length or unit, a feature that is not finite, or a count
-                of pixels below 1.
+            ValueError: wrong dtype, shape, length or unit, a label outside its values, a feature
+                that is not finite, or a count of pixels below 1.
         """
         rows = len(self.features)
         for name in (*LABELS, *(("pixels",) if self.pixels is not None else ())):
@@ -85,6 +87,11 @@ class LabelledRows:
             if labels.shape != (rows,) or labels.dtype != np.int32:
                 raise ValueError(f"{name} must be int32 [{rows}], found {labels.dtype} "
                                  f"{list(labels.shape)}")  # fmt: skip
+            if (labels < UNKNOWN).any():
+                raise ValueError(f"{name} are {UNKNOWN} or more, found {labels.min()}")
+        if (self.orientations >= len(ORIENTATIONS)).any():
+            raise ValueError(f"orientations are below {len(ORIENTATIONS)}, found "
+                             f"{self.orientations.max()}")  # fmt: skip
         if len(self.names) != rows:
             raise ValueError(f"{rows} features but {len(self.names)} names")
         if self.unit not in get_args(Unit):
