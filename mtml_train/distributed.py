@@ -19,6 +19,9 @@ _PATIENCE: Final = timedelta(hours=24)
 """How long a process waits for another: the first one validates alone, and torch's 10 minutes are
 not enough for a large gallery. A process that is gone is noticed at once by other means."""
 
+_TOLD: Final = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher tells each of several processes."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -64,6 +67,11 @@ def join_processes(device: str) -> Iterator[Process]:
     if world == 1:
         yield Process(rank=0, world=1, device=chosen)
         return
+    if missing := [name for name in _TOLD if name not in os.environ]:
+        raise BackendError(
+            f"WORLD_SIZE is {world}, but {', '.join(missing)} are not set; start several processes "
+            "with torchrun, or unset WORLD_SIZE"
+        )
     cuda = chosen.type == "cuda"
     if cuda:
         torch.cuda.set_device(chosen)

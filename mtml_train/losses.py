@@ -1,6 +1,7 @@
 """The losses of MTML, one function per equation of the paper, and their sum.
 
-All softmaxes are taken in float32, so half-precision logits do not overflow. Natural log units.
+Softmaxes are taken in float32 or better, so half-precision logits do not overflow. Natural log
+units.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class LossTerms:
     parts: dict[str, Tensor]
 
 
+def _wide(values: Tensor) -> Tensor:
+    """`values` in float32; float64 stays."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def identity_loss(logits: Tensor, vehicles: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy of the true identity (eq. 1 and 2; on branch E: eq. 5).
 
@@ -41,10 +47,12 @@ def identity_loss(logits: Tensor, vehicles: Tensor, *, label_smoothing: float = 
     Returns:
         float [].
     """
-    return functional.cross_entropy(logits.float(), vehicles, label_smoothing=label_smoothing)
+    return functional.cross_entropy(_wide(logits), vehicles, label_smoothing=label_smoothing)
 
 
-def orientation_loss(logits: Tensor, orientations: Tensor) -> Tensor:
+def orientation_loss(
+    logits: Tensor, orientations: Tensor, *, labelled: Tensor | None = None
+) -> Tensor:
     """Mean cross entropy over the N_S images whose orientation is known (eq. 3; eq. 4, 2nd term).
 
     The paper prints a plus before this sum; a cross entropy needs the minus used here.
@@ -52,6 +60,9 @@ def orientation_loss(logits: Tensor, orientations: Tensor) -> Tensor:
     Args:
         logits: float [B, 8] of branch D, before softmax.
         orientations: int64 [B], 0..7; -1 where the data set has no label.
+        labelled: float [], above 0, what the sum is divided by; None for N_S of this batch. Where
+            a step is cut into micro-batches, N_S of the step over their number: their losses then
+            average to the loss of the step, however unevenly the labels fall.
 
     Returns:
         float []; 0 (with zero gradients) when no image of the batch is labelled.
@@ -63,9 +74,11 @@ def orientation_loss(logits: Tensor, orientations: Tensor) -> Tensor:
         raise ValueError(f"expected {len(ORIENTATIONS)} orientation logits, got {logits.shape[1]}")
     # a sum over the labelled ones divided by their number, without asking the GPU for the number
     total = functional.cross_entropy(
-        logits.float(), orientations, ignore_index=UNKNOWN, reduction="sum"
+        _wide(logits), orientations, ignore_index=UNKNOWN, reduction="sum"
     )
-    return total / (orientations != UNKNOWN).sum().clamp(min=1)
+    if labelled is None:
+        labelled = (orientations != UNKNOWN).sum().clamp(min=1)
+    return total / labelled.to(total.dtype)
 
 
 def mutual_loss(
@@ -89,8 +102,8 @@ def mutual_loss(
     """
     if detach:
         consensus_logits = consensus_logits.detach()
-    target = torch.softmax(consensus_logits.float() / temperature, dim=1)  # [B, C]
-    log_p = torch.log_softmax(logits.float() / temperature, dim=1)  # [B, C]
+    target = torch.softmax(_wide(consensus_logits) / temperature, dim=1)  # [B, C]
+    log_p = torch.log_softmax(_wide(logits) / temperature, dim=1)  # [B, C]
     identities = logits.shape[1]
     return -(target * log_p).sum(dim=1).mean() * temperature**2 / identities
 
@@ -106,7 +119,7 @@ def triplet_loss(features: Tensor, vehicles: Tensor, *, margin: float) -> Tensor
     Returns:
         float [], mean over the anchors that have a positive and a negative; 0 if none has.
     """
-    features = features.float()
+    features = _wide(features)
     # from differences: the expanded form has no accurate gradient near 0
     distances = torch.cdist(
         features, features, compute_mode="donot_use_mm_for_euclid_dist"
@@ -128,6 +141,7 @@ def mtml_loss(
     orientations: Tensor,
     *,
     branches: Sequence[str],
+    labelled: Tensor | None = None,
     consensus_weight: float = 1.0,
     temperature: float = 1.0,
     detach_consensus: bool = False,
@@ -142,6 +156,7 @@ def mtml_loss(
         vehicles: int64 [B], class index.
         orientations: int64 [B], 0..7 or -1.
         branches: names, in the order of `output.id_logits`.
+        labelled: see `orientation_loss`.
         consensus_weight: factor of L_C in every branch.
         temperature: see `mutual_loss`.
         detach_consensus: see `mutual_loss`.
@@ -159,7 +174,9 @@ def mtml_loss(
             logits, output.consensus_logits, temperature=temperature, detach=detach_consensus
         )
     if output.orientation_logits is not None:
-        parts["orientation/orientation"] = orientation_loss(output.orientation_logits, orientations)
+        parts["orientation/orientation"] = orientation_loss(
+            output.orientation_logits, orientations, labelled=labelled
+        )
     parts["consensus/id"] = identity_loss(
         output.consensus_logits, vehicles, label_smoothing=label_smoothing
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.errors import BackendError
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch
@@ -89,7 +90,7 @@ class TrainStep:
         self._steps = 0
         self.restart_clock()
 
-    def __call__(self, micro_batches: Iterable[TrainBatch], rate: float) -> None:
+    def __call__(self, micro_batches: Sequence[TrainBatch], rate: float) -> None:
         """Update the weights once.
 
         Args:
@@ -100,6 +101,7 @@ class TrainStep:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         count = self._config.accumulate
+        labelled = self._labelled(micro_batches)
         for number, batch in enumerate(micro_batches):
             # gradients are exchanged once, with the last micro-batch
             last = number == count - 1
@@ -110,12 +112,27 @@ class TrainStep:
                 else nullcontext()
             )
             with exchange:
-                self._backward(batch.to(self._process.device), 1 / count)
+                self._backward(batch.to(self._process.device), 1 / count, labelled)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._steps += 1
 
-    def _backward(self, batch: TrainBatch, share: float) -> None:
+    def _labelled(self, micro_batches: Sequence[TrainBatch]) -> Tensor | None:
+        """Images of known orientation in the whole step, over the number of its micro-batches.
+
+        N_S of eq. 4 belongs to the step. Counted within each micro-batch, a label would weigh more
+        the fewer others happen to be beside it, and nothing where it is alone with none.
+        """
+        if "orientation" not in self._config.branches:
+            return None
+        known = sum(int((batch.orientations != UNKNOWN).sum()) for batch in micro_batches)
+        # filled there: a copy would wait for the device
+        step = torch.full((), known, dtype=torch.float64, device=self._process.device)
+        if self._process.world > 1:
+            distributed.all_reduce(step)
+        return step.clamp(min=1) / (len(micro_batches) * self._process.world)  # float64 []
+
+    def _backward(self, batch: TrainBatch, share: float, labelled: Tensor | None) -> None:
         """Add `share` of the gradients and losses of one micro-batch."""
         config = self._config
         dtype = {"none": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.amp]
@@ -126,6 +143,7 @@ class TrainStep:
             batch.vehicles,
             batch.orientations,
             branches=config.branches,
+            labelled=labelled,
             consensus_weight=config.consensus_weight,
             temperature=config.temperature,
             detach_consensus=config.detach_consensus,

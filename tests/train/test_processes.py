@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
 from helpers_training import board, flags, printed_totals, run_two, small_config
 
+from mtml_deploy.data.source import load_source
+from mtml_deploy.errors import BackendError
+from mtml_train import distributed
 from mtml_train.checkpoint import BEST, LAST, load_checkpoint
+from mtml_train.cli.train import train_main
+from mtml_train.data.sampler import plan_epoch
+from mtml_train.data.train_set import join_training_sets
 
 
 def test_two_processes_validate_save_and_resume(tiny_set: Path, tmp_path: Path) -> None:
@@ -29,3 +38,47 @@ def test_two_processes_validate_save_and_resume(tiny_set: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert sorted(board(tmp_path / "run", "validation/mAP")) == [2, 4, 5, 6]
     assert load_checkpoint(tmp_path / "run" / LAST).progress.step == 6
+
+
+def test_an_error_in_one_process_ends_all_with_one_message(tiny_set: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "damaged"
+    shutil.copytree(tiny_set, copy)
+    config = small_config(copy)
+    train_set = join_training_sets([load_source(f"veri:{copy}", split="train")])
+    # the second half of the first batch is the second process's
+    bad = Path(train_set.paths[plan_epoch(train_set, config, 0)[0][-1]])
+    bad.write_bytes(bad.read_bytes()[:200])
+    done = run_two(*flags(config), "--out", tmp_path / "run")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert bad.name in line
+    assert "RuntimeError" not in done.stderr  # what the first process met is not shown
+
+
+@pytest.mark.parametrize(("first", "shown"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_processes_that_fail_the_first_speaks(
+    monkeypatch: pytest.MonkeyPatch, rank: str, first: bool, shown: int
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(distributed, "first_to_fail", lambda: first)
+    for words, status, text in (
+        (["--data", "veri:x"], 1, "error: no run folder"),
+        (["--lr", "x"], 2, "Error: Invalid value for '--lr'"),
+    ):
+        result = CliRunner().invoke(train_main, words)
+        assert result.exit_code == status
+        assert result.output.count(text) == shown
+        assert bool(result.output) == bool(shown)
+
+
+def test_several_processes_without_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(BackendError, match="WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT"),
+        distributed.join_processes("cpu"),
+    ):
+        pass

@@ -1,10 +1,13 @@
 """The learning rate of a step, and what one step does to the weights of every variant."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from helpers_training import SIZE, assert_equal_tensors, random_images, small_config
+from torch import distributed
+from torch.multiprocessing import spawn
 
 from mtml_deploy.errors import BackendError
 from mtml_train.checkpoint import build_model
@@ -97,6 +100,98 @@ def test_accumulated_gradients_are_the_mean_over_micro_batches() -> None:
         # the halves are scaled before they are added instead of after
         torch.testing.assert_close(value.grad, expected[name], rtol=1e-4, atol=1e-6)
     assert step.read()[1]["total"] == pytest.approx(sum(totals) / 2, rel=1e-5)
+
+
+UNEVEN = [3, -1, -1, -1, 0, 7, -1, 5]
+"""Labels of a step of 2 processes x 2 micro-batches x 2 images: 1, 0, 2 and 1 of 2 are known."""
+
+SUMS_TOLERANCE = 1e-12
+"""Absolute, in float64, of losses and gradients of about 1 that are added in another order."""
+
+
+def step_in_double(process: Process, folder: Path, **changes: object) -> None:
+    """One step of a process on its part of `UNEVEN`; leaves its losses and gradients in a file."""
+    config = small_config("unused", variant="MTML-O", batch_size=8, temperature=2.0, **changes)
+    torch.manual_seed(0)
+    model = build_model(config, 3).double().eval()  # BatchNorm by its running statistics
+    if process.world > 1:
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet", rank=process.rank, world_size=process.world
+        )
+    images = torch.from_numpy(random_images(8))
+    size = 8 // (config.accumulate * process.world)
+    parts = [(n * process.world + process.rank) * size for n in range(config.accumulate)]
+    batches = [
+        TrainBatch(
+            images[at : at + size],
+            (torch.arange(8) % 3)[at : at + size],
+            torch.tensor(UNEVEN)[at : at + size],
+        )
+        for at in parts
+    ]
+    step = TrainStep(model, config, process)
+    step(batches, 0.0)
+    gradients = {name: value.grad for name, value in small_parameters(model).items()}
+    torch.save((step.read()[1], gradients), folder / f"{process.rank}.pt")
+    if process.world > 1:
+        distributed.destroy_process_group()
+
+
+def step_of_two(rank: int, folder: Path) -> None:
+    step_in_double(Process(rank, 2, torch.device("cpu")), folder, accumulate=2)
+
+
+def small_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The first and last layers, and every scale and bias."""
+    return {name: v for name, v in model.named_parameters() if v.numel() < 10_000}
+
+
+def plain_step() -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Losses and gradients of the whole batch in one piece, image by image."""
+    config = small_config("unused", variant="MTML-O", batch_size=8)
+    torch.manual_seed(0)
+    model = build_model(config, 3).double().eval()
+    output = model(torch.from_numpy(random_images(8)))
+    assert output.orientation_logits is not None
+    total = torch.zeros((), dtype=torch.float64)
+    orientation = torch.zeros((), dtype=torch.float64)
+    for image in range(8):
+        soft = torch.softmax(output.consensus_logits[image] / 2, dim=0)
+        for logits in output.id_logits[:, image]:
+            total = total - torch.log_softmax(logits, dim=0)[image % 3] / 8
+            total = total - (soft * torch.log_softmax(logits / 2, dim=0)).sum() * 4 / 3 / 8
+        total = total - torch.log_softmax(output.consensus_logits[image], dim=0)[image % 3] / 8
+        if UNEVEN[image] >= 0:
+            p = torch.softmax(output.orientation_logits[image], dim=0)[UNEVEN[image]]
+            orientation = orientation - torch.log(p) / 4  # N_S of the whole step
+    total = total + orientation
+    total.backward()
+    losses = {"total": total.item(), "orientation/orientation": orientation.item()}
+    return losses, {name: v.grad for name, v in small_parameters(model).items()}
+
+
+def assert_same_step(folder: Path, rank: int) -> None:
+    losses, gradients = torch.load(folder / f"{rank}.pt")
+    expected_losses, expected = plain_step()
+    for name, value in expected_losses.items():
+        assert losses[name] == pytest.approx(value, abs=SUMS_TOLERANCE), name
+    assert gradients.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(gradients[name], value, rtol=0, atol=SUMS_TOLERANCE, msg=name)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_micro_batches_are_the_whole_batch_however_labels_fall(
+    tmp_path: Path, accumulate: int
+) -> None:
+    step_in_double(ALONE, tmp_path, accumulate=accumulate)
+    assert_same_step(tmp_path, 0)
+
+
+def test_processes_and_micro_batches_are_the_whole_batch_in_one(tmp_path: Path) -> None:
+    spawn(step_of_two, args=(tmp_path,), nprocs=2)
+    for rank in (0, 1):
+        assert_same_step(tmp_path, rank)
 
 
 def test_losses_are_means_since_the_last_reading() -> None:
