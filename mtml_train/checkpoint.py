@@ -6,11 +6,10 @@ safetensors only, so reading one runs no code. Tensors are named "model.*", "opt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import safetensors
 import safetensors.torch
@@ -18,50 +17,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mtml_deploy.errors import CheckpointError, MtmlError
+from mtml_deploy.errors import CheckpointError, DataError
 from mtml_deploy.files import atomic_file
-from mtml_train.config import TrainConfig, from_plain, to_plain
+from mtml_deploy.record_file import SchemaError
+from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
+from mtml_train.run_card import Progress, RunCard, header_text, read_header
 
-SCHEMA: Final = 1
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: optimiser steps done.
-        images: images seen.
-        best_map: best validation mAP so far (step AP, 0..1), -1 before the first validation.
-        validation: metrics of the last validation, name -> value (fractions 0..1).
-    """
-
-    step: int = 0
-    images: int = 0
-    best_map: float = -1.0
-    validation: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class RunCard:
-    """What does not change during a run.
-
-    Attributes:
-        config: all settings.
-        recipe: name of the recipe they started from.
-        identities: [C] (source, vehicle id) of each class.
-        sources: training data sets as the user named them.
-        train_images: number of training images.
-    """
-
-    config: TrainConfig
-    recipe: str
-    identities: tuple[tuple[str, int], ...]
-    sources: tuple[str, ...]
-    train_images: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +44,7 @@ class Checkpoint:
     card: RunCard
     progress: Progress
     tensors: Mapping[str, Tensor]
-    scaler: Mapping[str, Any] | None
+    scaler: Mapping[str, float] | None
 
     def weights(self) -> dict[str, Tensor]:
         """The model's state dict."""
@@ -119,43 +83,17 @@ def save_checkpoint(
         scaler: loss scaling of fp16 training.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    header: dict[str, object] = {
-        "schema": SCHEMA,
-        "config": to_plain(card.config),
-        "recipe": card.recipe,
-        "identities": card.identities,
-        "sources": card.sources,
-        "train_images": card.train_images,
-        "progress": asdict(progress),
-    }
     if optimizer is not None:
         for number, slots in optimizer.state_dict()["state"].items():
             for slot, tensor in slots.items():
                 tensors[f"optimizer.{number}.{slot}"] = tensor
         tensors["rng.cpu"] = torch.get_rng_state()
-    if scaler is not None:
-        header["scaler"] = scaler.state_dict()
+    scaling = None if scaler is None else scaler.state_dict()
+    header = header_text(card, progress, scaler=scaling)
     # one device, contiguous and without shared memory, as the format requires
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"mtml": json.dumps(header)})
-
-
-def write_run_files(folder: Path, card: RunCard) -> None:
-    """Show settings and identity map as JSON files in the run folder.
-
-    Args:
-        folder: the run folder.
-        card: the run.
-    """
-    identities = [
-        {"class": number, "source": source, "vehicle_id": vehicle}
-        for number, (source, vehicle) in enumerate(card.identities)
-    ]
-    config = {"recipe": card.recipe, **to_plain(card.config)}
-    for name, content in (("config.json", config), ("identities.json", identities)):
-        with atomic_file(folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        safetensors.torch.save_file(tensors, temporary, metadata={"mtml": header})
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -197,31 +135,22 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
     fix = "use another checkpoint or train again"
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            header = json.loads((opened.metadata() or {})["mtml"])
+            text = (opened.metadata() or {}).get("mtml")
+            if text is None:
+                raise CheckpointError(
+                    f"{file} is not a checkpoint of mtml-train: its header has no record of a run"
+                )
             tensors = {
                 name: opened.get_tensor(name)
                 for name in opened.keys()  # noqa: SIM118  # not a mapping
                 if resume or name.startswith("model.")
             }
-        if header["schema"] != SCHEMA:
-            raise CheckpointError(
-                f"{file} has schema {header['schema']}, this version reads {SCHEMA}; {fix}"
-            )
-        return Checkpoint(
-            path=file,
-            card=RunCard(
-                config=_config(header["config"], file),
-                recipe=str(header["recipe"]),
-                identities=tuple((str(s), int(v)) for s, v in header["identities"]),
-                sources=tuple(str(source) for source in header["sources"]),
-                train_images=int(header["train_images"]),
-            ),
-            progress=Progress(**header["progress"]),
-            tensors=tensors,
-            scaler=header.get("scaler"),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{file} is not a checkpoint of mtml-train: no {error}") from error
+        card, progress, scaler = read_header(text, where=str(file))
+        return Checkpoint(file, card, progress, tensors, scaler)
+    except SchemaError as error:
+        raise CheckpointError(f"{file}: {error}; {fix}") from error
+    except DataError as error:
+        raise CheckpointError(f"{error}; {fix}") from error
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{file} is corrupted ({error}); {fix}") from error
 
@@ -296,14 +225,6 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
         ) from error
     if "rng.cpu" in checkpoint.tensors:
         torch.set_rng_state(checkpoint.tensors["rng.cpu"])
-
-
-def _config(plain: Mapping[str, object], file: Path) -> TrainConfig:
-    """Settings of a checkpoint's header."""
-    try:
-        return replace(TrainConfig(), **from_plain(plain, where=str(file)))  # type: ignore[arg-type]
-    except MtmlError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

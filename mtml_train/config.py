@@ -160,9 +160,6 @@ RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
     },
 }
 
-RUNTIME_SETTINGS: Final = ("max_steps", "workers", "device", "save_every", "log_every")
-"""Settings that a resumed run may change: they do not alter what one step computes."""
-
 
 def build_config(recipe: str, file: Path | None, flags: Mapping[str, object]) -> TrainConfig:
     """The settings of a run: recipe, then the TOML file, then the flags.

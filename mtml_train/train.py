@@ -17,25 +17,24 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtml_deploy.data.batches import iterate_batches
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.data.source import load_source
+from mtml_deploy.data.source import absolute_source, load_source
 from mtml_deploy.errors import DataError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
-    Progress,
-    RunCard,
     build_model,
     load_optimizer,
     load_weights,
     save_checkpoint,
-    write_run_files,
 )
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
 from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.distributed import Process, join_processes
 from mtml_train.model import MTML
+from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, require_there
+from mtml_train.run_card import Progress, RunCard, advanced, write_run_files
 from mtml_train.step import TrainStep, learning_rate
 from mtml_train.validate import Validation, require_protocol, split_validation, validate
 
@@ -91,9 +90,20 @@ def train(
     Raises:
         MtmlError: data, weights, device or checkpoint do not allow the run.
     """
+    config = _placed(config)
+    if resume is not None:
+        require_there(config, out=out)
     with join_processes(config.device) as process:
         speak: Report = report if process.is_first else lambda _: None
         return _loop(_prepare(config, recipe, resume, process, speak), out, speak)
+
+
+def _placed(config: TrainConfig) -> TrainConfig:
+    """The settings with absolute paths: a run does not depend on where it was started."""
+    val = config.val
+    if val and not val.startswith(HOLDOUT):
+        val = absolute_source(val)
+    return replace(config, data=tuple(map(absolute_source, config.data)), val=val)
 
 
 @dataclass
@@ -119,12 +129,12 @@ def _prepare(
     torch.use_deterministic_algorithms(config.deterministic or not cuda)
     torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
     train_set, val_sets = _load_data(config, report)
-    card = RunCard(config, recipe, train_set.identities, train_set.sources, len(train_set))
-    if resume is not None and resume.card.identities != card.identities:
-        raise DataError(
-            f"the data now holds other identities ({len(card.identities)}) than {resume.path} was "
-            f"trained on ({len(resume.card.identities)}); resume with the same data"
-        )
+    card = RunCard(config, recipe, train_set.identities, train_set.sets, process.world)
+    if resume is not None:
+        require_same_data(resume.card, card)
+        require_same_share(resume.card, card)
+        if note := _lengthened(resume, config, len(train_set) // config.batch_size):
+            report(note)
     torch.manual_seed(config.seed)
     model = build_model(config, len(card.identities))
     if resume is None:
@@ -139,6 +149,19 @@ def _prepare(
             step.scaler.load_state_dict(dict(resume.scaler))
     progress = Progress() if resume is None else resume.progress
     return _Run(card, process, train_set, val_sets, model.train(), step, progress)
+
+
+def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -> str:
+    """What more epochs mean for a run that goes on; empty where their number is the same."""
+    before, step = resume.card.config, resume.progress.step
+    if before.epochs == config.epochs:
+        return ""
+    rates = [learning_rate(each, step, steps_per_epoch) for each in (before, config)]
+    changed = f"; the learning rate changes from {rates[0]:.3g} to {rates[1]:.3g} here, as the "
+    changed += f"{config.schedule} schedule of {config.epochs} epochs has it"
+    return f"{config.epochs} epochs in place of {before.epochs}" + (
+        changed if rates[0] != rates[1] else ""
+    )
 
 
 def _load_data(
@@ -188,7 +211,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         total = min(total, config.max_steps)
     first = run.progress.step
     if first >= total > 0:
-        report(f"nothing to do: {first} of {total} steps were done already")
+        report(f"nothing to do: {first} of {total} steps were done already; {_longer(config)}")
         return run.progress
     batches = training_batches(
         run.train_set,
@@ -209,7 +232,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         rate = learning_rate(config, number, steps_per_epoch)
         run.step([next(batches) for _ in range(config.accumulate)], rate)
         done = number + 1
-        run.progress = replace(
+        run.progress = advanced(
             run.progress, step=done, images=run.progress.images + config.batch_size
         )
         state = StepReport(done, total, number // steps_per_epoch + 1)
@@ -230,6 +253,13 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
     if board is not None:
         board.close()
     return run.progress
+
+
+def _longer(config: TrainConfig) -> str:
+    """How a finished run is trained longer."""
+    if config.max_steps >= 0:
+        return "train longer with a larger --max-steps, -1 for all epochs"
+    return f"train longer with --epochs N, N above {config.epochs}"
 
 
 def _pause(
@@ -261,7 +291,7 @@ def _validate(run: _Run, out: Path, report: Report, board: SummaryWriter | None)
     report(result)
     _log(board, run.progress.step, "validation", result.scalars())
     better = result.metrics.mean_ap > run.progress.best_map
-    run.progress = replace(
+    run.progress = advanced(
         run.progress,
         best_map=max(result.metrics.mean_ap, run.progress.best_map),
         validation=result.scalars(),

@@ -25,6 +25,7 @@ from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluation.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
+from mtml_train.resume import HOLDOUT
 
 _BATCH = 32
 
@@ -70,10 +71,10 @@ def split_validation(
     """
     if not config.val:
         return train_sets, None
-    if not config.val.startswith("holdout:"):
+    if not config.val.startswith(HOLDOUT):
         query = load_source(config.val, split="query")
         return train_sets, (query, load_source(config.val, split="gallery"))
-    text = config.val.removeprefix("holdout:")
+    text = config.val.removeprefix(HOLDOUT)
     try:
         fraction = float(text)
     except ValueError:

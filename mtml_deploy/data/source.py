@@ -163,6 +163,24 @@ def parse_source(text: str) -> Source:
     return Source(kind, path, split)
 
 
+def absolute_source(text: str) -> str:
+    """The same source, whatever the directory that a later command is started in.
+
+    Args:
+        text: see the module's list.
+
+    Returns:
+        `text` with an absolute path; links in it are kept.
+
+    Raises:
+        DataError: see `parse_source`.
+    """
+    source = parse_source(text)
+    prefix = "" if source.kind == "path" else f"{source.kind}:"
+    suffix = "" if source.split is None else f"#{source.split}"
+    return f"{prefix}{source.path.absolute()}{suffix}"
+
+
 def load_source(text: str, *, split: str = "") -> ImageSet:
     """The images a source text names, with what is known of them.
 

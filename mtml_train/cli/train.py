@@ -7,8 +7,7 @@ stderr. torch is imported only when a command really runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -28,7 +27,6 @@ from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import (
     RECIPES,
-    RUNTIME_SETTINGS,
     VARIANTS,
     Amp,
     TrainConfig,
@@ -144,10 +142,12 @@ def train_main(
         flags |= setting
     checkpoint = None
     if resume:
+        from mtml_train.resume import resumed_config
+
         if file is not None or recipe != "paper":
             raise DataError("--resume takes all settings from the run; leave --config and --recipe")
         checkpoint = _resumable(out)
-        config = _resumed_config(checkpoint, flags)
+        config = resumed_config(checkpoint.card.config, flags, out=out)
         recipe = checkpoint.card.recipe
     else:
         _refuse_existing_run(out)
@@ -197,22 +197,6 @@ def _resumable(out: Path) -> Checkpoint:
             f"nothing to resume in {out}: no {LAST} was written there yet; train without --resume"
         )
     return load_checkpoint(out / LAST, resume=True)
-
-
-def _resumed_config(checkpoint: Checkpoint, flags: Mapping[str, object]) -> TrainConfig:
-    """Settings of the run, with the flags that do not change what a step computes."""
-    config = checkpoint.card.config
-    for name, value in flags.items():
-        if name not in RUNTIME_SETTINGS and value != getattr(config, name):
-            raise DataError(
-                f"the run in {checkpoint.path.parent} was started with {name} = "
-                f"{getattr(config, name)!r}, --resume cannot change it to {value!r}; leave the "
-                "flag out or start another run"
-            )
-    try:
-        return replace(config, **flags)  # type: ignore[arg-type]  # checked by click
-    except ValueError as error:
-        raise DataError(f"these settings do not work: {error}") from error
 
 
 @train_main.command(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.errors import DataError
+from mtml_train.data.fingerprint import SetFingerprint, fingerprint
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,16 @@ class TrainSet:
         classes: int64 [N], 0..C-1.
         orientations: int64 [N], 0..7, -1 unknown.
         groups: int64 [N], which data set an image is of.
-        identities: [C] (source, vehicle id) of each class; classes of two data sets are disjoint.
-        sources: what the user named, one per data set.
+        identities: [C] (data set, vehicle id) of each class; classes of two data sets are disjoint.
+        sets: what each data set holds.
     """
 
     paths: tuple[str, ...]
     classes: NDArray[np.int64]
     orientations: NDArray[np.int64]
     groups: NDArray[np.int64]
-    identities: tuple[tuple[str, int], ...]
-    sources: tuple[str, ...]
+    identities: tuple[tuple[int, int], ...]
+    sets: tuple[SetFingerprint, ...]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -74,6 +75,6 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
         classes=np.array([index[key] for key in keys], dtype=np.int64),
         orientations=np.array(orientations, dtype=np.int64),
         groups=np.array([group for group, _ in keys], dtype=np.int64),
-        identities=tuple((sets[group].source, vehicle) for group, vehicle in ordered),
-        sources=tuple(images.source for images in sets),
+        identities=tuple(ordered),
+        sets=tuple(fingerprint(images) for images in sets),
     )

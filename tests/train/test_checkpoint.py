@@ -16,23 +16,25 @@ from mtml_deploy.errors import CheckpointError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
-    Progress,
-    RunCard,
     build_model,
     find_checkpoint,
     load_checkpoint,
     load_model,
     load_optimizer,
     save_checkpoint,
-    write_run_files,
 )
+from mtml_train.data.fingerprint import SetFingerprint
+from mtml_train.run_card import Progress, RunCard, write_run_files
 
 CARD = RunCard(
     config=small_config("somewhere", lr=3e-4, sampler="pk", instances=2),
     recipe="strong",
-    identities=(("veri:somewhere", 5), ("cityflow:elsewhere", 5), ("cityflow:elsewhere", 80)),
-    sources=("veri:somewhere", "cityflow:elsewhere"),
-    train_images=77,
+    identities=((0, 5), (1, 5), (1, 80)),
+    sets=(
+        SetFingerprint("veri:somewhere", 70, "a" * 64, "b" * 64),
+        SetFingerprint("cityflow:elsewhere", 7, "c" * 64, "d" * 64),
+    ),
+    processes=2,
 )
 PROGRESS = Progress(step=12, images=96, best_map=0.25, validation={"mAP": 0.25, "CMC@1": 0.5})
 
@@ -181,6 +183,14 @@ def test_the_files_of_a_run_folder(tmp_path: Path) -> None:
 # damage
 
 
+def test_the_loss_scaling_of_fp16_comes_back(tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7)
+    save_checkpoint(tmp_path / LAST, CARD, PROGRESS, small_model(), scaler=scaler)
+    found = load_checkpoint(tmp_path / LAST).scaler
+    assert found == scaler.state_dict()
+    assert type(found["growth_interval"]) is int  # torch takes no other kind of number
+
+
 def test_a_write_that_fails_leaves_the_old_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,16 +250,18 @@ def test_tensors_of_somebody_else_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "has schema 2, this version reads 1"),
+        ({"schema": 1}, "schema is 1, this version reads 2"),
         ({"config": {"colour": "red"}}, "unknown setting 'colour'"),
         ({"config": {"epochs": "many"}}, "epochs must be a int"),
         ({"config": {"epochs": 0}}, "epochs is 1 or more"),
-        ({"config": 3}, "corrupted"),
-        ({"identities": [["veri:x"]]}, "corrupted"),
-        ({"identities": None}, "corrupted"),
-        ({"progress": {"step": 1, "speed": 2}}, "corrupted"),
-        ({"train_images": "x"}, "corrupted"),
-        ({"recipe": ...}, "is not a checkpoint of mtml-train: no 'recipe'"),
+        ({"config": 3}, "config must be an object, found 3"),
+        ({"identities": [[0]]}, r"identities\[0\]"),
+        ({"identities": [[0, 5], [2, 5]]}, "identities name data set 2 of 2"),
+        ({"identities": None}, "identities must be a list"),
+        ({"progress": {"step": 1, "speed": 2}}, "progress has the unknown speed"),
+        ({"sets": [{"source": "x", "images": 1}]}, r"sets\[0\] lacks names_sha256"),
+        ({"processes": 0}, "processes must be an integer of 1 or more, found 0"),
+        ({"recipe": ...}, "it lacks recipe"),
     ],
 )
 def test_a_header_with_a_fault_is_refused(

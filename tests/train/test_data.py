@@ -46,8 +46,8 @@ def made_set(sizes: list[int]) -> TrainSet:
         classes=classes,
         orientations=np.full(len(classes), -1),
         groups=np.zeros(len(classes), dtype=np.int64),
-        identities=tuple(("made", vehicle) for vehicle in range(len(sizes))),
-        sources=("made",),
+        identities=tuple((0, vehicle) for vehicle in range(len(sizes))),
+        sets=(),
     )
 
 
@@ -68,8 +68,9 @@ def assert_equal(left: list[TrainBatch], right: list[TrainBatch]) -> None:
 
 def test_equal_vehicle_numbers_of_two_sets_are_different_classes(joined: TrainSet) -> None:
     assert joined.identities == (
-        ("veri", 5), ("veri", 7), ("veri", 9), ("cityflow", 5), ("cityflow", 8),
+        (0, 5), (0, 7), (0, 9), (1, 5), (1, 8),
     )  # fmt: skip
+    assert [(each.source, each.images) for each in joined.sets] == [("veri", 24), ("cityflow", 12)]
     assert joined.classes[:24].tolist() == [0, 1, 2] * 8
     assert joined.classes[24:].tolist() == [3, 4] * 6
     assert joined.orientations[:24].tolist() == list(range(8)) * 3

@@ -1,0 +1,189 @@
+"""What a resumed run may change, and what must be as it was for the run to go on exactly.
+
+In: the record of a stopped run and what the user asks for now. Out: the settings to go on with, or
+an error that says why they would make another run of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.data.source import parse_source
+from mtml_deploy.errors import DataError
+from mtml_train.config import TrainConfig
+from mtml_train.run_card import RunCard
+
+HOLDOUT: Final = "holdout:"
+"""How a validation begins that takes vehicles out of the training data."""
+
+FREE: Final = frozenset(
+    # these alter no step; that `data` names the same images is asked when they are read
+    {"data", "max_steps", "workers", "device", "save_every", "log_every", "skip_bad"}
+    | {"val", "val_every", "val_protocol", "epochs", "accumulate"}
+)
+"""Settings that a resumed run may change, four of them within bounds: `val`, `epochs` and, with the
+number of processes, `accumulate`; and `data` may name another place of the same images."""
+
+FIXED: Final[Mapping[str, str]] = {
+    name: why
+    for names, why in (
+        (
+            ("variant", "backbone", "image_size", "scale_size", "consensus_dim"),
+            "it is part of the model that was trained so far",
+        ),
+        (("weights",), "the run goes on with its own weights, not with those it started from"),
+        (
+            ("batch_size", "sampler", "instances", "flip", "pad", "erase", "jitter", "seed"),
+            "it decides which images a step sees, and how",
+        ),
+        (
+            ("lr", "beta1", "beta2", "weight_decay", "schedule", "warmup_epochs"),
+            "it decides how far a step moves the weights",
+        ),
+        (
+            ("consensus_weight", "temperature", "detach_consensus", "label_smoothing"),
+            "it is part of the loss",
+        ),
+        (
+            ("triplet_weight", "triplet_margin"),
+            "it is part of the loss",
+        ),
+        (("amp", "sync_bn", "deterministic"), "it changes the numbers that a step computes"),
+    )
+    for name in names
+}
+"""Every other setting, and why it stays as it is."""
+
+
+def resumed_config(config: TrainConfig, flags: Mapping[str, object], *, out: Path) -> TrainConfig:
+    """Settings to go on with.
+
+    Args:
+        config: those of the run so far.
+        flags: field name -> value that the user gave now.
+        out: the run folder, for errors.
+
+    Returns:
+        The settings of the run, with those of the flags that alter no step.
+
+    Raises:
+        DataError: a flag would make another run of it, or a value is out of range.
+    """
+    for name, value in flags.items():
+        was = getattr(config, name)
+        if value != was and (why := _objection(name, was, value)):
+            raise DataError(
+                f"the run in {out} was started with {name} = {_shown(was)}, --resume cannot change "
+                f"it to {_shown(value)}: {why}; leave it out, or start another run with another "
+                "--out"
+            )
+    try:
+        return replace(config, **flags)  # type: ignore[arg-type]  # checked by click
+    except ValueError as error:
+        raise DataError(f"these settings do not work: {error}") from error
+
+
+def require_same_data(before: RunCard, now: RunCard) -> None:
+    """Refuse other training images or labels than those the run was started with.
+
+    Args:
+        before: the run as its checkpoint tells it.
+        now: the run as its data are now.
+
+    Raises:
+        DataError: they differ; the text says in what.
+    """
+    if len(before.sets) != len(now.sets):
+        raise DataError(
+            f"the run was started with {len(before.sets)} data sets ({', '.join(before.sources)}), "
+            f"found {len(now.sets)}; name all of them with --data, in this order"
+        )
+    for was, found in zip(before.sets, now.sets, strict=True):
+        if was.images != found.images:
+            what = f"holds {found.images} training images now, {was.images} when the run started"
+        elif was.names_sha256 != found.names_sha256:
+            what = (
+                f"holds {found.images} training images as when the run started, but other ones, "
+                "or in another order"
+            )
+        elif was.labels_sha256 != found.labels_sha256:
+            what = (
+                "holds the training images that the run started with, but with other vehicle ids, "
+                "cameras or orientations"
+            )
+        else:
+            continue
+        raise DataError(
+            f"{found.source} {what}; a run goes on exactly or not at all: put the data back as "
+            "they were, or start another run with another --out"
+        )
+
+
+def require_same_share(before: RunCard, now: RunCard) -> None:
+    """Refuse another number of images per micro-batch: BatchNorm normalises by each of them.
+
+    Args:
+        before: the run as its checkpoint tells it.
+        now: the run as it would go on.
+
+    Raises:
+        DataError: processes times micro-batches differ, or with sync_bn either of them.
+    """
+    was = (before.processes, before.config.accumulate)
+    found = (now.processes, now.config.accumulate)
+    shares = was[0] * was[1]
+    if was == found or (shares == found[0] * found[1] and not now.config.sync_bn):
+        return
+    texts = [f"{processes} processes x {micro} micro-batches" for processes, micro in (was, found)]
+    if now.config.sync_bn or shares % found[0]:
+        fix = f"start {was[0]} processes with --accumulate {was[1]}"
+    else:
+        fix = f"add --accumulate {shares // found[0]}"
+    raise DataError(
+        f"the run was started with {texts[0]} of {before.config.batch_size // shares} images, and "
+        f"{texts[1]} would normalise other groups of images; {fix}"
+    )
+
+
+def require_there(config: TrainConfig, *, out: Path) -> None:
+    """Refuse to go on where the data are no longer in their place, and say how to name a new one.
+
+    Args:
+        config: settings of a resumed run.
+        out: the run folder, for the text.
+
+    Raises:
+        DataError: a source is not there.
+    """
+    validation = () if not config.val or config.val.startswith(HOLDOUT) else (config.val,)
+    for option, sources, otherwise in (
+        ("--data", config.data, ""),
+        ("--val", validation, ', or go on without validation: --val ""'),
+    ):
+        for text in sources:
+            source = parse_source(text)
+            if not source.path.exists():
+                kind = "" if source.kind == "path" else f"{source.kind}:"
+                each = " for each data set, in their order" if len(sources) > 1 else ""
+                raise DataError(
+                    f"{text} is not there any more; if it was moved, name its new place: "
+                    f"mtml-train --out {out} --resume {option} {kind}NEW_PLACE{each}{otherwise}"
+                )
+
+
+def _objection(name: str, was: object, value: object) -> str:
+    """Why a setting cannot change from `was` to `value`; empty where it can."""
+    if name == "epochs" and isinstance(was, int) and isinstance(value, int) and value < was:
+        return "a run is only made longer; stop it earlier with --max-steps"
+    if name == "val" and any(str(each).startswith(HOLDOUT) for each in (was, value)):
+        return "a hold-out takes vehicles out of the training images"
+    return FIXED.get(name, "")
+
+
+def _shown(value: object) -> str:
+    """A value as it is written in a settings file."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,152 @@
+"""What a checkpoint says in words: settings, identities, data and how far the run is.
+
+In: a run. Out: the JSON record in the header of its checkpoint, and the files its folder shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mtml_deploy.files import write_text
+from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
+from mtml_train.config import TrainConfig, from_plain, to_plain
+from mtml_train.data.fingerprint import SetFingerprint
+
+SCHEMA: Final = 2
+"""Version of the record in a checkpoint's header."""
+
+
+class Progress(Record, frozen=True):
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        images: images seen.
+        best_map: best validation mAP so far (step AP, 0..1), -1 before the first validation.
+        validation: metrics of the last validation, name -> value (fractions 0..1).
+        validated: step of the last validation, -1 before the first.
+        judge: which images and protocol that was; values of two judges are not compared.
+    """
+
+    step: Count = 0
+    images: Count = 0
+    best_map: float = -1.0
+    validation: dict[str, float] | None = None
+    validated: int = -1
+    judge: str = ""
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What does not change during a run.
+
+    Attributes:
+        config: all settings.
+        recipe: name of the recipe they started from.
+        identities: [C] (data set, vehicle id) of each class.
+        sets: the training data sets.
+        processes: how many train.
+    """
+
+    config: TrainConfig
+    recipe: str
+    identities: tuple[tuple[int, int], ...]
+    sets: tuple[SetFingerprint, ...]
+    processes: int = 1
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Training data sets as the user named them, with absolute paths."""
+        return tuple(each.source for each in self.sets)
+
+    @property
+    def train_images(self) -> int:
+        """Number of training images."""
+        return sum(each.images for each in self.sets)
+
+
+class _Header(Record, frozen=True):
+    """The record in a checkpoint's header."""
+
+    schema: Literal[2]
+    config: dict[str, Any]
+    recipe: str
+    identities: tuple[tuple[int, int], ...]
+    sets: tuple[SetFingerprint, ...]
+    processes: Positive
+    progress: Progress
+    scaler: dict[str, int | float] | None = None
+
+
+def header_text(
+    card: RunCard, progress: Progress, *, scaler: Mapping[str, float] | None = None
+) -> str:
+    """The JSON record of a run; `read_header` reads it back."""
+    header = _Header(
+        schema=SCHEMA,
+        config=to_plain(card.config),
+        recipe=card.recipe,
+        identities=card.identities,
+        sets=card.sets,
+        processes=card.processes,
+        progress=progress,
+        scaler=None if scaler is None else dict(scaler),
+    )
+    return record_json(header)
+
+
+def read_header(text: str, *, where: str) -> tuple[RunCard, Progress, Mapping[str, float] | None]:
+    """What a header says.
+
+    Args:
+        text: JSON.
+        where: the file it is from, for errors.
+
+    Returns:
+        The run, how far it is, and the loss scaling of fp16 training where it was used.
+
+    Raises:
+        SchemaError: it is of another version.
+        ValueError: not JSON, or a field is missing, unknown or wrong; the text says which.
+        DataError: a setting is unknown or of the wrong type.
+    """
+    header = parse_json(text, _Header)
+    groups = {group for group, _ in header.identities}
+    if not groups <= set(range(len(header.sets))):
+        raise ValueError(f"identities name data set {max(groups)} of {len(header.sets)}")
+    card = RunCard(
+        config=replace(TrainConfig(), **from_plain(header.config, where=where)),  # type: ignore[arg-type]
+        recipe=header.recipe,
+        identities=header.identities,
+        sets=header.sets,
+        processes=header.processes,
+    )
+    return card, header.progress, header.scaler
+
+
+def write_run_files(folder: Path, card: RunCard) -> None:
+    """Show settings and identity map as JSON files in the run folder.
+
+    Args:
+        folder: the run folder.
+        card: the run.
+    """
+    identities = [
+        {"class": number, "source": card.sources[group], "vehicle_id": vehicle}
+        for number, (group, vehicle) in enumerate(card.identities)
+    ]
+    config = {"recipe": card.recipe, **to_plain(card.config)}
+    for name, content in (("config.json", config), ("identities.json", identities)):
+        write_text(folder / name, json.dumps(content, indent=2) + "\n")
+
+
+def advanced(progress: Progress, **changes: object) -> Progress:
+    """`progress` with some values changed."""
+    changed: Progress = msgspec.structs.replace(progress, **changes)
+    return changed
