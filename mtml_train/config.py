@@ -28,6 +28,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
 Amp = Literal["none", "fp16", "bf16"]
 Sampler = Literal["shuffle", "pk"]
 Schedule = Literal["constant", "cosine"]
+SyncBn = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class TrainConfig:
     workers: int = 2  # data loading processes per training process
     amp: Amp = "none"  # mixed precision
     device: str = "auto"  # "cpu", "cuda" or "auto": cuda where there is one
-    sync_bn: bool = False  # BatchNorm statistics over all processes (CUDA only)
+    sync_bn: SyncBn = "auto"  # BatchNorm statistics over all processes: "auto" = on CUDA
     deterministic: bool = False  # on CUDA: deterministic kernels; a CPU always is
     # keeping and looking
     val_every: int = 5  # epochs
@@ -137,6 +138,7 @@ _CHOICES: Final = {
     "amp": get_args(Amp),
     "sampler": get_args(Sampler),
     "schedule": get_args(Schedule),
+    "sync_bn": get_args(SyncBn),
 }
 
 RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
@@ -268,6 +270,8 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
     elif hint in (int, bool):
         if type(value) is hint:
             return value
+    elif hint == SyncBn and isinstance(value, bool):  # as runs and files of old have it
+        return "on" if value else "off"
     elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
         return value
     expected = "list of strings" if hint == tuple[str, ...] else getattr(hint, "__name__", "string")

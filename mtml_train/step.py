@@ -20,6 +20,7 @@ from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
 from mtml_train.losses import mtml_loss
+from mtml_train.micro_batch import synchronises
 from mtml_train.model import MTML
 
 _LOWEST_RATE = 0.01  # of lr, where the warm-up starts and the cosine ends
@@ -62,13 +63,12 @@ class TrainStep:
         cuda = process.device.type == "cuda"
         if config.amp == "fp16" and not cuda:
             raise BackendError("--amp fp16 needs a CUDA GPU; on a CPU use --amp bf16 or none")
-        if config.sync_bn and not cuda:
-            raise BackendError("sync_bn needs CUDA GPUs; leave it off on a CPU")
+        synchronised = synchronises(config, process)
         self._config = config
         self._process = process
         self._model: nn.Module = model
         if process.world > 1:
-            if config.sync_bn:
+            if synchronised:
                 self._model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
             self._model = DistributedDataParallel(
                 self._model,

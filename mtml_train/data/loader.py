@@ -179,6 +179,12 @@ def training_batches(
             f"a micro-batch of {config.batch_size // share} images does not hold whole groups of "
             f"{config.instances} instances; choose a larger --batch-size"
         )
+    if config.triplet_weight > 0 and config.batch_size // share == config.instances:
+        raise DataError(
+            f"a micro-batch of {config.instances} images holds one vehicle, and the triplet loss "
+            "needs another to compare with; raise --batch-size, or lower --accumulate or the "
+            "number of processes"
+        )
     plan_epoch(train_set, config, 0)  # fails here rather than in a worker
     loader: Iterable[TrainBatch | ImageError] = DataLoader(
         _Images(train_set, config),

@@ -246,7 +246,7 @@ def test_two_equal_steps_are_bit_equal() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"amp": "fp16"}, "--amp fp16 needs a CUDA GPU"), ({"sync_bn": True}, "needs CUDA GPUs")],
+    [({"amp": "fp16"}, "--amp fp16 needs a CUDA GPU"), ({"sync_bn": "on"}, "needs CUDA GPUs")],
 )
 def test_what_a_cpu_does_not_have_is_refused(changes: dict[str, object], message: str) -> None:
     config = small_config("unused", **changes)
