@@ -270,8 +270,6 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
     elif hint in (int, bool):
         if type(value) is hint:
             return value
-    elif hint == SyncBn and isinstance(value, bool):  # as runs and files of old have it
-        return "on" if value else "off"
     elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
         return value
     expected = "list of strings" if hint == tuple[str, ...] else getattr(hint, "__name__", "string")

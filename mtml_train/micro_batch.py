@@ -6,6 +6,7 @@ statistics of BatchNorm and the choice of triplets are of what is in memory toge
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -32,6 +33,13 @@ def synchronises(config: TrainConfig, process: Process) -> bool:
     return process.world > 1 and cuda and config.sync_bn != "off"
 
 
+def decided(config: TrainConfig, process: Process) -> TrainConfig:
+    """The settings with `sync_bn` on or off: a run that goes on elsewhere must do the same."""
+    if config.sync_bn != "auto":
+        return config
+    return replace(config, sync_bn="on" if synchronises(config, process) else "off")
+
+
 def normalised_images(config: TrainConfig, process: Process) -> int:
     """Images that one BatchNorm takes its statistics over."""
     images = config.batch_size // (config.accumulate * process.world)
@@ -54,11 +62,11 @@ def micro_batch_notes(config: TrainConfig, process: Process) -> list[str]:
         why = ""
         if process.world > 1 and not synchronises(config, process):
             cuda = process.device.type == "cuda"
-            why = " (sync_bn is off)" if cuda else " (sync_bn needs CUDA)"
+            why = ", because sync_bn is off" if cuda else ", because sync_bn needs CUDA"
         notes.append(
             f"BatchNorm takes its statistics over {images} of the {config.batch_size} images of a "
-            f"step{why}, fewer than {FEW_IMAGES}: expect a worse model; raise --batch-size, lower "
-            "--accumulate or start fewer processes"
+            f"step{why}; fewer than {FEW_IMAGES} are few: expect a worse model; raise "
+            "--batch-size, lower --accumulate or start fewer processes"
         )
     pieces = config.accumulate * process.world
     if config.triplet_weight > 0 and pieces > 1:

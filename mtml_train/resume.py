@@ -124,29 +124,42 @@ def require_same_data(before: RunCard, now: RunCard) -> None:
 
 
 def require_same_share(before: RunCard, now: RunCard) -> None:
-    """Refuse another number of images per micro-batch: BatchNorm normalises by each of them.
+    """Refuse another number of images that are normalised, or compared in triplets, together.
 
     Args:
         before: the run as its checkpoint tells it.
         now: the run as it would go on.
 
     Raises:
-        DataError: processes times micro-batches differ, or with sync_bn either of them.
+        DataError: a step would compute something else.
     """
-    was = (before.processes, before.config.accumulate)
-    found = (now.processes, now.config.accumulate)
-    shares = was[0] * was[1]
-    if was == found or (shares == found[0] * found[1] and not now.config.sync_bn):
+    batch = before.config.batch_size
+    was, found = (_pieces(each, each.config.accumulate) for each in (before, now))
+    if was == found:
         return
-    texts = [f"{processes} processes x {micro} micro-batches" for processes, micro in (was, found)]
-    if now.config.sync_bn or shares % found[0]:
-        fix = f"start {was[0]} processes with --accumulate {was[1]}"
-    else:
-        fix = f"add --accumulate {shares // found[0]}"
-    raise DataError(
-        f"the run was started with {texts[0]} of {before.config.batch_size // shares} images, and "
-        f"{texts[1]} would normalise other groups of images; {fix}"
+    fits = [micro for micro in range(1, batch + 1) if _pieces(now, micro) == was]
+    fix = (
+        f"add --accumulate {fits[0]}"
+        if fits
+        else f"start {before.processes} processes with --accumulate {before.config.accumulate}"
     )
+    texts = [
+        f"{each.processes} processes x {each.config.accumulate} micro-batches"
+        for each in (before, now)
+    ]
+    raise DataError(
+        f"the run was started with {texts[0]}, where BatchNorm takes {batch // was[0]} images "
+        f"together, and {texts[1]} would take {batch // found[0]}, or compare others in triplets; "
+        f"{fix}"
+    )
+
+
+def _pieces(card: RunCard, accumulate: int) -> tuple[int, int]:
+    """Into how many pieces a step is cut for BatchNorm, and for the triplet loss (0 without)."""
+    shared = card.config.sync_bn == "on"
+    pieces = accumulate * card.processes
+    triplets = pieces if card.config.triplet_weight > 0 else 0
+    return accumulate if shared else pieces, triplets
 
 
 def require_there(config: TrainConfig, *, out: Path) -> None:

@@ -32,7 +32,7 @@ from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
 from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.distributed import Process, join_processes
-from mtml_train.micro_batch import micro_batch_notes, require_statistics
+from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
 from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, require_there
 from mtml_train.run_card import Progress, RunCard, advanced, write_run_files
@@ -125,6 +125,8 @@ def _prepare(
 ) -> _Run:
     """Data, model and optimiser as they stand before the next step."""
     cuda = process.device.type == "cuda"
+    notes = micro_batch_notes(config, process)
+    config = decided(config, process)
     if config.deterministic and cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without it
     torch.use_deterministic_algorithms(config.deterministic or not cuda)
@@ -144,7 +146,7 @@ def _prepare(
         load_weights(model, resume)
     model.to(process.device).to(memory_format=torch.channels_last)
     require_statistics(model, config, process)
-    for note in micro_batch_notes(config, process):
+    for note in notes:
         report(note)
     step = TrainStep(model, config, process)
     if resume is not None:

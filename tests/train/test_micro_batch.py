@@ -8,10 +8,10 @@ from helpers_training import assert_equal_tensors, small_config
 
 from mtml_deploy.errors import BackendError, DataError
 from mtml_train.checkpoint import build_model
-from mtml_train.config import from_plain
 from mtml_train.data.loader import training_batches
 from mtml_train.distributed import Process
 from mtml_train.micro_batch import (
+    decided,
     micro_batch_notes,
     normalised_images,
     require_statistics,
@@ -50,9 +50,12 @@ def test_synchronising_on_a_cpu_is_refused() -> None:
         synchronises(small_config("unused", sync_bn="on"), processes(2))
 
 
-def test_older_settings_had_a_switch() -> None:
-    assert from_plain({"sync_bn": True}, where="x") == {"sync_bn": "on"}
-    assert from_plain({"sync_bn": False}, where="x") == {"sync_bn": "off"}
+def test_what_auto_means_is_decided_once() -> None:
+    auto, on = small_config("unused"), small_config("unused", sync_bn="on")
+    assert decided(auto, processes(1, "cuda")).sync_bn == "off"
+    assert decided(auto, processes(2)).sync_bn == "off"
+    assert decided(auto, processes(2, "cuda")).sync_bn == "on"
+    assert decided(on, processes(1, "cuda")).sync_bn == "on"
 
 
 def test_few_images_are_noted() -> None:
@@ -60,11 +63,11 @@ def test_few_images_are_noted() -> None:
     assert micro_batch_notes(config, processes(1)) == []
     assert micro_batch_notes(config, processes(4, "cuda")) == []
     (note,) = micro_batch_notes(config, processes(4))
-    assert "over 2 of the 8 images of a step (sync_bn needs CUDA), fewer than 8" in note
+    assert "over 2 of the 8 images of a step, because sync_bn needs CUDA; fewer" in note
     (note,) = micro_batch_notes(small_config("unused", sync_bn="off"), processes(2, "cuda"))
-    assert "over 4 of the 8 images of a step (sync_bn is off)" in note
+    assert "over 4 of the 8 images of a step, because sync_bn is off" in note
     (note,) = micro_batch_notes(small_config("unused", accumulate=2), processes(1))
-    assert "over 4 of the 8 images of a step, fewer" in note
+    assert "over 4 of the 8 images of a step; fewer" in note
 
 
 def test_triplets_inside_a_micro_batch_are_noted_and_one_vehicle_refused(tiny_set: Path) -> None:

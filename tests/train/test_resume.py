@@ -35,7 +35,7 @@ OTHER = {
     "flip": 0.1, "pad": 0.1, "erase": 0.1, "jitter": 0.1, "seed": 3, "lr": 1e-3, "beta1": 0.8,
     "beta2": 0.9, "weight_decay": 0.1, "schedule": "cosine", "warmup_epochs": 1.0,
     "consensus_weight": 2.0, "temperature": 2.0, "detach_consensus": True, "label_smoothing": 0.1,
-    "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": True,
+    "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": "off",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
     "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other", "val_every": 2,
     "val_protocol": "plain", "epochs": 200, "accumulate": 2,
@@ -105,7 +105,7 @@ def test_equal_micro_batches_go_on(before: tuple[int, int], now: tuple[int, int]
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        ((4, 1), (2, 1), "4 processes x 1 micro-batches of 6 images.* add --accumulate 2"),
+        ((4, 1), (2, 1), "4 processes x 1 micro-batches.* takes 6 images .*add --accumulate 2"),
         ((1, 1), (1, 2), "add --accumulate 1"),
         ((1, 1), (2, 1), "start 1 processes with --accumulate 1"),
     ],
@@ -117,9 +117,21 @@ def test_other_micro_batches_are_refused(
         require_same_share(card(*before), card(*now))
 
 
-def test_shared_statistics_need_the_same_processes() -> None:
+@pytest.mark.parametrize("now", [(4, 1), (2, 1), (1, 1)])
+def test_shared_statistics_go_on_with_any_processes(now: tuple[int, int]) -> None:
+    require_same_share(card(4, 1, sync_bn="on"), card(*now, sync_bn="on"))
+
+
+def test_shared_statistics_need_the_same_micro_batches() -> None:
+    with pytest.raises(DataError, match=r"takes 24 images .*would take 12, .*add --accumulate 1"):
+        require_same_share(card(4, 1, sync_bn="on"), card(2, 2, sync_bn="on"))
+
+
+def test_triplets_need_the_same_images_together() -> None:
+    changes = {"sync_bn": "on", "sampler": "pk", "triplet_weight": 1.0}
+    require_same_share(card(4, 1, **changes), card(4, 1, **changes))
     with pytest.raises(DataError, match="start 4 processes with --accumulate 1"):
-        require_same_share(card(4, 1, sync_bn=True), card(2, 2, sync_bn=True))
+        require_same_share(card(4, 1, **changes), card(2, 1, **changes))
 
 
 # data
