@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mtml_deploy.defaults import EXPAND_ALPHA
 from mtml_deploy.search.distance_blocks import RowsOf
 from mtml_deploy.search.distances import require_features
+from mtml_deploy.search.portable import power
 from mtml_deploy.search.prepared import PreparedGallery, prepare
 from mtml_deploy.search.rank import rank
 
@@ -131,7 +132,7 @@ def expand_by(
         length, lengths = _length(point), _length(found)  # [], [n]
         # from the vectors as they are: of right angles between whole numbers the sum is exactly 0
         cosines = (found * point).sum(axis=1) / (lengths * length)
-        weights = np.where(cosines > 0, np.maximum(cosines, 0.0) ** alpha, 0.0)
+        weights = np.where(cosines > 0, power(np.maximum(cosines, 0.0), alpha), 0.0)
         total = point / length + (found * (weights / lengths)[:, None]).sum(axis=0)
         # at least 1, since every weighted cosine is above 0; 0 for a query of zeros
         result[row] = total * (length / _length(total))
@@ -140,5 +141,5 @@ def expand_by(
 
 def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """L2 norm along the last axis, 1 for zeros: they are divided by it."""
-    lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=-1)
+    lengths = np.sqrt(np.square(vectors).sum(axis=-1))
     return np.where(lengths == 0, 1.0, lengths)

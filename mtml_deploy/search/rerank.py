@@ -88,6 +88,10 @@ def rerank(
     `kreciprocal.encoding.encode`. All images, whichever a protocol later leaves out of the lists,
     take part as neighbours, as in the authors' program.
 
+    Every distance is made of float64 sums, products and quotients in a fixed order, `exp` as well
+    (see `mtml_deploy.search.portable`), so it has the same bits on every machine, and so have the
+    lists; equal distances are ordered by gallery row.
+
     Args:
         query: float32 [Q, D].
         gallery: float32 [G, D], or prepared.

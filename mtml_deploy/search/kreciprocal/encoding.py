@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.search.distances import squared_pair_distances
 from mtml_deploy.search.kreciprocal.neighbours import Neighbours
+from mtml_deploy.search.portable import exp_of_minus
 
 BLOCK_ROWS: Final = 2048
 """Images whose sets are worked on at once."""
@@ -157,7 +158,7 @@ def _weighted(
 
     farthest = neighbours.farthest[rows]
     # where all images are equal every distance is 0, whatever it is divided by
-    weights = np.exp(-distances / np.where(farthest > 0, farthest, 1.0))
+    weights = exp_of_minus(distances / np.where(farthest > 0, farthest, 1.0))
     weights /= np.bincount(rows, weights=weights, minlength=size)[rows]
     starts = np.searchsorted(keys, np.arange(size + 1) * size)
     return SparseRows(starts, columns.astype(np.int32), weights)
