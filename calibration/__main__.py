@@ -11,10 +11,10 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeGroup, prepare_streams, progress_bar, write_data, write_note
-from mtml_deploy.data.source import DATA_SET_FORMS
+from mtml_deploy.data.source import SPLIT_FORMS
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_SOURCES = f"SOURCE is {DATA_SET_FORMS}; its training split is taken, never another one."
+_SOURCES = f"SOURCE is {SPLIT_FORMS}; its training split is taken, never another one."
 
 _listing = click.argument("listing", metavar="LIST", type=options.FILE)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.data.source import DATA_SET_FORMS, load_source, parse_source
+from mtml_deploy.data.source import SPLIT_FORMS, load_source, parse_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import SPLIT, CalibrationImage, vehicles
 from mtml_deploy.text import printable
@@ -62,27 +62,35 @@ def training_source(text: str) -> str:
     """The data set in a source text, which must have a training split and name no other.
 
     Args:
-        text: for example "veri:DIR" or "veri:DIR#train".
+        text: for example "veri:DIR" or "veri:DIR#train", or a table with a column split.
 
     Returns:
         The text without the split.
 
     Raises:
-        DataError: a source without splits, or another split than train.
+        DataError: a source that does not tell what is trained and what is tested on, or another
+            split than train.
     """
     source = parse_source(text)
-    expected = f"expected a data set with splits, {DATA_SET_FORMS}"
-    if source.data_set is None:
+    expected = f"expected a data set that tells its parts, {SPLIT_FORMS}"
+    if source.kind == "path":
         raise DataError(
             f"{text!r} does not say which of its images are tested on, and none of those may be "
             f"calibrated on; {expected}"
+        )
+    splits = source.splits()
+    if SPLIT not in splits or not set(splits) & set(_TESTED):
+        told = f"only tells {', '.join(splits)}" if splits else "tells no parts"
+        raise DataError(
+            f"{text!r} {told}, and images that are tested on may not be calibrated on; {expected}: "
+            "give each row of a table train, query, gallery or test in a column split"
         )
     if source.split not in (None, SPLIT):
         raise DataError(
             f"{text!r} is the {source.split} split, and a model that is calibrated on what it is "
             f"tested on tests too well; {expected}, of which the training images are taken"
         )
-    return f"{source.kind}:{source.path}"
+    return source.text()
 
 
 def read_candidates(source: str, *, progress: Progress) -> Candidates:
@@ -128,7 +136,13 @@ def read_tested(source: str, *, progress: Progress) -> Tested:
     Raises:
         DataError: the data set is broken, or a file is missing or is no image.
     """
-    records = [record for split in _TESTED for record in load_source(f"{source}#{split}").records]
+    told = parse_source(source).splits()
+    records = [
+        record
+        for split in _TESTED
+        if split in told
+        for record in load_source(f"{source}#{split}").records
+    ]
     hashes = _hashes([record.path for record in records], source, progress)
     return Tested(
         source=source,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mtml_deploy.api_artifacts import convert as convert
     from mtml_deploy.api_reports import evaluate as evaluate
     from mtml_deploy.api_reports import rank_page as rank_page
+    from mtml_deploy.data.ids import read_id as read_id
     from mtml_deploy.embed.embeddings import Embeddings as Embeddings
     from mtml_deploy.gallery.gallery import Gallery as Gallery
     from mtml_deploy.gallery.open import create_gallery as create_gallery
@@ -42,6 +43,7 @@ _PLACES = {
     "open_model": "model",
     "Model": "model",
     "load_images": "api",
+    "read_id": "data.ids",
     "Embeddings": "embed.embeddings",
     "prepare": "api",
     "rank": "api",

@@ -79,8 +79,8 @@ def load_images(source: str | Path, *, split: str = "") -> ImageSet:
     """The images that a source names, with what is known of them.
 
     Args:
-        source: "veri:DIR#query", "cityflow:DIR#gallery", "csv:FILE", a folder, a LIST.txt or an
-            image file.
+        source: "veri:DIR#query" or another published data set, "csv:FILE", "folders:DIR",
+            "market1501:DIR", a folder, a LIST.txt or an image file; see docs/data.md.
         split: "train", "query" or "gallery", where a data set's source names none.
 
     Returns:

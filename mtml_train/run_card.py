@@ -49,14 +49,14 @@ class RunCard:
     Attributes:
         config: all settings.
         recipe: name of the recipe they started from.
-        identities: [C] (data set, vehicle id) of each class.
+        identities: [C] (data set, vehicle id) of each class, the id a number or the text it is.
         sets: the training data sets.
         processes: how many train.
     """
 
     config: TrainConfig
     recipe: str
-    identities: tuple[tuple[int, int], ...]
+    identities: tuple[tuple[int, int | str], ...]
     sets: tuple[SetFingerprint, ...]
     processes: int = 1
 
@@ -77,7 +77,7 @@ class _Header(Record, frozen=True):
     schema: Literal[2]
     config: dict[str, Any]
     recipe: str
-    identities: tuple[tuple[int, int], ...]
+    identities: tuple[tuple[int, int | str], ...]
     sets: tuple[SetFingerprint, ...]
     processes: Positive
     progress: Progress

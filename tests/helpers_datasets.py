@@ -41,8 +41,16 @@ def write_images(folder: Path, names: Sequence[str]) -> None:
         Image.new("RGB", size, colour).save(folder / name, "JPEG")
 
 
+def write_picture(path: Path, *, shade: int = 0) -> Path:
+    """One image, of the format its suffix says; equal shades are equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (12, 8), (shade % 256, 90, 160)).save(path)
+    return path
+
+
 def write_list(path: Path, lines: Sequence[str]) -> Path:
     """Lines with a line end each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 

@@ -52,7 +52,14 @@ def create(*, name: str, model: Path, dtype: StoredType) -> None:
 @gallery.command()
 @click.argument("name", metavar="GALLERY")
 @click.option("--path", "paths", multiple=True, help="Image file or URI; may be repeated.")
-@click.option("--vehicle", "vehicles", type=int, multiple=True, help="Vehicle id; may be repeated.")
+@click.option(
+    "--vehicle",
+    "vehicles",
+    type=options.an_id,
+    metavar="ID",
+    multiple=True,
+    help="Vehicle id; may be repeated.",
+)
 @click.option("--row", "rows", type=int, multiple=True, help="Row number; may be repeated.")
 def remove(
     *, name: str, paths: tuple[str, ...], vehicles: tuple[int, ...], rows: tuple[int, ...]

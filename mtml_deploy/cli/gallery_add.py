@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option("--embeddings", type=options.FILE, metavar="EMB", help="Embeddings file to add.")
 @click.option(
     "--camera",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=options.an_id,
+    metavar="ID",
     help="Camera of images whose source tells none.",
 )
 @click.option("--time", help="Time of the images: ISO 8601 (UTC without an offset) or seconds.")

@@ -114,12 +114,18 @@ filter_group = group(
     "where",
     _where,
     click.option(
-        "--camera", "cameras", type=int, multiple=True, help="Only this; may be repeated."
+        "--camera",
+        "cameras",
+        type=options.an_id,
+        metavar="ID",
+        multiple=True,
+        help="Only this; may be repeated.",
     ),
     click.option(
         "--exclude-camera",
         "not_cameras",
-        type=int,
+        type=options.an_id,
+        metavar="ID",
         multiple=True,
         help="Not this; may be repeated.",
     ),

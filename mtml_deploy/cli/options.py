@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import click
 
 from mtml_deploy.cli.console import Progress, progress_bar, write_note
+from mtml_deploy.data.ids import UNKNOWN, read_id
 from mtml_deploy.data.source import FORMS
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, ENGINE, Backend, EngineName
 from mtml_deploy.search.memory import GIB
@@ -87,6 +88,19 @@ leave_out_self = click.option(
     help="A query that is in the gallery itself does not find itself: its own copy takes no part.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+
+
+def an_id(text: str) -> int:
+    """The id that an option tells, as a table writes it: a number or a text (a click type)."""
+    try:
+        found = read_id(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{error}; give the number or the text that the images are labelled with"
+        ) from error
+    if found == UNKNOWN and text.strip() != str(UNKNOWN):
+        raise click.BadParameter(f"{text!r} means that the id is unknown; give a number or a text")
+    return found
 
 
 def memory_bytes(memory_gib: float | None) -> int | None:

@@ -1,81 +1,128 @@
-"""Labelled images in a CSV file: path,vehicle_id,camera_id,orientation,tracklet_id."""
+"""Labelled images in a table: one row per image, columns by name (see `csv_columns`, `csv_rows`).
+
+In: a CSV file, cells between commas, semicolons or tabs. Out: its images, or those of one split.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.clock import read_time
+from mtml_deploy.data.csv_columns import choice_text
+from mtml_deploy.data.csv_rows import Cells, Rows
 from mtml_deploy.data.folder import common_root
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import parse_id, read_text, unknown_notes
+from mtml_deploy.data.ids import UNKNOWN_TEXTS, read_id
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.text_files import SPLITS, Split, unknown_notes
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
 COLUMNS: Final = ("path", "vehicle_id", "camera_id", "orientation", "tracklet_id")
-"""In any order; all but the first may be left out, empty cells are unknown."""
+"""What `table_text` writes; all but the first may be left out, empty cells are unknown."""
+
+_TESTED: Final[frozenset[Split]] = frozenset({"query", "gallery"})
+_SPLITS: Final[Mapping[str, frozenset[Split]]] = {
+    "": frozenset(),
+    **{split: frozenset({split}) for split in SPLITS},
+    # images of a part that does not say which are looked for are queries and gallery
+    **dict.fromkeys(("test", "val", "valid", "validation"), _TESTED),
+}
+_FLAGS: Final = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "t", "y"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no", "f", "n", *UNKNOWN_TEXTS), False),
+}
 
 
-def load_table(path: Path) -> ImageSet:
-    """The images of a CSV file, in its order.
+def load_table(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: Split | None = None,
+    default: Split | None = None,
+) -> ImageSet:
+    """The images of a table, in its order.
 
     Args:
-        path: UTF-8 CSV with a header line; image paths are relative to its folder or absolute.
+        path: UTF-8 with a header line; image paths are relative to its folder or absolute.
+        columns: what -> name of the column that holds it, where the user says so.
+        split: only images of this part; the table must tell its parts.
+        default: likewise, where it tells them.
 
     Returns:
         One record per row; -1 where a cell is empty or the column is absent.
 
     Raises:
-        DataError: no such file, not UTF-8, not CSV, an unknown or repeated or missing column, a
-            row of another length, an id that is no integer, an orientation outside 0..7, an image
-            named twice, or no row at all; the line is named.
+        DataError: no such file, not UTF-8, not CSV, a header that cannot be understood, a row of
+            another length, a cell that is not what its column holds, an image named twice, no row
+            of the part asked for, or no row at all; the line is named.
     """
-    reader = csv.reader(io.StringIO(read_text(path, what="the table"), newline=""), strict=True)
+    choice = columns or {}
+    rows = Rows(path, choice)
+    part = split or (default if rows.tells_splits else None)
+    if split and not rows.tells_splits:
+        raise DataError(
+            f"{printable(path)} does not tell which images are its {split}, expected a column "
+            "split (train, query or gallery) or the columns is_query and is_gallery; add one, or "
+            "write a table for each part"
+        )
     records: dict[Path, ImageRecord] = {}
     lines: dict[Path, int] = {}
-    header: list[str] | None = None
-    try:
-        for row in reader:
-            if not row:
-                continue  # a blank line
-            where = f"{printable(path)} line {reader.line_num}"
-            if header is None:
-                header = _require_header([cell.strip() for cell in row], where)
+    seen: dict[str, int] = {}
+    parts: dict[Path, frozenset[Split]] = {}
+    for line, cells in rows:
+        where = f"{printable(path)} line {line}"
+        of_row = _parts(cells, where)
+        for name in of_row:
+            seen[name] = seen.get(name, 0) + 1
+        if part and part not in of_row:
+            continue
+        record = _record(cells, path.parent, where)
+        if (first := lines.setdefault(record.path, line)) != line:
+            if not part and rows.tells_splits and not parts[record.path] & of_row:
+                parts[record.path] |= of_row  # a query that is in the gallery too
                 continue
-            record = _record(dict(zip(header, _require_length(row, header, where), strict=True)),
-                             path.parent, where)  # fmt: skip
-            if record.path in records:
-                raise DataError(
-                    f"{where}: {record.path.name} is named on line {lines[record.path]} too, "
-                    "expected each image once; remove one of the rows"
-                )
-            records[record.path] = record
-            lines[record.path] = reader.line_num
-    except csv.Error as error:
+            raise DataError(
+                f"{where}: {record.path.name} is named on line {first} too, "
+                "expected each image once; remove one of the rows"
+            )
+        records[record.path] = record
+        parts[record.path] = of_row
+    if not records and part and seen:
         raise DataError(
-            f"{printable(path)} line {reader.line_num}: not CSV ({error}); save the table as CSV"
-        ) from error
+            f"{printable(path)} has no rows of the part {part}, it has "
+            f"{', '.join(f'{count} of {name}' for name, count in sorted(seen.items()))}; correct "
+            "the column split, or name another part"
+        )
     if not records:
         raise DataError(
             f"{printable(path)} has no rows, expected the header {','.join(COLUMNS[:4])} and one "
             "row per image"
         )
+    chosen = f"@{choice_text(choice)}" if choice else ""
     return ImageSet(
-        f"csv:{path}",
+        f"csv:{path}{chosen}{f'#{part}' if part else ''}",
         common_root(tuple(records), path),
         tuple(records.values()),
-        unknown_notes(
-            {
-                name.replace("_", " "): sum(
-                    getattr(record, name) == UNKNOWN for record in records.values()
-                )
-                for name in COLUMNS[1:4]
-            },
-            len(records),
-        ),
+        (*rows.notes, *_notes(tuple(records.values()))),
     )
+
+
+def splits_of(path: Path, columns: Mapping[str, str] | None = None) -> tuple[Split, ...]:
+    """The parts that a table tells; none where it has no such column.
+
+    Raises:
+        DataError: see `load_table`.
+    """
+    rows = Rows(path, columns or {})
+    if not rows.tells_splits:
+        return ()
+    told = {name for line, cells in rows
+            for name in _parts(cells, f"{printable(path)} line {line}")}  # fmt: skip
+    return tuple(split for split in SPLITS if split in told)
 
 
 def table_text(records: Sequence[ImageRecord]) -> str:
@@ -85,7 +132,7 @@ def table_text(records: Sequence[ImageRecord]) -> str:
         records: the images; their paths are written absolute, so that the file can be anywhere.
 
     Returns:
-        A header and one line per image, empty where a label is unknown.
+        A header and one line per image, empty where a label is unknown; times are not written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -97,42 +144,82 @@ def table_text(records: Sequence[ImageRecord]) -> str:
     return text.getvalue()
 
 
-def _require_header(names: list[str], where: str) -> list[str]:
-    """The header, if it can be understood."""
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown or "path" not in names or len(set(names)) < len(names):
+def _parts(cells: Cells, where: str) -> frozenset[Split]:
+    """The parts of its data set that an image belongs to."""
+    text = cells.get("split", "").strip().lower()
+    if text in UNKNOWN_TEXTS:
+        text = ""
+    if text not in _SPLITS:
         raise DataError(
-            f"{where}: the header is {','.join(names)!r}, expected path and any of "
-            f"{', '.join(COLUMNS[1:])}, each once; correct the first line"
+            f"{where}: split {printable(text)!r} is none, expected {', '.join(SPLITS)}, or test or "
+            "val for images that are both queries and gallery; correct the cell, or add "
+            "split= to the names behind @, which leaves the column unused"
         )
-    return names
+    parts = _SPLITS[text]
+    flagged = [split for split in ("query", "gallery") if f"is_{split}" in cells]
+    if flagged and ("split" not in cells or parts == _TESTED):
+        return frozenset(split for split in _TESTED if _flag(cells, f"is_{split}", where))
+    return parts
 
 
-def _require_length(row: list[str], header: list[str], where: str) -> list[str]:
-    """The row, if it has one cell per column."""
-    if len(row) != len(header):
+def _flag(cells: Cells, name: str, where: str) -> bool:
+    """A cell that says yes or no."""
+    text = cells.get(name, "").strip().lower()
+    if text not in _FLAGS:
         raise DataError(
-            f"{where}: {len(row)} cells, expected {len(header)} ({','.join(header)}); quote a "
-            "path that holds a comma"
+            f"{where}: {name} {printable(text)!r} is neither yes nor no, expected true or false; "
+            "correct the cell"
         )
-    return row
+    return _FLAGS[text]
 
 
-def _record(cells: dict[str, str], folder: Path, where: str) -> ImageRecord:
+def _record(cells: Cells, folder: Path, where: str) -> ImageRecord:
     """One row as a record."""
     name = cells["path"]
     if not name.strip() or "\0" in name:
         raise DataError(f"{where}: the path is empty or holds a NUL; name the image file")
-    numbers = {}
-    for column in COLUMNS[1:]:
-        text = cells.get(column, "").strip()
+    path = folder / name
+    if "\\" in name and not path.is_file():
+        raise DataError(
+            f"{where}: the path {printable(name)!r} holds back slashes and no such file is there, "
+            "expected forward slashes between folders; replace them"
+        )
+
+    def read(column: str, reader: Callable[[str], int]) -> int:
         try:
-            numbers[column] = parse_id(text) if text else UNKNOWN
+            return reader(cells.get(column, ""))
         except ValueError as error:
             raise DataError(
-                f"{where}: {column} {error}; ids are integers from 0, empty where unknown"
+                f"{where}: {column} {error}; ids are numbers from 0 or texts, empty where unknown"
             ) from error
+
+    labels = {
+        column: read(column, read_id) for column in ("vehicle_id", "camera_id", "tracklet_id")
+    }
     try:
-        return ImageRecord(folder / name, **numbers)
+        orientation = _orientation(cells.get("orientation", ""))
+        moment = cells.get("time", "").strip()
+        time_us = None if moment.lower() in UNKNOWN_TEXTS else read_time(moment)
+        return ImageRecord(path, **labels, orientation=orientation, time_us=time_us)
     except ValueError as error:
         raise DataError(f"{where}: {error}; leave the cell empty where unknown") from error
+
+
+def _orientation(text: str) -> int:
+    """The class that a cell tells, by its number or its name."""
+    words = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+    if words in ORIENTATIONS:
+        return ORIENTATIONS.index(words)
+    number = read_id(text)
+    if number >= len(ORIENTATIONS):
+        raise ValueError(f"orientation is -1..7, found {printable(str(number))}")
+    return number
+
+
+def _notes(records: Sequence[ImageRecord]) -> tuple[str, ...]:
+    """What is not known of the images, counted."""
+    missing = {
+        name.replace("_", " "): sum(getattr(record, name) == UNKNOWN for record in records)
+        for name in COLUMNS[1:4]
+    }
+    return unknown_notes(missing, len(records))

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from mtml_deploy.data.csv_table import table_text
+from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import require_absent, write_text
@@ -218,7 +219,9 @@ def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> 
         "test_share": split.test_share,
         **{name: _counts(part) for name, part in split.parts().items()},
         "images_of_unknown_vehicle": split.unknown,
-        "test_vehicles": sorted({record.vehicle_id for record in split.gallery}),
+        "test_vehicles": [
+            shown_id(vehicle) for vehicle in in_order(r.vehicle_id for r in split.gallery)
+        ],
     }
     files[folder / "split.json"] = json.dumps(record, indent=1) + "\n"
     for path in files:

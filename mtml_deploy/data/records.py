@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.ids import UNKNOWN as UNKNOWN
 from mtml_deploy.data.memory_image import MemoryImage
-
-UNKNOWN: Final = -1
-"""Vehicle, camera, orientation or tracklet that the data set does not tell."""
 
 ORIENTATIONS: Final = (
     "front",
@@ -33,10 +31,11 @@ class ImageRecord:
 
     Attributes:
         path: the image file.
-        vehicle_id: 0 or more; -1 unknown (a junk image in the Market protocol).
-        camera_id: 0 or more; -1 unknown.
+        vehicle_id: 0 or more, or a `NamedId`; -1 unknown (a junk image in the Market protocol).
+        camera_id: likewise; -1 unknown.
         orientation: 0..7, index into `ORIENTATIONS`; -1 unknown.
-        tracklet_id: 0 or more, images of one pass of one vehicle before one camera; -1 unknown.
+        tracklet_id: likewise, images of one pass of one vehicle before one camera; -1 unknown.
+        time_us: when it was taken, microseconds since 1970 UTC; None unknown.
     """
 
     path: Path
@@ -44,6 +43,7 @@ class ImageRecord:
     camera_id: int = UNKNOWN
     orientation: int = UNKNOWN
     tracklet_id: int = UNKNOWN
+    time_us: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse labels outside their range.

@@ -2,7 +2,9 @@
 
 A source is one of
     NAME:DIR[#train|query|gallery]       a published data set of `DATA_SETS`, such as veri:DIR
-    csv:FILE                             table with path and optional labels
+    NAME:PLACE[#train|query|gallery]     images of one's own in a layout of `OWN_SETS`, which may
+                                         tell parts: csv:FILE[@id=COLUMN,...], folders:DIR,
+                                         market1501:DIR
     DIR                                  every image below a folder, no labels
     LIST.txt                             one path per line, no labels
     IMAGE                                one file
@@ -13,93 +15,76 @@ so that help texts can tell the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, cast
 
-from mtml_deploy.data import cityflow, veri
-from mtml_deploy.data.csv_table import load_table
+from mtml_deploy.data import csv_table, folders, market1501
+from mtml_deploy.data.csv_columns import choice_text, parse_choice
+from mtml_deploy.data.data_sets import DATA_SETS, NAMED, DataSet
 from mtml_deploy.data.folder import load_folder, load_list, load_single
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.data.text_files import SPLITS, Split, SplitFiles
+from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How much a split holds.
+class OwnSet:
+    """A layout of images of one's own, which may tell parts or not.
 
     Attributes:
-        images: listed images whose file is there.
-        ids: distinct known vehicle ids.
-        cameras: distinct known cameras.
-        orientations: distinct known orientation classes.
-
-    None means not published, or (where found) that the labels could not be read.
+        form: how it is written, behind its name and a colon.
+        load: a source and the part to take where it tells parts and names none -> the images.
+        splits: a source -> the parts that it tells.
     """
 
-    images: int | None = None
-    ids: int | None = None
-    cameras: int | None = None
-    orientations: int | None = None
+    form: str
+    load: Callable[[Source, Split | None], ImageSet]
+    splits: Callable[[Source], tuple[Split, ...]]
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """A published data set; all that the project knows of it beside its loader.
-
-    Attributes:
-        name: what the user types before the colon.
-        load: its folder and a split -> the images of the split.
-        files: where each of its splits keeps its files.
-        published: counts that its authors tell.
-        queries_are_copies: every query image is in the gallery too, under the same file name.
-    """
-
-    name: str
-    load: Callable[[Path, Split], ImageSet]
-    files: Mapping[Split, SplitFiles]
-    published: Mapping[Split, Counts]
-    queries_are_copies: bool = False
-
-
-_ALL: Final = (
-    DataSet(
-        "veri",
-        veri.load_veri,
-        veri.FILES,
-        {
-            # Kanaci et al. 2019, Table 1; cameras per split are not in it
-            "train": Counts(images=37_778, ids=576, orientations=8),
-            "query": Counts(images=1_678, ids=200),
-            "gallery": Counts(images=11_579, ids=200),
-        },
-        queries_are_copies=True,
-    ),
-    DataSet(
-        "cityflow",
-        cityflow.load_cityflow,
-        cityflow.FILES,
-        {
-            # the ids of the test part exist, but the organisers keep them
-            "train": Counts(images=36_935, ids=333),
-            "query": Counts(images=1_052),
-            "gallery": Counts(images=18_290),
-        },
-    ),
+OWN_SETS: Final[Mapping[str, OwnSet]] = MappingProxyType(
+    {
+        "csv": OwnSet(
+            "FILE[@id=COLUMN,...]",
+            lambda source, default: csv_table.load_table(
+                source.path, columns=source.columns, split=source.split, default=default
+            ),
+            lambda source: csv_table.splits_of(source.path, source.columns),
+        ),
+        "folders": OwnSet(
+            "DIR",
+            lambda source, default: folders.load_folders(
+                source.path, split=source.split, default=default
+            ),
+            lambda source: folders.splits_of(source.path),
+        ),
+        "market1501": OwnSet(
+            "DIR",
+            lambda source, default: market1501.load_market1501(
+                source.path, split=source.split, default=default
+            ),
+            lambda source: market1501.splits_of(source.path),
+        ),
+    }
 )
+"""Every layout of one's own by name."""
 
-DATA_SETS: Final[Mapping[str, DataSet]] = MappingProxyType({each.name: each for each in _ALL})
-"""Every published data set by name; a new one is a loader and a row of this table."""
-
-DATA_SET_FORMS: Final = " or ".join(f"{name}:DIR" for name in DATA_SETS)
-"""How a published data set is written, for help texts and errors."""
+SPLIT_FORMS: Final = ", ".join(
+    [
+        *(f"{name}:DIR" for name in NAMED),
+        "csv:FILE with a column split",
+        *(f"{name}:DIR" for name in OWN_SETS if name != "csv"),
+    ]
+)
+"""How sources that tell parts are written, for help texts and errors."""
 
 FORMS: Final = ", ".join(
     [
-        *(f"{each.name}:DIR[#{'|'.join(each.files)}]" for each in _ALL),
-        "csv:FILE",
+        *(f"{name}:DIR" for name in NAMED),
+        *(f"{name}:{each.form}" for name, each in OWN_SETS.items()),
+        "all with #train, #query or #gallery where they tell parts",
         "a folder",
         "a LIST.txt or an image",
     ]
@@ -115,19 +100,38 @@ class Source:
     """What a source text names.
 
     Attributes:
-        kind: the format: a name of `DATA_SETS`, "csv", or "path" for a folder, a list or one image.
+        kind: the format: a name of `DATA_SETS` or `OWN_SETS`, or "path" for a folder, a list or one
+            image.
         path: the folder or file.
         split: the part asked for; None where the text names none or the format has none.
+        columns: of a table: what -> name of the column that holds it, where the text says so.
     """
 
     kind: str
     path: Path
     split: Split | None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data_set(self) -> DataSet | None:
-        """The published data set; None for other formats, which have no splits."""
+        """The published data set; None for other formats."""
         return DATA_SETS.get(self.kind)
+
+    def splits(self) -> tuple[Split, ...]:
+        """The parts that it has: a published data set's, or those that one's own set tells.
+
+        Raises:
+            DataError: a table that cannot be read.
+        """
+        if self.data_set is not None:
+            return tuple(self.data_set.files)
+        return OWN_SETS[self.kind].splits(self) if self.kind in OWN_SETS else ()
+
+    def text(self, split: Split | None = None) -> str:
+        """The source text of one of its parts, or without any."""
+        chosen = f"@{choice_text(self.columns)}" if self.columns else ""
+        kind = "" if self.kind == "path" else f"{self.kind}:"
+        return f"{kind}{self.path}{chosen}{f'#{split}' if split else ''}"
 
 
 def parse_source(text: str) -> Source:
@@ -143,24 +147,36 @@ def parse_source(text: str) -> Source:
         DataError: nothing after the colon, or an unknown split.
     """
     kind, colon, rest = text.partition(":")
-    if not colon or kind not in (*DATA_SETS, "csv"):
+    if not colon or kind not in (*DATA_SETS, *OWN_SETS):
         kind, rest = "path", text
     split: Split | None = None
-    if kind in DATA_SETS and "#" in rest:
-        rest, _, name = rest.rpartition("#")
-        splits = DATA_SETS[kind].files
-        if name not in splits:
+    columns: Mapping[str, str] = {}
+    before, sign, name = rest.rpartition("#")
+    if kind in DATA_SETS and sign and name not in DATA_SETS[kind].files:
+        raise DataError(
+            f"{text!r} names the split {name!r}, expected one of "
+            f"{', '.join(DATA_SETS[kind].files)}; {GRAMMAR}"
+        )
+    # a file or folder of one's own may have # and @ in its name
+    if kind != "path" and sign and name in SPLITS:
+        rest, split = before, name
+    before, sign, name = rest.rpartition("@")
+    if kind == "csv" and sign and "=" in name:
+        choice = parse_choice(name)
+        if choice is None:
             raise DataError(
-                f"{text!r} names the split {name!r}, expected one of {', '.join(splits)}; {GRAMMAR}"
+                f"{text!r}: {name!r} names no columns, expected what and name such as "
+                "@id=plate,camera=cam; what is one of id, path, camera, orientation, tracklet, "
+                "split and time, each once"
             )
-        split = cast(Split, name)
+        rest, columns = before, choice
     if not rest:
         raise DataError(f"{text!r} names no file or folder; {GRAMMAR}")
     path = Path(rest)
     # the shell expands ~ only at the start of a word, not behind the colon
     if rest == "~" or rest.startswith("~/"):
         path = path.expanduser()
-    return Source(kind, path, split)
+    return Source(kind, path, split, columns)
 
 
 def absolute_source(text: str) -> str:
@@ -176,9 +192,7 @@ def absolute_source(text: str) -> str:
         DataError: see `parse_source`.
     """
     source = parse_source(text)
-    prefix = "" if source.kind == "path" else f"{source.kind}:"
-    suffix = "" if source.split is None else f"#{source.split}"
-    return f"{prefix}{source.path.absolute()}{suffix}"
+    return replace(source, path=source.path.absolute()).text(source.split)
 
 
 def load_source(text: str, *, split: str = "") -> ImageSet:
@@ -186,8 +200,8 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
 
     Args:
         text: see the module's list.
-        split: "train", "query" or "gallery": used where `text` names none; formats without splits
-            ignore it.
+        split: "train", "query" or "gallery": used where `text` names none; sources that tell no
+            parts ignore it.
 
     Returns:
         One or more records in the order of the data set's own list (a folder's: by name).
@@ -200,8 +214,8 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
     if split not in ("", *SPLITS):
         raise ValueError(f"split is one of {SPLITS} or '', found {split!r}")
     source = parse_source(text)
-    if source.kind == "csv":
-        return load_table(source.path)
+    if source.kind in OWN_SETS:
+        return OWN_SETS[source.kind].load(source, cast(Split, split) if split else None)
     if source.data_set is None:
         return _load_path(source.path, text)
     part = source.split or split

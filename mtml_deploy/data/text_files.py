@@ -168,15 +168,15 @@ class SplitFiles:
 
     Attributes:
         folder: the images.
-        names: the list that gives their order.
+        names: the list of bare file names that gives their order.
         labels: ids and cameras (XML).
         orientations: orientation labels.
         tracks: tracklets.
     """
 
     folder: str
-    names: str
-    labels: str
+    names: str = ""
+    labels: str = ""
     orientations: str = ""
     tracks: str = ""
 

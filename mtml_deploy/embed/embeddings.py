@@ -14,10 +14,11 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.data.ids import joined, texts_of, texts_of_names
 from mtml_deploy.defaults import Grouping, Pool
 from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_content
 from mtml_deploy.embed.pooling import as_one, pool_tracklets
-from mtml_deploy.embed.rows import LABELS, LabelledRows, Labels, Unit
+from mtml_deploy.embed.rows import IDS, LABELS, LabelledRows, Labels, Unit, id_array
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.record_file import Positive, Record
 
@@ -116,22 +117,24 @@ class Embeddings(LabelledRows):
 
         Raises:
             ValueError: see the class.
+            DataError: two ids that are different texts have one number.
         """
-
-        def labels(name: str) -> NDArray[np.int32]:
-            return np.array([getattr(record, name) for record in records], dtype=np.int32)
-
         return cls(
             features=features,
-            vehicle_ids=labels("vehicle_id"),
-            camera_ids=labels("camera_id"),
-            orientations=labels("orientation"),
-            tracklet_ids=labels("tracklet_id"),
+            vehicle_ids=id_array(record.vehicle_id for record in records),
+            camera_ids=id_array(record.camera_id for record in records),
+            orientations=np.array([record.orientation for record in records], dtype=np.int32),
+            tracklet_ids=id_array(record.tracklet_id for record in records),
             names=tuple(names),
             root=root,
             source=source,
             model=model,
             pixels=pixels,
+            id_texts=texts_of(
+                id_
+                for record in records
+                for id_ in (record.vehicle_id, record.camera_id, record.tracklet_id)
+            ),
         )
 
     @classmethod
@@ -160,7 +163,11 @@ class Embeddings(LabelledRows):
         )
         known = ARRAYS if self.pixels is None else (*ARRAYS, "pixels")
         arrays = {name: getattr(self, name) for name in known}
-        write_content(Path(file), FileContent(manifest, arrays, self.names))
+        # rows may have been taken: what no row needs any more is not written
+        arrays |= {name: id_array(arrays[name].tolist()) for name in IDS}
+        used = {number for name in IDS for number in np.unique(arrays[name]).tolist()}
+        texts = tuple(sorted(text for number, text in self.id_texts.items() if number in used))
+        write_content(Path(file), FileContent(manifest, arrays, self.names, texts))
 
     def take(self, rows: slice | ArrayLike) -> Self:
         """Some rows, in the order asked for; `embeddings[rows]` is the same.
@@ -203,6 +210,7 @@ class Embeddings(LabelledRows):
 
         Raises:
             EmbeddingsError: different models, or images and tracklets.
+            DataError: two ids that are different texts have one number.
             ValueError: no set.
         """
         if not sets:
@@ -233,6 +241,7 @@ class Embeddings(LabelledRows):
             root=first.root if one_root else "",
             source=", ".join(images.source for images in sets),
             pixels=np.concatenate(counted) if len(counted) == len(sets) else None,
+            id_texts=joined(images.id_texts for images in sets),
         )
 
     def pool(
@@ -274,6 +283,7 @@ class Embeddings(LabelledRows):
             source=manifest.source,
             model=manifest.model,
             unit=manifest.unit,
+            id_texts=texts_of_names(content.id_texts),
         )
 
 
@@ -286,7 +296,9 @@ def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
 
     Raises:
         EmbeddingsError: model hash, precision, kind of embedding or dimension differ.
+        DataError: two ids that are different texts have one number.
     """
+    joined((query.id_texts, gallery.id_texts))
     for name in ModelIdentity.__struct_fields__:
         left, right = getattr(query.model, name), getattr(gallery.model, name)
         if left != right:

@@ -39,10 +39,16 @@ _DAMAGE: Final = (
     struct.error,
     zipfile.BadZipFile,
 )
-_TEXTS: Final = ("header", "names")
+_TEXTS: Final = ("header", "names", "id_texts")
 _NEEDED: Final = ("header", *ARRAYS, "names")
-_KNOWN: Final = (*_NEEDED, "pixels")
-_NUMBERS: Final = {"features": "<f4", "pixels": "<i4", **dict.fromkeys(ARRAYS[1:], "<i4")}
+_KNOWN: Final = (*_NEEDED, "pixels", "id_texts")
+_NUMBERS: Final = {
+    "features": ("<f4",),
+    "pixels": ("<i4",),
+    "orientations": ("<i4",),
+    # ids that are texts have numbers of 64 bits
+    **dict.fromkeys(("vehicle_ids", "camera_ids", "tracklet_ids"), ("<i4", "<i8")),
+}
 _HEAD_BYTES: Final = 1 << 10
 """Of the head of an array, which NumPy writes in 128."""
 _LENGTHS_AT: Final = 26
@@ -61,11 +67,13 @@ class FileContent(Generic[M]):
         manifest: what it says of them.
         arrays: those of `ARRAYS`, and "pixels" where they were counted.
         names: [N] text.
+        id_texts: of the ids that are texts; a file without such ids has no array of them.
     """
 
     manifest: M
     arrays: Mapping[str, Any]
     names: tuple[str, ...]
+    id_texts: tuple[str, ...] = ()
 
 
 def require_suffix(path: Path) -> None:
@@ -91,11 +99,13 @@ def write_content(path: Path, content: FileContent[M]) -> None:
         path: target file, replaced if it exists.
         content: what to write.
     """
+    texts = {"names": content.names, **({"id_texts": content.id_texts} if content.id_texts else {})}
+    arrays: dict[str, Any] = {name: np.array(each, dtype=np.str_) for name, each in texts.items()}
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             header=np.array(record_json(content.manifest)),
-            names=np.array(content.names, dtype=np.str_),
+            **arrays,
             **content.arrays,
         )
 
@@ -120,8 +130,9 @@ def read_content(path: Path, kind: type[M], make: Callable[[FileContent[M]], T])
             arrays = _read_arrays(opened)
         manifest = parse_json(str(arrays.pop("header")[()]), kind)
         names = tuple(arrays.pop("names").tolist())
-        "".join(names).encode()  # half of a character is no name
-        return make(FileContent(manifest, arrays, names))
+        id_texts = tuple(arrays.pop("id_texts").tolist()) if "id_texts" in arrays else ()
+        "".join((*names, *id_texts)).encode()  # half of a character is no name
+        return make(FileContent(manifest, arrays, names, id_texts))
     except _NotEmbeddingsError as error:
         raise EmbeddingsError(f"{path} is not an embeddings file: {error}; {_FIX}") from error
     except SchemaError as error:
@@ -206,11 +217,13 @@ def _parse_array(name: str, content: NDArray[np.uint8]) -> NDArray[Any]:
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head)
     except Exception as error:  # NumPy evaluates the head, which can end in any way
         raise ValueError(f"the head of {name}: {error}") from error
-    expected = f"<U{dtype.itemsize // 4}" if name in _TEXTS else _NUMBERS[name]
+    expected = (f"<U{dtype.itemsize // 4}",) if name in _TEXTS else _NUMBERS[name]
     dims = {"header": 0, "features": 2}.get(name, 1)
     values = content[head.tell() :]
-    if dtype.str != expected or len(shape) != dims or by_columns:
-        raise ValueError(f"{name} is {dtype} {list(shape)}, expected {expected} of {dims} sizes")
+    if dtype.str not in expected or len(shape) != dims or by_columns:
+        raise ValueError(
+            f"{name} is {dtype} {list(shape)}, expected {' or '.join(expected)} of {dims} sizes"
+        )
     if math.prod(shape) * dtype.itemsize != len(values) or min(shape, default=0) < 0:
         raise ValueError(f"{name} is {dtype} {list(shape)}, which has not {len(values):,} bytes")
     if name in _TEXTS and (values.view("<u4") > sys.maxunicode).any():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.defaults import Grouping, Pool
-from mtml_deploy.embed.rows import LabelledRows
+from mtml_deploy.embed.rows import Ids, LabelledRows, id_array
 from mtml_deploy.errors import DataError, EmbeddingsError
 
 RowsT = TypeVar("RowsT", bound=LabelledRows)
@@ -87,9 +87,9 @@ def pool_tracklets(
         images,
         features=_pooled(images, tracks, pool),
         vehicle_ids=images.vehicle_ids[first],
-        camera_ids=_common(images.camera_ids, tracks),
-        orientations=_common(images.orientations, tracks),
-        tracklet_ids=groups[first].astype(np.int32),
+        camera_ids=id_array(_common(images.camera_ids, tracks)),
+        orientations=np.array(_common(images.orientations, tracks), np.int32),
+        tracklet_ids=id_array(groups[first].tolist()),
         names=tuple(images.names[row] for row in first),
         source=f"{images.source}, {grouping} ({pool})",
         pixels=None,
@@ -114,19 +114,20 @@ def as_one(images: RowsT) -> RowsT:
         raise EmbeddingsError(f"{images.source} has no images; name at least one")
     vehicles = np.unique(images.vehicle_ids[images.vehicle_ids != UNKNOWN])
     if len(vehicles) > 1:
+        first, second = (_text(images.named(vehicle)) for vehicle in vehicles[:2])
         raise EmbeddingsError(
-            f"{images.source} shows {len(vehicles)} vehicles, for example {vehicles[0]} and "
-            f"{vehicles[1]}, expected images of one; leave out --as-one, or name images of one"
+            f"{images.source} shows {len(vehicles)} vehicles, for example {first} and {second}, "
+            "expected images of one; leave out --as-one, or name images of one"
         )
     more = f" and {len(images) - 1} more" if len(images) > 1 else ""
     every = [np.arange(len(images))]
     return replace(
         images,
         features=images.features.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32),
-        vehicle_ids=_common(images.vehicle_ids, every),
-        camera_ids=_common(images.camera_ids, every),
-        orientations=_common(images.orientations, every),
-        tracklet_ids=_common(images.tracklet_ids, every),
+        vehicle_ids=id_array(_common(images.vehicle_ids, every)),
+        camera_ids=id_array(_common(images.camera_ids, every)),
+        orientations=np.array(_common(images.orientations, every), np.int32),
+        tracklet_ids=id_array(_common(images.tracklet_ids, every)),
         names=(f"{images.names[0]}{more}",),
         pixels=None,
         unit="tracklet",
@@ -142,14 +143,16 @@ def _groups(images: LabelledRows, by: Grouping) -> NDArray[np.int64]:
         cameras = np.zeros_like(cameras)
     known = (vehicles != UNKNOWN) & (cameras != UNKNOWN)
     groups = np.full(len(images), UNKNOWN, dtype=np.int64)
-    groups[known] = _by_occurrence((vehicles << 32)[known] + cameras[known])
+    _, vehicle = np.unique(vehicles[known], return_inverse=True)
+    numbers, camera = np.unique(cameras[known], return_inverse=True)
+    groups[known] = _by_occurrence(vehicle * len(numbers) + camera)
     return groups
 
 
-def _common(labels: NDArray[np.int32], tracks: list[NDArray[np.int64]]) -> NDArray[np.int32]:
-    """The label that all images of a tracklet have, else -1, int32 [T]."""
+def _common(labels: Ids, tracks: list[NDArray[np.int64]]) -> list[int]:
+    """The label that all images of a tracklet have, else -1, [T]."""
     found = [np.unique(labels[rows]) for rows in tracks]
-    return np.array([each[0] if len(each) == 1 else UNKNOWN for each in found], dtype=np.int32)
+    return [int(each[0]) if len(each) == 1 else UNKNOWN for each in found]
 
 
 def _by_occurrence(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -217,21 +220,22 @@ def _require_groups(
 
 
 def _require_one(
-    what: str, images: LabelledRows, ids: NDArray[np.int32], tracks: list[NDArray[np.int64]]
+    what: str, images: LabelledRows, ids: Ids, tracks: list[NDArray[np.int64]]
 ) -> None:
     """Refuse a tracklet whose images have different ids, an unknown one included."""
     for rows in tracks:
         other = np.flatnonzero(ids[rows] != ids[rows[0]])
         if len(other):
             left, right = rows[0], rows[other[0]]
+            track = images.named(images.tracklet_ids[left])
             raise DataError(
-                f"tracklet {images.tracklet_ids[left]} of {images.source} has {images.names[left]} "
-                f"of {what} {_text(ids[left])} and {images.names[right]} of {what} "
-                f"{_text(ids[right])}, expected one {what}; correct the track file or the labels "
-                "and embed the images again"
+                f"tracklet {track} of {images.source} has {images.names[left]} of {what} "
+                f"{_text(images.named(ids[left]))} and {images.names[right]} of {what} "
+                f"{_text(images.named(ids[right]))}, expected one {what}; correct the track file "
+                "or the labels and embed the images again"
             )
 
 
-def _text(number: np.int32) -> str:
+def _text(number: int) -> str:
     """An id in a sentence."""
     return "unknown" if number == UNKNOWN else str(number)

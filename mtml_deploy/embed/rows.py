@@ -5,16 +5,25 @@ In: float32 features, labels and names. Out: one checked value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol, get_args
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.ids import named, require_texts
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_deploy.data.text_files import LARGEST_ID
+
+Ids: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
+"""Ids of rows: int32, or int64 where a text stands behind one of them."""
 
 LABELS: Final = ("vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
-"""The labels of a row, each an int32 array."""
+"""The labels of a row, each an array."""
+
+IDS: Final = ("vehicle_ids", "camera_ids", "tracklet_ids")
+"""The labels that may be texts."""
 
 Unit = Literal["image", "tracklet"]
 """What one row stands for."""
@@ -50,10 +59,10 @@ class LabelledRows:
 
     Attributes:
         features: float32 [N, D], finite, C-contiguous, as the model gave them (not normalised).
-        vehicle_ids: int32 [N], -1 unknown.
-        camera_ids: int32 [N], -1 unknown.
+        vehicle_ids: int32 [N], -1 unknown; int64 [N] where some ids are texts, see `id_texts`.
+        camera_ids: likewise.
         orientations: int32 [N], 0..7, -1 unknown.
-        tracklet_ids: int32 [N], -1 unknown.
+        tracklet_ids: as `vehicle_ids`.
         names: [N] paths relative to `root`, with forward slashes; a tracklet has that of its first
             image.
         root: folder the images were read from; used only to show them again.
@@ -61,18 +70,21 @@ class LabelledRows:
         pixels: int32 [N], 1 or more, width times height of each image before resizing; None where
             nobody counted them, and for tracklets.
         unit: what one row stands for, "image" or "tracklet".
+        id_texts: number -> text of the ids that are texts; numbers of equal texts are equal in all
+            sets, so ids are compared as numbers.
     """
 
     features: NDArray[np.float32]
-    vehicle_ids: NDArray[np.int32]
-    camera_ids: NDArray[np.int32]
+    vehicle_ids: Ids
+    camera_ids: Ids
     orientations: NDArray[np.int32]
-    tracklet_ids: NDArray[np.int32]
+    tracklet_ids: Ids
     names: tuple[str, ...]
     root: str
     source: str
     pixels: NDArray[np.int32] | None = None
     unit: Unit = "image"
+    id_texts: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together.
@@ -84,9 +96,12 @@ class LabelledRows:
         rows = len(self.features)
         for name in (*LABELS, *(("pixels",) if self.pixels is not None else ())):
             labels = getattr(self, name)
-            if labels.shape != (rows,) or labels.dtype != np.int32:
+            wide = name in IDS and labels.dtype == np.int64 and bool(self.id_texts)
+            if labels.shape != (rows,) or (labels.dtype != np.int32 and not wide):
                 raise ValueError(f"{name} must be int32 [{rows}], found {labels.dtype} "
                                  f"{list(labels.shape)}")  # fmt: skip
+            if wide:
+                require_texts(set(labels.tolist()), self.id_texts)
             if (labels < UNKNOWN).any():
                 raise ValueError(f"{name} are {UNKNOWN} or more, found {labels.min()}")
         if (self.orientations >= len(ORIENTATIONS)).any():
@@ -106,3 +121,15 @@ class LabelledRows:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.names)
+
+    def named(self, number: int) -> int:
+        """An id of these rows with its text, if it has one."""
+        return named(int(number), self.id_texts)
+
+
+def id_array(ids: Iterable[int]) -> Ids:
+    """Ids of rows as an array: int32 where all of them are numbers below 2^31, else int64."""
+    values = np.array(list(ids), dtype=np.int64)
+    if not len(values) or int(values.max()) <= LARGEST_ID:
+        return values.astype(np.int32)
+    return values

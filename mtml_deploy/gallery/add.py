@@ -50,7 +50,7 @@ class Known:
 
     Attributes:
         camera_id: camera of images whose source tells none; -1 unknown.
-        time_us: time of images that `times_us` does not name; None unknown.
+        time_us: time of images that neither `times_us` nor their source tells; None unknown.
         times_us: name of an image, as in its source -> microseconds since 1970 UTC.
     """
 
@@ -116,10 +116,10 @@ def add_embeddings(
             RowRecord(
                 path=str(Path(embeddings.root) / embeddings.names[i]),
                 content=f"vector:{hashlib.sha256(features[i - start].tobytes()).hexdigest()}",
-                vehicle_id=int(embeddings.vehicle_ids[i]),
-                camera_id=_camera(int(embeddings.camera_ids[i]), known),
+                vehicle_id=embeddings.named(embeddings.vehicle_ids[i]),
+                camera_id=_camera(embeddings.named(embeddings.camera_ids[i]), known),
                 orientation=int(embeddings.orientations[i]),
-                tracklet_id=int(embeddings.tracklet_ids[i]),
+                tracklet_id=embeddings.named(embeddings.tracklet_ids[i]),
                 time_us=known.time_us if times_us[i] is None else times_us[i],
             )
             for i in part
@@ -195,7 +195,7 @@ def add_images(
                         # unreadable a moment ago, but decoded since
                         contents[position - start] or _content(images.records[position].path),
                         known,
-                        known.times_us.get(names[position], known.time_us),
+                        _time(images.records[position], names[position], known),
                         None if outputs.orientation is None else outputs.orientation[n],
                     )
                     for n, position in enumerate(positions)
@@ -213,6 +213,12 @@ def _content(path: Path) -> str:
         return f"file:{file_sha256(path)}"
     except (OSError, ValueError):
         return ""
+
+
+def _time(image: ImageRecord, name: str, known: Known) -> int | None:
+    """The time that the user tells of an image, else its source, else the user of all images."""
+    told = known.times_us.get(name, image.time_us)
+    return known.time_us if told is None else told
 
 
 def _camera(camera_id: int, known: Known) -> int:

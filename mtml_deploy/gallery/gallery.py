@@ -16,11 +16,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.data.clock import time_us
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.defaults import TOP_K
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.gallery.add import AddSummary, Known, add_embeddings
-from mtml_deploy.gallery.clock import time_us
 from mtml_deploy.gallery.summary import GallerySummary
 from mtml_deploy.gallery.values import (
     Added,

@@ -9,9 +9,10 @@ from typing import Final
 
 from msgspec import to_builtins
 
+from mtml_deploy.data.clock import format_time
+from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
-from mtml_deploy.gallery.clock import format_time
 from mtml_deploy.gallery.index_manifest import Tuning
 from mtml_deploy.gallery.values import Hit
 from mtml_deploy.search.query_expansion import ExpansionOptions
@@ -48,7 +49,7 @@ def hits_json(
         `approximate` (null or `recall`, `top_k`, `probes`, `target` and `queries`) and `queries`:
         for each, `name` and `ranks`, each with `rank`, `row`, `distance`, `reranked` and
         `place_before` (null without re-ranking), `path`, `vehicle_id`, `camera_id`, `orientation`,
-        `tracklet_id` (-1 unknown) and `time` (ISO 8601 UTC or null).
+        `tracklet_id` (-1 unknown, a text where the id is one) and `time` (ISO 8601 UTC or null).
     """
     record = {
         "schema": SCHEMA,
@@ -86,9 +87,9 @@ def hits_text(queries: Embeddings, lists: Sequence[Sequence[Hit]], *, limit: int
         for hit in hits:
             record = hit.stored.record
             known = [
-                f"{word} {number}"
-                for word, number in (("vehicle", record.vehicle_id), ("camera", record.camera_id))
-                if number != UNKNOWN
+                f"{word} {printable(str(id_))}"
+                for word, id_ in (("vehicle", record.vehicle_id), ("camera", record.camera_id))
+                if id_ != UNKNOWN
             ]
             if record.orientation != UNKNOWN:
                 known.append(ORIENTATIONS[record.orientation])
@@ -118,9 +119,9 @@ def _place(hit: Hit) -> dict[str, object]:
         "reranked": hit.reranked,
         "place_before": hit.place_before,
         "path": record.path,
-        "vehicle_id": record.vehicle_id,
-        "camera_id": record.camera_id,
+        "vehicle_id": shown_id(record.vehicle_id),
+        "camera_id": shown_id(record.camera_id),
         "orientation": record.orientation,
-        "tracklet_id": record.tracklet_id,
+        "tracklet_id": shown_id(record.tracklet_id),
         "time": None if record.time_us is None else format_time(record.time_us),
     }

@@ -8,6 +8,7 @@ from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.index_manifest import IndexManifest
 from mtml_deploy.record_file import record_json
+from mtml_deploy.text import printable
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class GallerySummary:
         rows: how many.
         removed: removed rows that are still on the disk; None where a server does not tell.
         vehicles: different known vehicle ids.
-        cameras: the known cameras, ascending.
+        cameras: the known cameras, numbers ascending before texts.
         with_time: rows whose time is known.
         first_time: earliest, ISO 8601 UTC; None where no time is known.
         last_time: latest.
@@ -32,7 +33,7 @@ class GallerySummary:
     rows: int
     removed: int | None
     vehicles: int
-    cameras: tuple[int, ...]
+    cameras: tuple[int | str, ...]
     with_time: int
     first_time: str | None
     last_time: str | None
@@ -50,7 +51,7 @@ def summary_json(summary: GallerySummary) -> str:
 
 def summary_lines(summary: GallerySummary) -> list[str]:
     """The facts as lines for a terminal."""
-    cameras = ", ".join(map(str, summary.cameras)) or "unknown"
+    cameras = ", ".join(printable(str(camera)) for camera in summary.cameras) or "unknown"
     times = f"{summary.first_time} to {summary.last_time}" if summary.with_time else "unknown"
     model = summary.model
     removed, files, disk = "", "", "on the server"

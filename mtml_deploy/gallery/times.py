@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Final
 
-from mtml_deploy.gallery.clock import format_time, time_us
+from mtml_deploy.data.clock import read_time
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.regular_file import read_regular
-
-_SECONDS: Final = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
-"""Seconds since 1970 with at most microseconds; a text of 4 digits is such a number, not a year."""
 
 
 def parse_time(text: str) -> int:
@@ -35,19 +28,10 @@ def parse_time(text: str) -> int:
     Raises:
         GalleryError: neither of the two.
     """
-    text = text.strip()
     try:
-        if _SECONDS.fullmatch(text):
-            # Decimal: a float has no room for microseconds of the next century
-            micros = int(Decimal(text) * 1_000_000)
-            format_time(micros)  # beyond the calendar nothing could show it again
-            return micros
-        return time_us(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
-        raise GalleryError(
-            f"{text!r} is not a time, expected ISO 8601 such as 2024-05-01T12:00:00+02:00 (UTC "
-            "where no offset is given) or seconds since 1970 such as 1714557600.25"
-        ) from error
+        return read_time(text)
+    except ValueError as error:
+        raise GalleryError(str(error)) from error
 
 
 def load_times(path: Path) -> Mapping[str, int]:

@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.clock import time_us
+from mtml_deploy.data.ids import NamedId
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.gallery.clock import time_us
 
 FindingKind = Literal["missing", "corrupted", "foreign", "duplicate"]
 """What `verify` finds; "foreign" is a vector file of another model, size or type."""
@@ -32,10 +33,10 @@ class RowRecord:
     Attributes:
         path: the image's file or URI, as text.
         content: hash of what was added; of two rows with equal `content` a gallery keeps one.
-        vehicle_id: 0 or more; -1 unknown.
-        camera_id: 0 or more; -1 unknown.
+        vehicle_id: 0 or more, or a `NamedId`; -1 unknown.
+        camera_id: likewise.
         orientation: 0..7, index into `ORIENTATIONS`; -1 unknown.
-        tracklet_id: 0 or more; -1 unknown.
+        tracklet_id: as `vehicle_id`.
         time_us: microseconds since 1970-01-01 UTC; None unknown.
     """
 
@@ -55,7 +56,7 @@ class RowRecord:
                 bits, or no `content`.
         """
         for number in (self.vehicle_id, self.camera_id, self.tracklet_id):
-            if not UNKNOWN <= number < 1 << 31:
+            if not UNKNOWN <= number < 1 << 31 and not isinstance(number, NamedId):
                 raise ValueError(f"ids are -1 (unknown) to 2^31 - 1, found {self}")
         if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
             raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.data.folder import load_list
+from mtml_deploy.data.ids import known_id, shown_id
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import require_absent, write_text
@@ -42,8 +43,8 @@ class ListedImage(Record, frozen=True, kw_only=True):
 
     path: str
     sha256: Sha256
-    vehicle_id: int
-    camera_id: int
+    vehicle_id: int | str
+    camera_id: int | str
     orientation: int
 
 
@@ -233,8 +234,8 @@ def _listed(image: CalibrationImage, folder: Path) -> ListedImage:
     return ListedImage(
         path=_written_path(record.path, folder),
         sha256=image.sha256,
-        vehicle_id=record.vehicle_id,
-        camera_id=record.camera_id,
+        vehicle_id=shown_id(record.vehicle_id),
+        camera_id=shown_id(record.camera_id),
         orientation=record.orientation,
     )
 
@@ -258,6 +259,9 @@ def _parsed(content: bytes, folder: Path) -> CalibrationSet:
 def _image(listed: ListedImage, folder: Path) -> CalibrationImage:
     """One image from the manifest."""
     record = ImageRecord(
-        folder / listed.path, listed.vehicle_id, listed.camera_id, listed.orientation
+        folder / listed.path,
+        known_id(listed.vehicle_id),
+        known_id(listed.camera_id),
+        listed.orientation,
     )
     return CalibrationImage(record, listed.sha256)

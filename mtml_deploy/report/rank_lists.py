@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import to_builtins
 from numpy.typing import NDArray
 
+from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
@@ -39,8 +40,8 @@ class RankedImage:
         row: gallery row.
         name: path of the image below the gallery's root.
         distance: L2 distance to the query; in a re-ranked list the re-ranked one, 0..1.
-        vehicle_id: -1 unknown.
-        camera_id: -1 unknown.
+        vehicle_id: a number, or the text that the id is; -1 unknown.
+        camera_id: likewise.
         match: whether it shows the query's vehicle; None where either id is unknown.
     """
 
@@ -48,8 +49,8 @@ class RankedImage:
     row: int
     name: str
     distance: float
-    vehicle_id: int
-    camera_id: int
+    vehicle_id: int | str
+    camera_id: int | str
     match: bool | None
 
 
@@ -122,8 +123,8 @@ def rank_list(model: RankedModel, query_row: int, *, length: int) -> tuple[Ranke
                 row=row,
                 name=model.gallery.names[row],
                 distance=float(model.ranking.distances[query_row, rank - 1]),
-                vehicle_id=found,
-                camera_id=int(model.gallery.camera_ids[row]),
+                vehicle_id=shown_id(model.gallery.named(found)),
+                camera_id=shown_id(model.gallery.named(model.gallery.camera_ids[row])),
                 match=None if UNKNOWN in (vehicle, found) else vehicle == found,
             )
         )
@@ -253,8 +254,8 @@ def _query_records(model: RankedModel, *, length: int) -> list[dict[str, object]
         {
             "row": row,
             "name": name,
-            "vehicle_id": int(model.query.vehicle_ids[row]),
-            "camera_id": int(model.query.camera_ids[row]),
+            "vehicle_id": shown_id(model.query.named(model.query.vehicle_ids[row])),
+            "camera_id": shown_id(model.query.named(model.query.camera_ids[row])),
             "average_precision": model.average_precision(row),
             "ranks": [asdict(place) for place in rank_list(model, row, length=length)],
         }
@@ -281,7 +282,8 @@ def rank_text(model: RankedModel, *, length: int, limit: int) -> list[str]:
         lines.append(f"{printable(name)}{known}")
         for place in rank_list(model, row, length=length):
             mark = {True: "+", False: "-", None: " "}[place.match]
-            camera = "" if place.camera_id == UNKNOWN else f"   camera {place.camera_id}"
+            camera = place.camera_id
+            camera = "" if camera == UNKNOWN else f"   camera {printable(str(camera))}"
             lines.append(
                 f"  {place.rank:>3} {mark} {place.distance:>10.4g}   "
                 f"{printable(place.name)}{camera}"

@@ -20,7 +20,7 @@ from mtml_deploy.cli.console import (
     write_data,
     write_note,
 )
-from mtml_deploy.data.source import DATA_SET_FORMS
+from mtml_deploy.data.source import FORMS
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_train.cli.processes import OneVoiceGroup
@@ -204,7 +204,7 @@ def _resumable(out: Path) -> Checkpoint:
     cls=SafeCommand,
     context_settings=_CONTEXT,
     help="Compare a copy of a data set with the published counts, and list its faults.\n\n"
-    f"SOURCE is {DATA_SET_FORMS}. Exit status 1 where something is missing, repeated or "
+    f"SOURCE is {FORMS}. Exit status 1 where something is missing, repeated or "
     "unreadable; a smaller set than the published one is no fault.",
 )
 @click.argument("source")

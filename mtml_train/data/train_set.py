@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.errors import DataError
 from mtml_train.data.fingerprint import SetFingerprint, fingerprint
@@ -25,7 +26,8 @@ class TrainSet:
         classes: int64 [N], 0..C-1.
         orientations: int64 [N], 0..7, -1 unknown.
         groups: int64 [N], which data set an image is of.
-        identities: [C] (data set, vehicle id) of each class; classes of two data sets are disjoint.
+        identities: [C] (data set, vehicle id) of each class, the id a number or the text that it
+            is; classes of two data sets are disjoint.
         sets: what each data set holds.
     """
 
@@ -33,7 +35,7 @@ class TrainSet:
     classes: NDArray[np.int64]
     orientations: NDArray[np.int64]
     groups: NDArray[np.int64]
-    identities: tuple[tuple[int, int], ...]
+    identities: tuple[tuple[int, int | str], ...]
     sets: tuple[SetFingerprint, ...]
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
         sets: training splits; images of unknown identity are refused.
 
     Returns:
-        The joined set; classes are numbered by data set, then by vehicle id.
+        The joined set; classes are numbered by data set, then by vehicle id, numbers before texts.
 
     Raises:
         DataError: an image without vehicle id, or fewer than two identities.
@@ -66,7 +68,11 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
             keys.append((group, record.vehicle_id))
             paths.append(str(record.path))
             orientations.append(record.orientation)
-    ordered = sorted(set(keys))
+    ordered = [
+        (group, vehicle)
+        for group, images in enumerate(sets)
+        for vehicle in in_order(record.vehicle_id for record in images.records)
+    ]
     if len(ordered) < 2:
         raise DataError(f"found {len(ordered)} vehicle identities; training needs at least 2")
     index = {key: position for position, key in enumerate(ordered)}
@@ -75,6 +81,6 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
         classes=np.array([index[key] for key in keys], dtype=np.int64),
         orientations=np.array(orientations, dtype=np.int64),
         groups=np.array([group for group, _ in keys], dtype=np.int64),
-        identities=tuple(ordered),
+        identities=tuple((group, shown_id(vehicle)) for group, vehicle in ordered),
         sets=tuple(fingerprint(images) for images in sets),
     )

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from mtml_deploy.data.data_sets import Counts, DataSet
 from mtml_deploy.data.formats import suffixes
 from mtml_deploy.data.records import UNKNOWN, ImageSet
-from mtml_deploy.data.source import Counts, DataSet, load_source, parse_source
+from mtml_deploy.data.source import Source, load_source, parse_source
 from mtml_deploy.data.text_files import Split, read_names, repeated
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
@@ -43,11 +44,13 @@ def check_data(
     if not parsed.path.exists():
         raise DataError(f"no such file or folder: {printable(parsed.path)}; check the name")
     data_set = parsed.data_set
-    if data_set is not None:
-        splits = (parsed.split,) if parsed.split else tuple(data_set.files)
-        checks = {str(split): _check_lists(data_set, parsed.path, split) for split in splits}
-    else:
-        checks = {"images": _check_named(source, labelled=parsed.kind == "csv")}
+    try:
+        splits = (parsed.split,) if parsed.split else parsed.splits()
+    except DataError:  # loading, below, fails on the same and says it
+        splits = ()
+    checks = {str(split): _check_part(parsed, split) for split in splits}
+    if not splits:
+        checks = {"images": _check_named(source, "images", labelled=parsed.kind != "path")}
     paths = sorted({path for _, present in checks.values() for path in present})
     total = len(paths) * (2 if decode else 1)
 
@@ -73,6 +76,16 @@ def check_data(
         tuple(tuple(printable(os.path.relpath(p, root)) for p in group) for group in groups),
         decode,
     )
+
+
+def _check_part(source: Source, split: Split) -> tuple[SplitCheck, list[Path]]:
+    """One split of a data set and those of its files that are there."""
+    data_set = source.data_set
+    if data_set is not None and data_set.files[split].names:
+        return _check_lists(data_set, source.path, split)
+    check, present = _check_named(source.text(split), split, labelled=True)
+    published = None if data_set is None else data_set.published.get(split)
+    return replace(check, published=published), present
 
 
 def _check_lists(data_set: DataSet, root: Path, split: Split) -> tuple[SplitCheck, list[Path]]:
@@ -101,16 +114,16 @@ def _check_lists(data_set: DataSet, root: Path, split: Split) -> tuple[SplitChec
     return _with_labels(check, images, orientations=bool(layout.orientations)), present
 
 
-def _check_named(source: str, *, labelled: bool) -> tuple[SplitCheck, list[Path]]:
-    """The images of a table, list, folder or file, and those that are there."""
+def _check_named(source: str, split: str, *, labelled: bool) -> tuple[SplitCheck, list[Path]]:
+    """The images that a source tells by itself, and those that are there."""
     try:
         images = load_source(source)
     except DataError as error:
-        return SplitCheck("images", Counts(), faults=(str(error),)), []
+        return SplitCheck(split, Counts(), faults=(str(error),)), []
     present = [record.path for record in images.records if record.path.is_file()]
     there = set(present)
     check = SplitCheck(
-        "images",
+        split,
         Counts(images=len(present)),
         missing=tuple(
             printable(name)
@@ -118,8 +131,10 @@ def _check_named(source: str, *, labelled: bool) -> tuple[SplitCheck, list[Path]
             if record.path not in there
         ),
     )
-    # a folder promises no labels, so none is missed
-    return (_with_labels(check, images, orientations=True) if labelled else check), present
+    # a folder promises no labels, so none is missed; most formats cannot hold an orientation
+    told = any(record.orientation != UNKNOWN for record in images.records)
+    told = told or source.startswith("csv:")
+    return (_with_labels(check, images, orientations=told) if labelled else check), present
 
 
 def _with_labels(check: SplitCheck, images: ImageSet, *, orientations: bool) -> SplitCheck:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from mtml_deploy.data.source import Counts
+from mtml_deploy.data.data_sets import Counts
 from mtml_deploy.text import table_row
 
 SHOWN: Final = 20

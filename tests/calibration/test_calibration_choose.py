@@ -153,9 +153,22 @@ def test_only_a_training_split_is_taken(tmp_path: Path) -> None:
     for text in ("veri:V#query", "cityflow:C#gallery"):
         with pytest.raises(DataError, match="tests too well"):
             training_source(text)
-    for text in ("csv:a.csv", "folder", "list.txt"):
+    for text in ("folder", "list.txt"):
         with pytest.raises(DataError, match="does not say which of its images are tested on"):
             training_source(text)
+    table = tmp_path / "a.csv"
+    for rows, words in (
+        ("path\na.jpg\n", "tells no parts"),
+        ("path,split\na.jpg,train\n", "only tells train"),
+        ("path,split\na.jpg,test\n", "only tells query, gallery"),
+    ):
+        table.write_text(rows)
+        with pytest.raises(DataError, match=words):
+            training_source(f"csv:{table}")
+    table.write_text("path,plate,part,split\na.jpg,A,x,train\nb.jpg,B,y,gallery\n")
+    assert training_source(f"csv:{table}#train") == f"csv:{table}"
+    chosen = f"csv:{table}@vehicle_id=plate"
+    assert training_source(chosen) == chosen
 
 
 def test_unknown_vehicles_and_copies_are_left_out(tmp_path: Path) -> None:

@@ -8,15 +8,8 @@ from helpers_datasets import VERI_QUERY, VERI_TEST, VERI_TRAIN, write_list, writ
 
 from calibration.candidates import training_source
 from mtml_deploy.data import source as source_module
-from mtml_deploy.data.source import (
-    DATA_SET_FORMS,
-    DATA_SETS,
-    FORMS,
-    Counts,
-    Source,
-    load_source,
-    parse_source,
-)
+from mtml_deploy.data.data_sets import DATA_SETS, Counts
+from mtml_deploy.data.source import FORMS, OWN_SETS, Source, load_source, parse_source
 from mtml_deploy.data.text_files import SPLITS
 from mtml_deploy.errors import DataError
 from mtml_train.data_check.check import check_data
@@ -30,7 +23,23 @@ from mtml_train.data_check.check import check_data
         ("cityflow:C:\\data#train", Source("cityflow", Path("C:\\data"), "train")),
         ("veri:/d/a#b#query", Source("veri", Path("/d/a#b"), "query")),
         ("veri:~/VeRi", Source("veri", Path.home() / "VeRi", None)),
-        ("csv:a#train", Source("csv", Path("a#train"), None)),
+        ("csv:a#train", Source("csv", Path("a"), "train")),
+        ("csv:a#b.csv", Source("csv", Path("a#b.csv"), None)),
+        ("csv:me@home/a.csv", Source("csv", Path("me@home/a.csv"), None)),
+        (
+            "csv:me@home/a.csv@id=Plate No,camera=cam#query",
+            Source(
+                "csv",
+                Path("me@home/a.csv"),
+                "query",
+                {"vehicle_id": "Plate No", "camera_id": "cam"},
+            ),
+        ),
+        ("csv:~/a.csv@time=", Source("csv", Path.home() / "a.csv", None, {"time": ""})),
+        ("folders:d#gallery", Source("folders", Path("d"), "gallery")),
+        ("market1501:d", Source("market1501", Path("d"), None)),
+        ("vehicleid-2400:d#query", Source("vehicleid-2400", Path("d"), "query")),
+        ("a#train", Source("path", Path("a#train"), None)),
         ("photos", Source("path", Path("photos"), None)),
         ("odd:name.jpg", Source("path", Path("odd:name.jpg"), None)),
     ],
@@ -50,6 +59,13 @@ def test_parts(text: str, source: Source) -> None:
         ("verri:d#train", "no such file or folder"),
         ("veri:none#train", "no such folder: none"),
         ("csv:none", "the table is missing"),
+        ("csv:a@colour=red", "'colour=red' names no columns, expected what and name"),
+        ("csv:a@id=x,vehicle_id=y", "names no columns"),
+        ("csv:@id=x", "names no file or folder"),
+        ("folders:none", "no such folder: none"),
+        ("market1501:none", "no such folder: none"),
+        ("vehicleid:none#query", "no such folder: none"),
+        ("veriwild-5000:none#query", "no such folder: none"),
     ],
 )
 def test_what_is_no_source(
@@ -86,11 +102,17 @@ def test_paths_by_what_they_are(tmp_path: Path) -> None:
 
 
 def test_help_and_errors_tell_the_table() -> None:
-    assert tuple(DATA_SETS) == ("veri", "cityflow")
-    assert DATA_SET_FORMS == "veri:DIR or cityflow:DIR"
+    assert tuple(DATA_SETS) == (
+        "veri", "cityflow",
+        "vehicleid", "vehicleid-1600", "vehicleid-2400", "vehicleid-3200", "vehicleid-6000",
+        "vehicleid-13164",
+        "veriwild", "veriwild-5000", "veriwild-10000",
+    )  # fmt: skip
+    assert tuple(OWN_SETS) == ("csv", "folders", "market1501")
     assert FORMS == (
-        "veri:DIR[#train|query|gallery], cityflow:DIR[#train|query|gallery], csv:FILE, a folder, "
-        "a LIST.txt or an image"
+        "veri:DIR, cityflow:DIR, vehicleid:DIR, veriwild:DIR, csv:FILE[@id=COLUMN,...], "
+        "folders:DIR, market1501:DIR, all with #train, #query or #gallery where they tell parts, "
+        "a folder, a LIST.txt or an image"
     )
     for data_set in DATA_SETS.values():
         assert set(data_set.published) <= set(data_set.files) <= set(SPLITS)

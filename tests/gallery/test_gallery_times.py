@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtml_deploy.gallery.clock import format_time
+from mtml_deploy.data.clock import format_time
 from mtml_deploy.gallery.times import load_times, parse_time
 from mtml_deploy.gallery.values import GalleryError
 

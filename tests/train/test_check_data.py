@@ -17,7 +17,7 @@ from helpers_datasets import (
 )
 from PIL import Image
 
-from mtml_deploy.data.source import DATA_SETS, Counts
+from mtml_deploy.data.data_sets import DATA_SETS, Counts
 from mtml_deploy.errors import DataError
 from mtml_train.data_check.check import check_data
 from mtml_train.data_check.report import DataCheck, SplitCheck, render

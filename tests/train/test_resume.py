@@ -233,6 +233,8 @@ def test_a_run_goes_on_from_anywhere_and_with_moved_data(
         ("veri:data", "veri:{here}/data"),
         ("veri:data#gallery", "veri:{here}/data#gallery"),
         ("csv:a/t#1.csv", "csv:{here}/a/t#1.csv"),
+        ("csv:t.csv@id=plate#train", "csv:{here}/t.csv@vehicle_id=plate#train"),
+        ("folders:cars#query", "folders:{here}/cars#query"),
         ("images", "{here}/images"),
         ("/there", "/there"),
         ("veri:/there#train", "veri:/there#train"),

@@ -48,6 +48,7 @@ def compact(folder: Path, manifest: GalleryManifest, table: RowTable) -> Compact
             old = table.segments()
             _move(folder, manifest, table, live)
             table.drop_segments(segment.number for segment in old)
+            table.texts.drop_unused()
             table.count_rewrite()
     # also what an interrupted call left behind
     cut_files(folder, manifest, {part.number: part.rows for part in table.segments()})

@@ -224,8 +224,8 @@ class FolderGallery(Gallery):
         )
         self.table.insert(
             segment.number,
-            (
+            [
                 NewRow(first + n, slot, new.records[i], norm, spread, crc)
                 for n, (i, slot, norm, spread, crc) in enumerate(facts)
-            ),
+            ],
         )

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from mtml_deploy.gallery.folder.schema import (
     Segment,
 )
 from mtml_deploy.gallery.folder.sqlite import Database
+from mtml_deploy.gallery.folder.texts import IdTexts
 from mtml_deploy.gallery.values import GalleryError, RowRecord, Selection, StoredRow
 
 _NUMBERS_SQL: Final = (
@@ -47,6 +48,7 @@ class RowTable:
             GalleryError: it is missing, damaged or of no use.
         """
         self._database = Database(gallery / ROWS_FILE, write=write)
+        self.texts = IdTexts(self._database)
         try:
             self.rewrites()  # a file that is no record is refused at once
         except BaseException:
@@ -110,8 +112,13 @@ class RowTable:
             self._database.run("DELETE FROM rows WHERE segment = ? AND removed = 1", (number,))
             self._database.run("DELETE FROM segments WHERE segment = ?", (number,))
 
-    def insert(self, segment: int, rows: Iterable[NewRow]) -> None:
+    def insert(self, segment: int, rows: Sequence[NewRow]) -> None:
         """Record new rows of a segment."""
+        self.texts.keep(
+            id_
+            for new in rows
+            for id_ in (new.record.vehicle_id, new.record.camera_id, new.record.tracklet_id)
+        )
         self._database.run_many(
             "INSERT INTO rows VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -145,7 +152,7 @@ class RowTable:
         ):
             count += self._database.run_many(
                 f"UPDATE rows SET removed = 1 WHERE {column} = ? AND removed = 0",
-                [(value,) for value in values],
+                [(value if isinstance(value, str) else int(value),) for value in values],
             )
         return count
 
@@ -188,11 +195,11 @@ class RowTable:
         )
         if rows is None:
             for values in self._database.iterate(f"{select} ORDER BY row"):
-                yield StoredRow(values[0], RowRecord(*values[1:]))
+                yield self._stored(values)
             return
         for row in rows:
             for values in self._database.run(f"{select} AND row = ?", (row,)):
-                yield StoredRow(values[0], RowRecord(*values[1:]))
+                yield self._stored(values)
 
     def faults(self) -> list[str]:
         """What SQLite finds wrong with its own file, one text each."""
@@ -206,6 +213,15 @@ class RowTable:
     def close(self) -> None:
         """Close the file; closing twice is allowed."""
         self._database.close()
+
+    def _stored(self, values: tuple[Any, ...]) -> StoredRow:
+        """One row of the record."""
+        row, path, content, vehicle, camera, orientation, tracklet, time_us = values
+        ids = (self.texts.named(number) for number in (vehicle, camera, tracklet))
+        vehicle, camera, tracklet = ids
+        return StoredRow(
+            row, RowRecord(path, content, vehicle, camera, orientation, tracklet, time_us)
+        )
 
     def _state(self, name: str) -> int:
         found = self._database.run("SELECT value FROM state WHERE name = ?", (name,))

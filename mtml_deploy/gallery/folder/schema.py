@@ -17,7 +17,7 @@ UNKNOWN_TIME: Final = -(1 << 63)
 NUMBERS: Final = np.dtype(
     [
         ("row", np.int64), ("segment", np.int64), ("slot", np.int64), ("removed", np.bool_),
-        ("camera", np.int32), ("orientation", np.int8), ("time_us", np.int64),
+        ("camera", np.int64), ("orientation", np.int8), ("time_us", np.int64),
         ("norm", np.float32), ("spread", np.float32), ("crc", np.uint32),
     ]
 )  # fmt: skip

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mtml_deploy.data.clock import format_time
+from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.gallery.clock import format_time
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
@@ -27,14 +28,15 @@ def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> Galle
         numbers = table.numbers()
         segments = len(table.segments())
         vehicles = table.vehicles()
-    live = numbers[~numbers["removed"]]
-    cameras = np.unique(live["camera"])
+        live = numbers[~numbers["removed"]]
+        cameras = np.unique(live["camera"])
+        named = [table.texts.named(camera) for camera in cameras[cameras != UNKNOWN].tolist()]
     times = live["time_us"][live["time_us"] != UNKNOWN_TIME]
     return GallerySummary(
         rows=len(live),
         removed=len(numbers) - len(live),
         vehicles=vehicles,
-        cameras=tuple(cameras[cameras != UNKNOWN].tolist()),
+        cameras=tuple(shown_id(camera) for camera in in_order(named)),
         with_time=len(times),
         first_time=format_time(int(times.min())) if len(times) else None,
         last_time=format_time(int(times.max())) if len(times) else None,

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.ids import NamedId
 from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest, manifest_text
 from mtml_deploy.gallery.values import Filter, GalleryError, RowRecord, StoredRow
@@ -82,8 +83,14 @@ def entity_of(row: int, record: RowRecord, vector: NDArray[np.float32]) -> Entit
         vector: float32 [D].
 
     Raises:
-        GalleryError: a text that is too long or is not Unicode.
+        GalleryError: a text that is too long or is not Unicode, or an id that is a text.
     """
+    for id_ in (record.vehicle_id, record.camera_id, record.tracklet_id):
+        if isinstance(id_, NamedId):
+            raise GalleryError(
+                f"the id {id_.text!r} of {record.path} is a text, expected numbers below 2^31 in a "
+                "Milvus collection; number the ids, or keep the rows in a gallery in a folder"
+            )
     for name, text in (("path", record.path), ("content", record.content)):
         if not _is_unicode(text):
             raise GalleryError(

@@ -183,7 +183,7 @@ def _query_view(
     )
     return _Query(
         name=query.names[row],
-        labels=_labels(int(query.vehicle_ids[row]), int(query.camera_ids[row])),
+        labels=_labels(query.named(query.vehicle_ids[row]), query.named(query.camera_ids[row])),
         picture=pictures.find(query.root, query.names[row]),
         lists=lists,
     )
