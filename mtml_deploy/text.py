@@ -6,9 +6,12 @@ In: names, fractions, cells. Out: text without anything that harms a terminal, o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 _RULES: Final = {"l": "---", "r": "---:"}
 
@@ -30,6 +33,20 @@ def printable(text: Path | str, *, keep: str = "") -> str:
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
         for char in shown
     )
+
+
+def foreign(text: object) -> str:
+    """The first sentence of another library's text: no colours, no advice behind it.
+
+    Args:
+        text: an error, or its text.
+
+    Returns:
+        One line, without full stop; empty where there is none.
+    """
+    plain = _COLOURS.sub("", str(text)).strip()
+    line = plain.splitlines()[0].strip() if plain else ""
+    return printable(line.split(". ")[0].removesuffix("."))
 
 
 def percent(fraction: float | None) -> str:

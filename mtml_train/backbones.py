@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 from urllib.error import URLError
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from mtml_deploy.errors import CheckpointError, DataError
+from mtml_deploy.text import foreign
+from mtml_train.weights_file import load_tensors, read_weights_file
+
+_HEADS: Final = ("fc.", "classifier.")
+"""Classifiers that pretrained files bring along (torchvision's and torchreid's name); not kept."""
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:
@@ -54,21 +59,14 @@ def load_backbone(network: nn.Module, name: str, weights: str) -> None:
     if weights == "none":
         return
     state = _imagenet_weights(name) if weights == "imagenet" else read_weights_file(Path(weights))
+    kept = {key: value for key, value in state.items() if not key.startswith(_HEADS)}
     try:
-        result = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # equal names, other shapes: a deeper or wider ResNet
+        load_tensors(network, kept)
+    except ValueError as error:
         raise CheckpointError(
-            f"{weights} does not hold the weights of a {name}: tensors have other shapes; "
-            "give the file that belongs to --backbone"
+            f"{weights} does not hold the weights of a {name}: {error}; give the file that belongs "
+            "to --backbone"
         ) from error
-    foreign = [key for key in result.unexpected_keys if not key.startswith("fc.")]
-    if result.missing_keys or foreign:
-        raise CheckpointError(
-            f"{weights} does not hold the weights of a {name}: "
-            f"{len(result.missing_keys)} tensors missing (first: {result.missing_keys[:1]}), "
-            f"{len(foreign)} foreign (first: {foreign[:1]}); give the file that belongs to "
-            "--backbone"
-        )
 
 
 def _imagenet_weights(name: str) -> Mapping[str, Tensor]:
@@ -78,42 +76,6 @@ def _imagenet_weights(name: str) -> Mapping[str, Tensor]:
         return dict(enum["IMAGENET1K_V1"].get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError, KeyError) as error:
         raise CheckpointError(
-            f"the ImageNet weights of {name} could not be downloaded ({error}); give a local "
-            "file with --weights FILE, or train from random weights with --weights none"
+            f"the ImageNet weights of {name} could not be downloaded ({foreign(error)}); give "
+            "a local file with --weights FILE, or train from random weights with --weights none"
         ) from error
-
-
-def read_weights_file(path: Path) -> Mapping[str, Tensor]:
-    """Tensors of a weights file; code inside a pickle is never run.
-
-    Args:
-        path: .safetensors, or a torch file (.pth, .pt) with a state dict, bare or under
-            "state_dict"; a "module." prefix is dropped.
-
-    Returns:
-        Parameter name -> tensor.
-
-    Raises:
-        CheckpointError: missing, unreadable or of another content.
-    """
-    import safetensors.torch
-    from safetensors import SafetensorError
-
-    try:
-        if path.suffix == ".safetensors":
-            state: object = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CheckpointError(f"cannot read weights from {path}: {error}") from error
-    except Exception as error:  # torch raises pickle.UnpicklingError for a file that needs code
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise CheckpointError(
-            f"{path} holds more than tensors and was not loaded ({error}); save its state_dict"
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors; save model.state_dict()")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}

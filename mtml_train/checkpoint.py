@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from mtml_deploy.errors import CheckpointError, DataError
 from mtml_deploy.files import atomic_file
 from mtml_deploy.record_file import SchemaError
+from mtml_deploy.text import foreign
 from mtml_train.config import TrainConfig
 from mtml_train.model import MTML
 from mtml_train.run_card import Progress, RunCard, header_text, read_header
+from mtml_train.weights_file import load_tensors
 
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
@@ -152,7 +154,7 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
     except DataError as error:
         raise CheckpointError(f"{error}; {fix}") from error
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{file} is corrupted ({error}); {fix}") from error
+        raise CheckpointError(f"{file} is corrupted ({foreign(error)}); {fix}") from error
 
 
 def load_model(checkpoint: Checkpoint) -> MTML:
@@ -175,8 +177,8 @@ def load_model(checkpoint: Checkpoint) -> MTML:
 def load_weights(model: MTML, checkpoint: Checkpoint) -> None:
     """Put the checkpoint's weights into `model`, or raise a CheckpointError."""
     try:
-        model.load_state_dict(checkpoint.weights())
-    except RuntimeError as error:
+        load_tensors(model, checkpoint.weights())
+    except ValueError as error:
         raise CheckpointError(
             f"the weights in {checkpoint.path} do not fit its own settings: {error}"
         ) from error

@@ -2,13 +2,20 @@
 
 import os
 
-from mtml_deploy.text import percent, printable, table
+from mtml_deploy.text import foreign, percent, printable, table
 
 
 def test_printable_keeps_text_and_disarms_the_rest() -> None:
     assert printable("Zoë\t車\n", keep="\n\t") == "Zoë\t車\n"
     assert printable("a\x1b[31mb\rc") == "a\\x1b[31mb\\rc"
     assert printable(os.fsdecode(b"\xff.jpg")) == "\\udcff.jpg"
+
+
+def test_text_of_another_library_is_one_plain_sentence() -> None:
+    assert foreign("No \x1b[1mway\x1b[0m in. Do this:\n(1) switch it off") == "No way in"
+    assert foreign(OSError(2, "No such file", "a.b c.pth")) == "[Errno 2] No such file: 'a.b c.pth'"
+    assert foreign("cut\x07.") == "cut\\x07"
+    assert foreign(EOFError()) == ""
 
 
 def test_percent():

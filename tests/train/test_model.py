@@ -1,5 +1,6 @@
 """The model of every variant, what its branches see, and the weights it starts from."""
 
+import os
 import pickle
 from pathlib import Path
 from urllib.error import URLError
@@ -12,10 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtml_deploy.errors import CheckpointError, DataError
-from mtml_train.backbones import build_backbone, load_backbone, read_weights_file
+from mtml_train.backbones import build_backbone, load_backbone
 from mtml_train.config import VARIANTS
 from mtml_train.model import MTML
 from mtml_train.views import to_planes
+from mtml_train.weights_file import read_weights_file
 
 FEATURES = 512  # of ResNet-18
 OG = ("gray", "orientation")
@@ -207,6 +209,43 @@ def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         read_weights_file(path)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_whole_model_is_refused_in_our_words(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError) as refused:
+        read_weights_file(tmp_path / "whole.pth")
+    text = str(refused.value)
+    assert "a whole model or other objects (torch.nn.modules.linear.Linear)" in text
+    assert "torch.save(model.state_dict(), FILE)" in text
+    for foreign in ("\n", "\x1b", "weights_only", "trust"):
+        assert foreign not in text
+
+
+def test_classifiers_of_a_file_are_left_out_and_other_tensors_named(
+    tmp_path: Path, resnet: dict[str, Tensor]
+) -> None:
+    heads = {"classifier.weight": torch.rand(576, 512), "classifier.bias": torch.rand(576)}
+    trunk = {name: value for name, value in resnet.items() if not name.startswith("fc.")}
+    path = write_weights(tmp_path, "bare", trunk | heads)
+    network, _ = build_backbone("resnet18")
+    load_backbone(network, "resnet18", str(path))
+    assert_equal_tensors(network.state_dict(), trunk)
+    path = write_weights(tmp_path, "bare", trunk | {"neck.weight": torch.rand(1)})
+    with pytest.raises(CheckpointError, match=r": 1 tensors unknown \(first: neck.weight\);"):
+        load_backbone(network, "resnet18", str(path))
+    path = write_weights(tmp_path, "bare", trunk | {"conv1.weight": torch.rand(64, 1, 7, 7)})
+    shapes = r"conv1.weight \[64, 1, 7, 7\] instead of \[64, 3, 7, 7\]"
+    with pytest.raises(CheckpointError, match=shapes):
+        load_backbone(network, "resnet18", str(path))
+
+
+def test_weights_that_are_no_file_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name, found in (("pipe.pth", "is a pipe"), ("folder", "is a folder")):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(CheckpointError, match=found):
+            read_weights_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
