@@ -19,6 +19,7 @@ from mtml_deploy.artifact.manifest import (
     embedded_record,
     manifest_json,
 )
+from mtml_deploy.artifact.plain_graph import require_plain_graph
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import write_text
 from mtml_deploy.record_file import parse_json
@@ -84,7 +85,8 @@ def open_artifact(folder: Path) -> Artifact:
 
     Raises:
         ArtifactError: no such folder or file, a manifest that is not JSON, of another schema or
-            with wrong fields, or a model file with another hash than the manifest names.
+            with wrong fields, a model file with another hash than the manifest names, or one that
+            no export wrote (loops, other files, foreign operators).
     """
     fix = f"export it again: mtml-export RUN --out {folder}"
     if not folder.is_dir():
@@ -108,6 +110,7 @@ def open_artifact(folder: Path) -> Artifact:
             f"{artifact.model_path} has sha256 {found[:12]}... but its manifest expects "
             f"{manifest.model_sha256[:12]}...: the file was changed, truncated or mixed up; {fix}"
         )
+    require_plain_graph(artifact.model_path)
     return artifact
 
 
