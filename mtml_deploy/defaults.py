@@ -77,9 +77,21 @@ Which = Literal["first", "best", "worst", "spread"]
 StoredType = Literal["float32", "int8"]
 """How a gallery keeps vectors; int8 is codes to scan beside float32 vectors that decide."""
 
-Backend = Literal["ort", "ort-tensorrt", "tensorrt", "tensorrt-rtx"]
-"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it;
-the others run engines built from it."""
+Backend = Literal["ort", "ort-tensorrt", "openvino", "tensorrt", "tensorrt-rtx"]
+"""What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it,
+and OpenVINO runs it on CPUs and Intel GPUs; the others run engines built from it."""
 
 BACKEND: Final = "ort"
 """Backend unless told otherwise."""
+
+ExecutionPrecision = Literal["f32", "bf16", "f16", "auto"]
+"""What OpenVINO computes float32 values of a model in; auto is the fastest that the device has."""
+
+Rounding = Literal["", "bf16", "f16"]
+"""What a backend rounded float32 values to; empty where it computed what the file says."""
+
+EXECUTION_PRECISION: Final = "f32"
+"""What the file says, unless told otherwise."""
+
+STREAMS: Final = 1
+"""Batches at work at once on OpenVINO."""

@@ -6,7 +6,7 @@ In: an artifact's folder. Out: embeddings of images, in memory or in a file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,15 @@ from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.artifact.verdict import parity_warning
 from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.given import Channels, Images, image_set
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
+from mtml_deploy.defaults import (
+    BACKEND,
+    BATCH_SIZE,
+    DEVICE,
+    EXECUTION_PRECISION,
+    STREAMS,
+    Backend,
+    ExecutionPrecision,
+)
 from mtml_deploy.embed.embed import embed, model_identity
 from mtml_deploy.embed.embed_to import embed_to
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
@@ -36,10 +44,13 @@ class EmbedOptions:
 
     Attributes:
         backend: what runs the model.
-        device: "cpu" or "cuda:N".
+        device: "cpu", "cuda:N" or "gpu:N".
         batch_size: images per run.
         threads: decoding threads, 0 = one per CPU.
         skip_bad: leave out images that cannot be used.
+        model_threads: threads of the model on the CPU, 0 = the library's own number.
+        precision: what OpenVINO computes float32 values in.
+        streams: batches at work at once on OpenVINO.
     """
 
     backend: Backend = BACKEND
@@ -47,6 +58,20 @@ class EmbedOptions:
     batch_size: int = BATCH_SIZE
     threads: int = 0
     skip_bad: bool = False
+    model_threads: int = 0
+    precision: ExecutionPrecision = EXECUTION_PRECISION
+    streams: int = STREAMS
+
+    def open(self, artifact: Artifact) -> Model:
+        """The model of an artifact, loaded as these options say; errors as of `open_model`."""
+        return Model.open(
+            artifact,
+            backend=self.backend,
+            device=self.device,
+            threads=self.model_threads,
+            precision=self.precision,
+            streams=self.streams,
+        )
 
 
 class Model:
@@ -66,7 +91,9 @@ class Model:
         self.artifact = artifact
         self.runtime = runtime
         self.manifest: Manifest = artifact.manifest
-        self.identity: ModelIdentity = model_identity(artifact.manifest)
+        self.identity: ModelIdentity = model_identity(
+            artifact.manifest, computes_in=runtime.computes_in, gated=not warning
+        )
         self.warning = warning
 
     @classmethod
@@ -77,11 +104,24 @@ class Model:
         backend: Backend = BACKEND,
         device: str = DEVICE,
         threads: int = 0,
+        precision: ExecutionPrecision = EXECUTION_PRECISION,
+        streams: int = STREAMS,
     ) -> Self:
         """The model of an artifact; arguments and errors as of `open_model`."""
-        runtime = open_runtime(artifact, backend=backend, device=device, threads=threads)
+        runtime = open_runtime(
+            artifact,
+            backend=backend,
+            device=device,
+            threads=threads,
+            precision=precision,
+            streams=streams,
+        )
         warning = parity_warning(
-            artifact, backend=backend, device=device, engine_sha256=runtime.engine_sha256
+            artifact,
+            backend=backend,
+            device=device,
+            engine_sha256=runtime.engine_sha256,
+            computes_in=runtime.computes_in,
         )
         return cls(artifact, runtime, warning=warning)
 
@@ -109,6 +149,21 @@ class Model:
             BackendError: the library failed, for example out of memory.
         """
         return self.runtime.run(images)
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Embeddings of one batch after the other; the model never waits for the caller.
+
+        Args:
+            batches: each as `run` takes them, sizes mixed; read a few ahead.
+
+        Returns:
+            Iterator of float32 [B, D], one per batch, in order.
+
+        Raises:
+            ValueError: as `run`.
+            BackendError: as `run`.
+        """
+        return (outputs.embeddings for outputs in self.runtime.stream(batches))
 
     def embed(
         self,
@@ -222,16 +277,28 @@ class Model:
 
 
 def open_model(
-    folder: str | Path, *, backend: Backend = BACKEND, device: str = DEVICE, threads: int = 0
+    folder: str | Path,
+    *,
+    backend: Backend = BACKEND,
+    device: str = DEVICE,
+    threads: int = 0,
+    precision: ExecutionPrecision = EXECUTION_PRECISION,
+    streams: int = STREAMS,
 ) -> Model:
     """An exported model, loaded on exactly the backend and device asked for.
 
     Args:
         folder: the artifact that `mtml-export` or `mtml-deploy convert` wrote.
-        backend: "ort", "ort-tensorrt", "tensorrt" or "tensorrt-rtx"; the last two need an engine:
-            `build_engine`.
-        device: "cpu" or "cuda:N" with N the number of the GPU.
-        threads: threads of one run on the CPU; 0 leaves the number to the library.
+        backend: "ort", "ort-tensorrt", "openvino", "tensorrt" or "tensorrt-rtx"; the last two need
+            an engine: `build_engine`.
+        device: "cpu", "cuda:N" with N the number of the GPU, or "gpu:N" for an Intel GPU on
+            OpenVINO.
+        threads: threads of the model on the CPU; 0 leaves the number to the library.
+        precision: what OpenVINO computes float32 values in: "f32", "bf16", "f16", or "auto" for
+            the fastest that the device has. Rows in bf16 or f16 are compared with float32 ones
+            only where the parity gate has passed them.
+        streams: batches at work at once on OpenVINO, for long sets: faster in total, slower for
+            one batch.
 
     Returns:
         The model; close it, or use it in a `with` statement.
@@ -241,7 +308,14 @@ def open_model(
         MissingExtraError: the backend's library is not installed.
         BackendError: unknown backend or device, or it is not usable on this machine.
     """
-    return Model.open(open_artifact(Path(folder)), backend=backend, device=device, threads=threads)
+    return Model.open(
+        open_artifact(Path(folder)),
+        backend=backend,
+        device=device,
+        threads=threads,
+        precision=precision,
+        streams=streams,
+    )
 
 
 def _log(skipped: Sequence[BadImage]) -> None:

@@ -7,7 +7,7 @@ orientation accuracy of branch D where labels are known.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,6 +175,10 @@ class _ModelInTraining:
         features: NDArray[np.float32] = output.fused.float().cpu().numpy()
         self._dim = features.shape[1]
         return features
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Fused features of each batch."""
+        return map(self.run, batches)
 
 
 def _embedded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,29 +13,32 @@ from numpy.typing import NDArray
 from benchmarks.runners.runner import Images, Part, Runner, Subject, run_each
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
-from mtml_deploy.defaults import Backend
+from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import prepare_session, require_active
 
 _TITLES: Mapping[Backend, str] = {
     "ort": "ONNX Runtime",
+    "openvino": "OpenVINO",
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
 }
 
 
 @contextmanager
-def open_deployed(subject: Subject, backend: Backend) -> Iterator[Runner]:
+def open_deployed(
+    subject: Subject, backend: Backend, precision: ExecutionPrecision = EXECUTION_PRECISION
+) -> Iterator[Runner]:
     """A backend of the project, as `mtml-deploy embed` runs it.
 
     Args:
         subject: the model.
         backend: which one.
+        precision: what OpenVINO computes float32 values in.
 
     Yields:
-        The runner. An engine overlaps the copies and computation of a long batch, so it gets many
-        batches at once.
+        The runner.
 
     Raises:
         MtmlError: as `open_runtime`.
@@ -43,26 +46,28 @@ def open_deployed(subject: Subject, backend: Backend) -> Iterator[Runner]:
     device, artifact = subject.device, subject.artifact
     threads = subject.threads if device == "cpu" else 0
     where = "CPU" if device == "cpu" else "GPU"
-    with open_runtime(artifact, backend=backend, device=device, threads=threads) as runtime:
+    with open_runtime(
+        artifact, backend=backend, device=device, threads=threads, precision=precision
+    ) as runtime:
         parts = None
         if backend == "ort" and device != "cpu":
             parts = _ort_parts(artifact, device)
-        joined = backend != "ort"
+        rounded = runtime.computes_in
 
-        def stream_joined(batches: list[Images]) -> None:
-            runtime.run(np.concatenate(batches))
+        def stream(batches: Sequence[Images]) -> None:
+            for _ in runtime.stream(batches):
+                pass
 
         yield Runner(
-            key=backend,
-            title=f"{_TITLES[backend]}{f' {where}' if backend == 'ort' else ''}",
-            what=f"The exported {artifact.manifest.precision} model through the runtime {backend}.",
+            key=f"{backend}-{rounded}" if rounded else backend,
+            title=_TITLES[backend]
+            + (f" {where}" if backend in ("ort", "openvino") else "")
+            + (f" {rounded}" if rounded else ""),
+            what=f"The exported {artifact.manifest.precision} model through the runtime {backend}"
+            + (f", float32 values in {rounded}." if rounded else "."),
             precision=artifact.manifest.precision,
             run=runtime.run,
-            stream=(
-                (lambda batches: stream_joined(list(batches)))
-                if joined
-                else partial(run_each, runtime.run)
-            ),
+            stream=stream,
             parts=parts,
         )
 
@@ -93,8 +98,8 @@ def _ort_parts(artifact: Artifact, device: str) -> Callable[[Images], Mapping[Pa
 
 
 @contextmanager
-def open_openvino(subject: Subject) -> Iterator[Runner]:
-    """OpenVINO on the CPU.
+def open_openvino_alone(subject: Subject) -> Iterator[Runner]:
+    """OpenVINO alone, in the plainest way: what the project's backend is compared with.
 
     Args:
         subject: the model.
@@ -130,8 +135,8 @@ def open_openvino(subject: Subject) -> Iterator[Runner]:
 
     precision = subject.artifact.manifest.precision
     yield Runner(
-        key="openvino",
-        title="OpenVINO CPU",
+        key="openvino-alone",
+        title="OpenVINO alone CPU",
         what=f"The exported {precision} model through OpenVINO, floating point as float32.",
         precision=precision,
         run=run,

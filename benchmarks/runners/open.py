@@ -14,7 +14,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.runners.deployed import open_deployed, open_openvino
+from benchmarks.runners.deployed import open_deployed, open_openvino_alone
 from benchmarks.runners.runner import Images, Offer, Runner, Subject, TorchKey
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 
@@ -45,7 +45,14 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
     where = subject.device.partition(":")[0].upper().replace("CUDA", "GPU")
     return (
         Offer("ort", f"ONNX Runtime {where}", partial(open_deployed, subject, "ort")),
-        Offer("openvino", "OpenVINO CPU", partial(open_openvino, subject), cpu_only),
+        Offer("openvino", "OpenVINO CPU", partial(open_deployed, subject, "openvino"), cpu_only),
+        Offer(
+            "openvino-bf16", "OpenVINO CPU bf16",
+            partial(open_deployed, subject, "openvino", "bf16"), cpu_only,
+        ),
+        Offer(
+            "openvino-alone", "OpenVINO alone CPU", partial(open_openvino_alone, subject), cpu_only
+        ),
         Offer("tensorrt", "TensorRT", partial(open_deployed, subject, "tensorrt"), gpu_only),
         Offer(
             "tensorrt-rtx", "TensorRT-RTX", partial(open_deployed, subject, "tensorrt-rtx"),

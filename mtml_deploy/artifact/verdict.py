@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Precision
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.record_file import Record, Sha256, parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
@@ -45,9 +46,11 @@ class Judged(Compared, frozen=True, kw_only=True):
 
     Attributes:
         engine_sha256: hash of the engine that ran; empty where none did.
+        computes_in: what the backend rounded to, see `ModelIdentity`.
     """
 
     engine_sha256: str
+    computes_in: Rounding = ""
 
 
 class Verdict(Record, frozen=True, kw_only=True):
@@ -88,13 +91,21 @@ class Verdict(Record, frozen=True, kw_only=True):
     consistency: Mapping[str, object]
 
 
-def verdict_path(artifact: Artifact, *, backend: str, device: str) -> Path:
-    """Where the verdict of one backend and kind of device is kept."""
-    return artifact.folder / FOLDER / f"{backend}-{device.partition(':')[0]}.json"
+def verdict_path(
+    artifact: Artifact, *, backend: str, device: str, computes_in: Rounding = ""
+) -> Path:
+    """Where the verdict of one backend, kind of device and rounding is kept."""
+    parts = (backend, device.partition(":")[0], computes_in)
+    return artifact.folder / FOLDER / f"{'-'.join(filter(None, parts))}.json"
 
 
 def parity_warning(
-    artifact: Artifact, *, backend: str, device: str, engine_sha256: str = ""
+    artifact: Artifact,
+    *,
+    backend: str,
+    device: str,
+    engine_sha256: str = "",
+    computes_in: Rounding = "",
 ) -> str:
     """What a user of a model must know about its verdict.
 
@@ -106,16 +117,19 @@ def parity_warning(
         backend: what will run it.
         device: where.
         engine_sha256: hash of the engine that will run, if one does.
+        computes_in: what the backend rounds to.
 
     Returns:
         One sentence, empty where the model passed.
     """
-    name = f"{artifact.manifest.precision} model on {backend}, {device}"
+    rounded = f" in {computes_in}" if computes_in else ""
+    name = f"{artifact.manifest.precision} model on {backend}, {device}{rounded}"
     fix = (
         f"compare it: mtml-deploy parity {artifact.folder} --reference ART_FP32 --data veri:DIR "
         f"--backend {backend} --device {device}"
+        + (f" --execution-precision {computes_in}" if computes_in else "")
     )
-    path = verdict_path(artifact, backend=backend, device=device)
+    path = verdict_path(artifact, backend=backend, device=device, computes_in=computes_in)
     if not path.is_file():
         if (artifact.manifest.precision, backend, device) == ("fp32", "ort", "cpu"):
             return ""
@@ -124,8 +138,9 @@ def parity_warning(
         verdict = parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
     except (OSError, ValueError) as error:
         return f"the parity verdict {path} cannot be read ({error}); {fix}"
-    hashes = (verdict.candidate.model_sha256, verdict.candidate.engine_sha256)
-    if hashes != (artifact.manifest.model_sha256, engine_sha256):
+    judged = verdict.candidate
+    found = (judged.model_sha256, judged.engine_sha256, judged.computes_in)
+    if found != (artifact.manifest.model_sha256, engine_sha256, computes_in):
         return f"the parity verdict {path} is of another model file or engine; {fix}"
     if not verdict.passed:
         return f"this {name} FAILED the parity gate, see {path.with_suffix('.md')}; {fix}"

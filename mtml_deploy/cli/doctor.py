@@ -27,6 +27,7 @@ PACKAGES: Final = (
     "pillow",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "onnx",
     "tensorrt",
     "tensorrt-rtx-cu13",
@@ -114,6 +115,7 @@ def examine() -> Diagnosis:
         packages=_versions(),
         abilities=(
             _ort_cpu(),
+            *_openvino(),
             _ort_cuda(gpus),
             _ort_tensorrt(gpus),
             _engine("tensorrt", gpus),
@@ -154,6 +156,21 @@ def _ort_cpu() -> Ability:
             name, False, "onnxruntime is not installed; run: pip install 'mtml-reid[cpu]'"
         )
     return Ability(name, True, "onnxruntime is installed")
+
+
+def _openvino() -> tuple[Ability, ...]:
+    """OpenVINO on the CPU, in each precision that the CPU computes in, and on Intel GPUs."""
+    from mtml_deploy.runtime.openvino import offered_precisions
+
+    name = "--backend openvino --device "
+    offered = offered_precisions()
+    if offered is None:
+        reason = "openvino is not installed; run: pip install 'mtml-reid[openvino]'"
+        return (Ability(f"{name}cpu", False, reason),)
+    return tuple(
+        Ability(f"{name}{device}", True, f"--execution-precision {', '.join(precisions)}")
+        for device, precisions in offered.items()
+    )
 
 
 def _ort_cuda(gpus: GpuSearch) -> Ability:

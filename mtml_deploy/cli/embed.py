@@ -40,7 +40,6 @@ def embed(
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed_to import embed_to, partial_path
-    from mtml_deploy.model import Model
 
     opened = open_artifact(artifact)
     image_set = load_source(images)
@@ -48,7 +47,7 @@ def embed(
         write_note(f"note: {sentence}")
     try:
         with (
-            Model.open(opened, backend=how.backend, device=how.device) as model,
+            how.open(opened) as model,
             progress_bar("embedding", unit="images") as progress,
         ):
             options.warn_of_parity(model)

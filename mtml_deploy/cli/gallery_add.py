@@ -105,7 +105,6 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
     from mtml_deploy.gallery.add import add_images
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
-    from mtml_deploy.model import Model
 
     artifact = open_artifact(model)
     with open_gallery(name) as gallery:
@@ -117,7 +116,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
     _require_times_used(known, images.names())
     with (
         open_gallery(name, write=True) as gallery,
-        Model.open(artifact, backend=how.backend, device=how.device) as opened,
+        how.open(artifact) as opened,
         progress_bar("adding", unit="images") as progress,
     ):
         options.warn_of_parity(opened)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.core import ParameterSource
@@ -23,6 +23,7 @@ from mtml_deploy.defaults import (
     RERANK_LAMBDA,
     Backend,
     EngineName,
+    ExecutionPrecision,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def group(name: str, build: Callable[..., object], *parts: Decorator) -> Decorat
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def wrapped(**values: object) -> None:
-            value = build(**{part: values.pop(part) for part in taken})
+            value = build(**{part: values.pop(part) for part in taken if part in values})
             command(**values, **{name: value})
 
         # what click collected from the options below this group, wraps() has copied
@@ -70,7 +71,15 @@ def was_given(parameter: str) -> bool:
 
 
 def _how(
-    *, batch_size: int, threads: int, skip_bad: bool, backend: Backend, device: str
+    *,
+    batch_size: int,
+    threads: int,
+    skip_bad: bool = False,
+    backend: Backend,
+    device: str,
+    model_threads: int,
+    precision: ExecutionPrecision,
+    streams: int,
 ) -> EmbedOptions:
     """How images are embedded; from here on a huge one is an error."""
     from mtml_deploy.model import EmbedOptions
@@ -82,8 +91,19 @@ def _how(
         batch_size=batch_size,
         threads=threads,
         skip_bad=skip_bad,
+        model_threads=model_threads,
+        precision=precision,
+        streams=streams,
     )
 
+
+_RUNNING: Final = (
+    options.backend,
+    options.device,
+    options.execution_precision,
+    options.model_threads,
+    options.streams,
+)
 
 embedding_group = group(
     "how",
@@ -91,22 +111,11 @@ embedding_group = group(
     options.batch_size,
     options.threads,
     options.skip_bad,
-    options.backend,
-    options.device,
+    *_RUNNING,
 )
-"""--batch-size, --threads, --skip-bad, --backend and --device as `how: EmbedOptions`."""
+"""How images are decoded, and what runs the model, as `how: EmbedOptions`."""
 
-
-def _how_all(*, batch_size: int, threads: int, backend: Backend, device: str) -> EmbedOptions:
-    """How images are embedded of which none may be left out."""
-    return _how(
-        batch_size=batch_size, threads=threads, skip_bad=False, backend=backend, device=device
-    )
-
-
-comparing_group = group(
-    "how", _how_all, options.batch_size, options.threads, options.backend, options.device
-)
+comparing_group = group("how", _how, options.batch_size, options.threads, *_RUNNING)
 """As `embedding_group`, without --skip-bad."""
 
 

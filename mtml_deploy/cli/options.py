@@ -17,7 +17,17 @@ import click
 from mtml_deploy.cli.console import Progress, progress_bar, write_note
 from mtml_deploy.data.ids import UNKNOWN, read_id
 from mtml_deploy.data.source import FORMS
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, ENGINE, Backend, EngineName
+from mtml_deploy.defaults import (
+    BACKEND,
+    BATCH_SIZE,
+    DEVICE,
+    ENGINE,
+    EXECUTION_PRECISION,
+    STREAMS,
+    Backend,
+    EngineName,
+    ExecutionPrecision,
+)
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
@@ -58,7 +68,7 @@ device = click.option(
     "--device",
     default=DEVICE,
     show_default=True,
-    help="cpu or cuda:N; never another one than asked for.",
+    help="cpu, cuda:N, or gpu:N for OpenVINO; never another one than asked for.",
 )
 backend = click.option(
     "--backend",
@@ -66,6 +76,28 @@ backend = click.option(
     default=BACKEND,
     show_default=True,
     help="What runs the model; never another one than asked for.",
+)
+model_threads = click.option(
+    "--model-threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Threads of the model on the CPU; 0 leaves the number to the library.",
+)
+execution_precision = click.option(
+    "--execution-precision",
+    "precision",
+    type=click.Choice(get_args(ExecutionPrecision)),
+    default=EXECUTION_PRECISION,
+    show_default=True,
+    help="What OpenVINO computes float32 values in; auto is the device's fastest.",
+)
+streams = click.option(
+    "--streams",
+    type=click.IntRange(min=1),
+    default=STREAMS,
+    show_default=True,
+    help="Batches at work at once on OpenVINO.",
 )
 engine = click.option(
     "--engine",

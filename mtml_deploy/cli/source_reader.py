@@ -95,13 +95,9 @@ class SourceReader:
         """Refuse a file that another model than the artifact's made."""
         if self._artifact is None:
             return
-        expected = model_identity(self._artifact.manifest)
-        if embeddings.model != expected:
+        if found := embeddings.model.difference(model_identity(self._artifact.manifest)):
             raise EmbeddingsError(
-                f"{text} was made by the model {embeddings.model.model_sha256[:12]} "
-                f"({embeddings.model.precision}, {embeddings.model.embedding}), not by "
-                f"{self._artifact.folder} ({expected.model_sha256[:12]}, {expected.precision}, "
-                f"{expected.embedding}); embed the images again: "
+                f"{text} was not made by {self._artifact.folder}: {found}; embed the images again: "
                 f"mtml-deploy embed {self._artifact.folder} --images ... --out FILE"
             )
 
@@ -116,8 +112,7 @@ class SourceReader:
         for sentence in images.notes:
             self._note(f"{images.source}: {sentence}")
         if self._model is None:
-            where = self._options
-            self._model = Model.open(self._artifact, backend=where.backend, device=where.device)
+            self._model = self._options.open(self._artifact)
             if self._model.warning:
                 self._note(f"warning: {self._model.warning}")
         with self._progress(f"embedding the {split}") as progress:

@@ -145,7 +145,7 @@ def require_made_by(artifact: Artifact, images: Embeddings) -> None:
         EmbeddingsError: hash, precision, kind of embedding or dimension differ.
     """
     expected = model_identity(artifact.manifest)
-    if images.model != expected:
+    if images.model.difference(expected):
         raise EmbeddingsError(
             f"the embeddings of {images.source} were made by the model "
             f"{images.model.model_sha256[:12]} ({images.model.precision}, "

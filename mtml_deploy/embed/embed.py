@@ -5,7 +5,8 @@ In: what embeds and an `ImageSet`. Out: `Embeddings` in memory, or the rows batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import BadImage, ImageBatch, iterate_batches
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.defaults import BATCH_SIZE
+from mtml_deploy.defaults import BATCH_SIZE, Rounding
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ArtifactError, EmbeddingsError
 
@@ -38,8 +39,8 @@ class Embedder(Protocol):
         """Columns of its images."""
         ...
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings float32 [B, D] of uint8 [B, H, W, 3], B at least 1."""
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Embeddings float32 [B, D] of each batch uint8 [B, H, W, 3], in order."""
         ...
 
 
@@ -117,13 +118,23 @@ def embed(
     return rows, tuple(BadImage(i, images.records[i].path, reason) for i, reason in bad)
 
 
-def model_identity(manifest: Manifest) -> ModelIdentity:
-    """What embeddings of this model carry, so that no other model's are compared with them."""
+def model_identity(
+    manifest: Manifest, *, computes_in: Rounding = "", gated: bool = False
+) -> ModelIdentity:
+    """What embeddings of this model carry, so that no other model's are compared with them.
+
+    Args:
+        manifest: the model.
+        computes_in: what its backend rounds to, see `ModelIdentity`.
+        gated: whether the parity gate passed that.
+    """
     return ModelIdentity(
         model_sha256=manifest.model_sha256,
         precision=manifest.precision,
         embedding=manifest.embedding,
         dim=manifest.dim,
+        computes_in=computes_in,
+        gated=bool(computes_in) and gated,
     )
 
 
@@ -149,16 +160,29 @@ def row_batches(
         threads=threads,
         skip_bad=skip_bad,
     )
-    for batch in batches:
-        features = np.empty((0, 0), dtype=np.float32)
-        position = total  # a bad image may be reported before the rows around it,
-        if len(batch.indices):  # so rows alone tell how far we are
-            features = _features(model, images, batch, first)
-            position = first + int(batch.indices[-1]) + 1
+    waiting: deque[ImageBatch] = deque()  # handed to the model, which reads ahead
+
+    def handed() -> Iterator[NDArray[np.uint8]]:
+        for batch in batches:
+            waiting.append(batch)
+            if len(batch.indices):
+                yield batch.images
+
+    def row_batch(batch: ImageBatch, features: NDArray[np.float32]) -> RowBatch:
+        # a bad image may be reported before the rows around it, so rows alone tell how far we are
+        position = first + int(batch.indices[-1]) + 1 if len(batch.indices) else total
         bad = tuple((first + image.index, image.reason) for image in batch.bad)
-        yield RowBatch(features, batch.pixels, position, bad)
+        return RowBatch(features, batch.pixels, position, bad)
+
+    for features in model.stream(handed()):
+        batch = waiting.popleft()
+        _require_finite(features, model, images, batch, first)
+        done = row_batch(batch, features)
+        yield done
         if progress:
-            progress(position, total)
+            progress(done.position, total)
+    for batch in waiting:  # the last may hold nothing but bad images
+        yield row_batch(batch, np.empty((0, 0), dtype=np.float32))
     if progress:
         progress(total, total)
 
@@ -206,11 +230,10 @@ def labelled_rows(
     )
 
 
-def _features(
-    model: Embedder, images: ImageSet, batch: ImageBatch, first: int
-) -> NDArray[np.float32]:
-    """Finite features float32 [B, D] of one batch, B at least 1."""
-    features = model.run(batch.images)
+def _require_finite(
+    features: NDArray[np.float32], model: Embedder, images: ImageSet, batch: ImageBatch, first: int
+) -> None:
+    """Refuse rows that are not finite, by the name of the first image."""
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         name = images.records[first + int(batch.indices[np.argmin(finite)])].path
@@ -219,4 +242,3 @@ def _features(
             f"its precision is {model.identity.precision}: export it in fp32, or train again if "
             "it is"
         )
-    return features

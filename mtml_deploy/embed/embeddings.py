@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtml_deploy.data.ids import joined, texts_of, texts_of_names
-from mtml_deploy.defaults import Grouping, Pool
+from mtml_deploy.defaults import Grouping, Pool, Rounding
 from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_content
 from mtml_deploy.embed.pooling import as_one, pool_tracklets
 from mtml_deploy.embed.rows import IDS, LABELS, LabelledRows, Labels, Unit, id_array
@@ -32,25 +32,57 @@ _GROUPING: Final = {
 }
 
 
-class ModelIdentity(Record, frozen=True):
-    """Which model made an embedding; two embeddings are comparable only if all of it is equal.
+class ModelIdentity(Record, frozen=True, omit_defaults=True):
+    """Which model made an embedding, and what it was computed in.
+
+    Two embeddings are comparable only if one model file made them; where a backend rounded what
+    the file says, only if the parity gate has passed that (see `difference`).
 
     Attributes:
         model_sha256: hash of the model file that ran, 64 hexadecimal digits.
         precision: "fp32", "fp16" or "int8".
         embedding: "fused", "consensus" or the name of one branch.
         dim: length of one embedding.
+        computes_in: what the backend rounded float32 values to: "bf16" or "f16"; empty where it
+            computed what the file says.
+        gated: with `computes_in`: whether the parity gate had passed this model, backend and
+            precision when the rows were made.
     """
 
     model_sha256: str
     precision: str
     embedding: str
     dim: Positive
+    computes_in: Rounding = ""
+    gated: bool = False
 
     @property
     def label(self) -> str:
         """A short name for a model the user gave none."""
-        return f"{self.embedding} {self.precision} {self.model_sha256[:8]}"
+        rounded = f" in {self.computes_in}" if self.computes_in else ""
+        return f"{self.embedding} {self.precision}{rounded} {self.model_sha256[:8]}"
+
+    def difference(self, other: ModelIdentity) -> str:
+        """Why rows of the two cannot be compared, empty if they can.
+
+        Args:
+            other: made the other rows.
+
+        Returns:
+            The field in words, "NAME is A and B"; a rounding that the gate has not passed names it.
+        """
+        for name in ("model_sha256", "precision", "embedding", "dim"):
+            if getattr(self, name) != getattr(other, name):
+                return f"{name} is {getattr(self, name)} and {getattr(other, name)}"
+        if self.computes_in == other.computes_in:
+            return ""
+        for one in (self, other):
+            if one.computes_in and not one.gated:
+                return (
+                    f"computed in {self.computes_in or 'f32'} and {other.computes_in or 'f32'}, "
+                    f"and no passed parity verdict lay beside the model for {one.computes_in}"
+                )
+        return ""
 
 
 class EmbeddingsManifest(Record, frozen=True, kw_only=True):
@@ -299,13 +331,11 @@ def require_comparable(query: Embeddings, gallery: Embeddings) -> None:
         DataError: two ids that are different texts have one number.
     """
     joined((query.id_texts, gallery.id_texts))
-    for name in ModelIdentity.__struct_fields__:
-        left, right = getattr(query.model, name), getattr(gallery.model, name)
-        if left != right:
-            raise EmbeddingsError(
-                f"these embeddings cannot be compared: {name} is {left} for {query.source} "
-                f"but {right} for {gallery.source}; embed both with the same artifact"
-            )
+    if found := query.model.difference(gallery.model):
+        raise EmbeddingsError(
+            f"these embeddings cannot be compared: {found}, for {query.source} and "
+            f"{gallery.source}; embed both with the same artifact and execution precision"
+        )
 
 
 def comparison_mode(query: Unit, gallery: Unit) -> str:

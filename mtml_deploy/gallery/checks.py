@@ -25,16 +25,13 @@ def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str)
         what: what they are, for the text.
 
     Raises:
-        EmbeddingsError: any part of the identity differs.
+        EmbeddingsError: another model file, or a rounding that the gate has not passed.
     """
-    for name in ModelIdentity.__struct_fields__:
-        left, right = getattr(found, name), getattr(expected, name)
-        if left != right:
-            raise EmbeddingsError(
-                f"{what} cannot be used with this gallery: {name} is {left}, expected "
-                f"{right}; embed with the artifact the gallery was made for, or make another "
-                "gallery"
-            )
+    if differing := found.difference(expected):
+        raise EmbeddingsError(
+            f"{what} cannot be used with this gallery: {differing}, the second is the gallery's; "
+            "embed with the artifact the gallery was made for, or make another gallery"
+        )
 
 
 def query_of(

@@ -12,11 +12,21 @@ from pathlib import Path
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.data.source import load_source
-from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, PROTOCOL, Backend
+from mtml_deploy.defaults import (
+    BACKEND,
+    BATCH_SIZE,
+    DEVICE,
+    EXECUTION_PRECISION,
+    PROTOCOL,
+    STREAMS,
+    Backend,
+    ExecutionPrecision,
+    Rounding,
+)
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.parity.compare import Progress, compare
 from mtml_deploy.parity.judge import ParityResult
-from mtml_deploy.parity.thresholds import load_thresholds
+from mtml_deploy.parity.thresholds import ParityThresholds, bounded, load_thresholds
 from mtml_deploy.parity.verdict import Side, parity_markdown, save_verdict, verdict_json
 
 
@@ -71,6 +81,9 @@ def check_parity(
     thresholds: str | Path | None = None,
     backend: Backend = BACKEND,
     device: str = DEVICE,
+    precision: ExecutionPrecision = EXECUTION_PRECISION,
+    model_threads: int = 0,
+    streams: int = STREAMS,
     reference_device: str = DEVICE,
     batch_size: int = BATCH_SIZE,
     threads: int = 0,
@@ -88,6 +101,9 @@ def check_parity(
         thresholds: a TOML file with a project's own bounds; None takes the defaults.
         backend: what runs the candidate; the reference runs on ONNX Runtime.
         device: where.
+        precision: what OpenVINO computes the candidate's float32 values in.
+        model_threads: threads of the candidate on the CPU, 0 = the library's own number.
+        streams: batches of it at work at once on OpenVINO.
         reference_device: where the reference runs.
         batch_size: images per run, 2 or more.
         threads: decoding threads, 0 = one per CPU.
@@ -104,11 +120,16 @@ def check_parity(
         MtmlError: what embedding and evaluating raise.
     """
     rule = find_protocol(protocol)
-    judged = Side(open_artifact(Path(candidate)), backend, device)
-    trusted = Side(open_artifact(Path(reference)), "ort", reference_device)
-    bounds = load_thresholds(
-        None if thresholds is None else Path(thresholds), judged.artifact.manifest.precision
+    judged = Side(
+        open_artifact(Path(candidate)), backend, device, precision, model_threads, streams
     )
+    trusted = Side(open_artifact(Path(reference)), "ort", reference_device)
+    file = None if thresholds is None else Path(thresholds)
+
+    def bounds(computes_in: Rounding) -> ParityThresholds:
+        return load_thresholds(file, bounded(judged.artifact.manifest.precision, computes_in))
+
+    bounds("")  # a file that cannot be read is told before anything is computed
     images = (
         load_source(str(data), split="query"),
         load_source(str(gallery or data), split="gallery"),
@@ -121,7 +142,7 @@ def check_parity(
         trusted,
         images,
         protocol=rule,
-        thresholds=bounds,
+        bounds=bounds,
         batch_size=batch_size,
         threads=threads,
         progress=progress,
@@ -136,7 +157,6 @@ def check_parity(
         reference=trusted,
         sources=sources,
         protocol=rule,
-        thresholds=bounds,
     )
-    stored = save_verdict(judged, record=record, markdown=markdown)
+    stored = save_verdict(judged, result, record=record, markdown=markdown)
     return ParityCheck(result, markdown, record, stored)

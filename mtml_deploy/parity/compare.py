@@ -12,6 +12,7 @@ from dataclasses import replace
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.records import ImageSet
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluation.protocols import Protocol, require_labels
@@ -67,7 +68,7 @@ def compare(
     images: tuple[ImageSet, ImageSet],
     *,
     protocol: Protocol,
-    thresholds: ParityThresholds,
+    bounds: Callable[[Rounding], ParityThresholds],
     batch_size: int,
     threads: int,
     progress: Progress,
@@ -79,7 +80,7 @@ def compare(
         reference: fp32.
         images: query and gallery images.
         protocol: of mAP and CMC.
-        thresholds: the bounds.
+        bounds: what the candidate's backend rounds to -> the bounds.
         batch_size: images per run, 2 or more; also the full batch of the consistency check.
         threads: decoding threads, 0 = one per CPU.
         progress: for a title, gives the progress callback.
@@ -106,27 +107,22 @@ def compare(
         require_labels(protocol, *found)
         return found[0], found[1]
 
-    with _open(reference) as model:
+    with reference.open() as model:
         expected = pair(model, "reference")
-    with _open(candidate) as model:
+    with candidate.open() as model:
         found = pair(model, "candidate")
         paths = [record.path for part in images[::-1] for record in part.records]
         if len(paths) < 2:
             raise ParityError(f"{images[0].source} holds one image, the gate needs more")
         batch = decode_images(paths[:batch_size], height=manifest.height, width=manifest.width)
         consistency = measure_consistency(model.run, batch, parts)
-        engine_sha256 = model.runtime.engine_sha256
+        engine_sha256, computes_in = model.runtime.engine_sha256, model.runtime.computes_in
     result = judge(
         expected,
         found,
         parts=parts,
         consistency=consistency,
         protocol=protocol,
-        thresholds=thresholds,
+        thresholds=bounds(computes_in),
     )
-    return replace(result, engine_sha256=engine_sha256)
-
-
-def _open(side: Side) -> Model:
-    """The model of one side."""
-    return Model.open(side.artifact, backend=side.backend, device=side.device)
+    return replace(result, engine_sha256=engine_sha256, computes_in=computes_in)

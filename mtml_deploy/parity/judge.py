@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluation.measures import CMC_RANKS
@@ -84,7 +85,9 @@ class ParityResult:
         consistency: of the candidate.
         metrics: of reference and candidate.
         checks: every bound and whether it was kept.
+        thresholds: the bounds.
         engine_sha256: hash of the candidate's engine; empty where its ONNX file itself ran.
+        computes_in: what its backend rounded float32 values to; empty where it did not.
     """
 
     agreement: Mapping[str, Agreement]
@@ -94,7 +97,9 @@ class ParityResult:
     consistency: Consistency
     metrics: tuple[RetrievalMetrics, RetrievalMetrics]
     checks: tuple[Check, ...]
+    thresholds: ParityThresholds
     engine_sha256: str = ""
+    computes_in: Rounding = ""
 
     @property
     def passed(self) -> bool:
@@ -197,6 +202,7 @@ def judge(
         consistency=consistency,
         metrics=(before, after),
         checks=tuple(_checks(agreements, change, consistency, thresholds)),
+        thresholds=thresholds,
     )
 
 

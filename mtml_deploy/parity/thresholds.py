@@ -9,12 +9,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict, replace
 
-from mtml_deploy.artifact.manifest import PRECISIONS, Precision
+from mtml_deploy.artifact.manifest import Precision
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.errors import ParityError
 from mtml_deploy.parity.agreement import MAX_ROW_DIFFERENCE, MIN_COSINE_FP32, MIN_SPREAD
 from mtml_deploy.record_file import Record, parse_toml, require_fields
@@ -64,13 +65,19 @@ class ThresholdFile(Record, frozen=True):
     """A project's file: a table per precision."""
 
     fp32: OwnThresholds = OwnThresholds()
+    bf16: OwnThresholds = OwnThresholds()
     fp16: OwnThresholds = OwnThresholds()
     int8: OwnThresholds = OwnThresholds()
 
 
-DEFAULT_THRESHOLDS: Final[Mapping[Precision, ParityThresholds]] = MappingProxyType(
+Bounded = Literal["fp32", "bf16", "fp16", "int8"]
+"""What has bounds of its own: a model's precision, or what a backend rounds it to."""
+
+DEFAULT_THRESHOLDS: Final[Mapping[Bounded, ParityThresholds]] = MappingProxyType(
     {
         "fp32": ParityThresholds(MIN_COSINE_FP32, 1e-4, MAX_ROW_DIFFERENCE, MIN_SPREAD),
+        # 8 bits of each value against the 11 of fp16
+        "bf16": ParityThresholds(0.999, 1e-3, 2e-2, MIN_SPREAD),
         # rows: half precision kernels of other batch sizes round elsewhere (a unit is 1e-3)
         "fp16": ParityThresholds(0.9995, 1e-3, 5e-3, MIN_SPREAD),
         # rows: where a sum falls on the edge of a quantisation step, the step may flip
@@ -80,13 +87,28 @@ DEFAULT_THRESHOLDS: Final[Mapping[Precision, ParityThresholds]] = MappingProxyTy
 """Bounds by precision of the candidate, where no file says otherwise."""
 
 
-def load_thresholds(path: Path | None, precision: Precision) -> ParityThresholds:
+def bounded(precision: Precision, computes_in: Rounding) -> Bounded:
+    """Whose bounds a candidate is judged by.
+
+    Args:
+        precision: of the model file.
+        computes_in: what its backend rounds float32 values to.
+
+    Returns:
+        The coarser of the two.
+    """
+    if precision == "int8" or not computes_in:
+        return precision
+    return "bf16" if computes_in == "bf16" else "fp16"
+
+
+def load_thresholds(path: Path | None, precision: Bounded) -> ParityThresholds:
     """Bounds for a candidate of one precision.
 
     Args:
         path: TOML with a table per precision, each with any fields of `ParityThresholds`; what it
             does not name keeps its default. None takes the defaults.
-        precision: "fp32", "fp16" or "int8".
+        precision: what `bounded` says of the candidate.
 
     Returns:
         The bounds.
@@ -103,6 +125,7 @@ def load_thresholds(path: Path | None, precision: Precision) -> ParityThresholds
     except (OSError, ValueError) as error:
         raise ParityError(
             f"{path} cannot be read as thresholds: {error}; expected tables named "
-            f"{', '.join(PRECISIONS)}, for example a line [int8] and below it min_cosine = 0.99"
+            f"{', '.join(get_args(Bounded))}, for example a line [int8] and below it "
+            "min_cosine = 0.99"
         ) from error
     return replace(bounds, **{name: value for name, value in own.items() if value is not UNSET})

@@ -19,11 +19,11 @@ from msgspec.structs import asdict
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
-from mtml_deploy.defaults import Backend
+from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, Backend, ExecutionPrecision
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
+from mtml_deploy.model import Model
 from mtml_deploy.parity.judge import Check, ParityResult
-from mtml_deploy.parity.thresholds import ParityThresholds
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
 
@@ -35,12 +35,29 @@ class Side:
     Attributes:
         artifact: the exported model.
         backend: what ran it.
-        device: "cpu" or "cuda:N".
+        device: "cpu", "cuda:N" or "gpu:N".
+        precision: what OpenVINO was asked to compute in.
+        threads: threads of the model.
+        streams: batches at work at once on OpenVINO.
     """
 
     artifact: Artifact
     backend: Backend
     device: str
+    precision: ExecutionPrecision = EXECUTION_PRECISION
+    threads: int = 0
+    streams: int = STREAMS
+
+    def open(self) -> Model:
+        """The model of this side, loaded."""
+        return Model.open(
+            self.artifact,
+            backend=self.backend,
+            device=self.device,
+            threads=self.threads,
+            precision=self.precision,
+            streams=self.streams,
+        )
 
 
 def verdict_json(
@@ -50,7 +67,6 @@ def verdict_json(
     reference: Side,
     sources: tuple[str, str],
     protocol: Protocol,
-    thresholds: ParityThresholds,
 ) -> str:
     """Everything the gate measured and decided, as indented JSON; fractions 0..1.
 
@@ -60,13 +76,15 @@ def verdict_json(
         reference: what it was compared with.
         sources: query and gallery source.
         protocol: of mAP and CMC.
-        thresholds: the bounds.
 
     Returns:
         JSON; null where a value does not exist.
     """
     change = result.mean_ap
-    judged = asdict(_compared(candidate)) | {"engine_sha256": result.engine_sha256}
+    judged = asdict(_compared(candidate)) | {
+        "engine_sha256": result.engine_sha256,
+        "computes_in": result.computes_in,
+    }
     verdict = Verdict(
         passed=result.passed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,7 +93,7 @@ def verdict_json(
         reference=_compared(reference),
         data={"query": sources[0], "gallery": sources[1], "queries": change.queries},
         protocol=protocol.name,
-        thresholds=asdict(thresholds),
+        thresholds=asdict(result.thresholds),
         checks=tuple(plain(check) for check in result.checks),
         agreement={name: plain(found) for name, found in result.agreement.items()},
         ranking=plain(result.ranking),
@@ -108,7 +126,8 @@ def parity_markdown(
     """
     failed = [check for check in result.checks if not check.passed]
     verdict = "PASSED" if not failed else f"FAILED {len(failed)} of {len(result.checks)} bounds"
-    engine = f", engine {result.engine_sha256[:12]}" if result.engine_sha256 else ""
+    engine = f", computed in {result.computes_in}" if result.computes_in else ""
+    engine += f", engine {result.engine_sha256[:12]}" if result.engine_sha256 else ""
     ranking = result.ranking
     lines = [
         f"# Parity gate: {verdict}",
@@ -133,18 +152,24 @@ def parity_markdown(
     return "\n".join(lines) + "\n"
 
 
-def save_verdict(side: Side, *, record: str, markdown: str) -> Path:
+def save_verdict(side: Side, result: ParityResult, *, record: str, markdown: str) -> Path:
     """Write the record and its readable form into the candidate's artifact.
 
     Args:
         side: the candidate.
+        result: what the gate found.
         record: from `verdict_json`.
         markdown: from `parity_markdown`.
 
     Returns:
         Path of the record.
     """
-    path = verdict_path(side.artifact, backend=side.backend, device=side.device)
+    path = verdict_path(
+        side.artifact,
+        backend=side.backend,
+        device=side.device,
+        computes_in=result.computes_in,
+    )
     write_text(path.with_suffix(".md"), markdown)
     write_text(path, record)
     return path

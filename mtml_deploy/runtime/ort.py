@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -24,9 +25,11 @@ from mtml_deploy.artifact.manifest import (
     Manifest,
 )
 from mtml_deploy.data.records import ORIENTATIONS
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
+from mtml_deploy.runtime.graph_record import check_graph, check_record
 from mtml_deploy.runtime.ort_binding import BoundSession
 from mtml_deploy.runtime.ort_provider import (
     TENSORRT,
@@ -36,7 +39,6 @@ from mtml_deploy.runtime.ort_provider import (
     tensorrt_provider,
     unavailable,
 )
-from mtml_deploy.runtime.ort_record import check_graph, check_record
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 
 if TYPE_CHECKING:
@@ -120,6 +122,11 @@ class OrtRuntime:
         """Empty: the ONNX file itself runs."""
         return ""
 
+    @property
+    def computes_in(self) -> Rounding:
+        """Empty: what the file says is computed."""
+        return ""
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
         return self._run((EMBEDDINGS_OUTPUT,), images)[0]
@@ -130,6 +137,10 @@ class OrtRuntime:
             return ModelOutputs(embeddings=self.run(images), orientation=None)
         embeddings, orientation = self._run((EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT), images)
         return ModelOutputs(embeddings=embeddings, orientation=orientation)
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[ModelOutputs]:
+        """Outputs of each batch; the library runs one at a time. See `Runtime.stream`."""
+        return map(self.run_all, batches)
 
     def close(self) -> None:
         """Free the session."""

@@ -5,6 +5,7 @@ In: uint8 images [B, H, W, 3]. Out: their embeddings. No inference library is im
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.defaults import Rounding
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Runtime(Protocol):
         """Hash of the engine that runs; empty where the ONNX file itself does."""
         ...
 
+    @property
+    def computes_in(self) -> Rounding:
+        """What the backend rounds float32 values to: "bf16" or "f16"; empty where it does not."""
+        ...
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings of images.
 
@@ -63,6 +70,25 @@ class Runtime(Protocol):
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and, where the model has it, orientation; arguments and errors as `run`."""
+        ...
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[ModelOutputs]:
+        """Outputs of one batch after the other, the next ones begun before one is asked for.
+
+        Whoever computes never waits for the caller: copies, computation and what the caller does
+        with a result overlap. An error of `batches` comes after the outputs of those before it.
+
+        Args:
+            batches: each as `run` takes them, sizes mixed; read a few ahead, and not to be
+                changed before their outputs are there.
+
+        Returns:
+            Iterator of `run_all` of each batch, in order.
+
+        Raises:
+            ValueError: as `run`.
+            BackendError: as `run`.
+        """
         ...
 
     def close(self) -> None:

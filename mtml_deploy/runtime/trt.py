@@ -7,7 +7,10 @@ batch size is a CUDA graph, launched with one call.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import cycle
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,12 +19,14 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
+from mtml_deploy.defaults import Rounding
 from mtml_deploy.engine.folder import find_engine, read_plan
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.batching import Piece, cut
 from mtml_deploy.runtime.cuda import CudaDevice
+from mtml_deploy.runtime.in_flight import in_flight
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
 from mtml_deploy.runtime.trt_slot import Slot
@@ -60,6 +65,7 @@ class TensorRtRuntime:
         self._device: CudaDevice | None = CudaDevice(gpu.index)
         self._engine: LoadedEngine | None = None
         self._slots: list[Slot] = []
+        self._streaming = False
         try:
             with self._device.current():
                 self._engine = LoadedEngine(plan, library, self._manifest, name=str(engine.path))
@@ -92,39 +98,51 @@ class TensorRtRuntime:
         """Hash of the engine file."""
         return self._engine_sha256
 
+    @property
+    def computes_in(self) -> Rounding:
+        """Empty: precision is in the file that the engine was built from."""
+        return ""
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
         return self.run_all(images).embeddings
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and orientation of uint8 [B, H, W, 3]; see `Runtime.run_all`."""
-        if self._device is None:
-            raise ValueError("this runtime is closed; open it again with open_runtime")
-        images = check_images(images, self._manifest)
-        results = {
-            name: np.empty((len(images), *kind.sizes), dtype=np.float32)
-            for name, kind in output_kinds(self._manifest).items()
-        }
-        waiting: list[tuple[Slot, Piece]] = []
+        (outputs,) = self.stream([images])
+        return outputs
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[ModelOutputs]:
+        """Outputs of each batch; every slot has work while there is any. See `Runtime.stream`."""
+        self._require_idle()
+        self._streaming = True
+        slots = cycle(self._slots)
+
+        def start(part: _Part) -> Callable[[], _Part]:
+            # results are collected in order: the slot that is next is idle
+            slot = next(slots)
+            with self._guarded(part) as device, device.current():
+                slot.start(part.images, part.piece)
+
+            def collect() -> _Part:
+                with self._guarded(part) as device, device.current():
+                    slot.wait()
+                    for name, target in part.results.items():
+                        rows = slice(part.piece.start, part.piece.start + part.piece.count)
+                        target[rows] = slot.outputs[name][: part.piece.count]
+                return part
+
+            return collect
+
         try:
-            with self._device.current():
-                for number, piece in enumerate(cut(len(images), self._profile)):
-                    slot = self._slots[number % SLOTS]
-                    if len(waiting) == SLOTS:
-                        _collect(*waiting.pop(0), results)
-                    slot.start(images, piece)
-                    waiting.append((slot, piece))
-                for slot, piece in waiting:
-                    _collect(slot, piece, results)
-        except (self._device.error, BackendError) as error:
-            self.close()
-            raise BackendError(
-                f"the engine failed on a batch of {len(images)} images ({error}) and was closed; "
-                "open it again, with a smaller --batch-size if memory ran out"
-            ) from error
-        return ModelOutputs(
-            embeddings=results[EMBEDDINGS_OUTPUT], orientation=results.get(ORIENTATION_OUTPUT)
-        )
+            for part in in_flight(self._parts(batches), start, most=len(self._slots)):
+                if part.piece.start + part.piece.count == len(part.images):
+                    yield ModelOutputs(
+                        embeddings=part.results[EMBEDDINGS_OUTPUT],
+                        orientation=part.results.get(ORIENTATION_OUTPUT),
+                    )
+        finally:
+            self._streaming = False
 
     def close(self) -> None:
         """Free contexts, graphs and memory; closing twice is allowed."""
@@ -154,9 +172,51 @@ class TensorRtRuntime:
         """Free the engine."""
         self.close()
 
+    def _require_idle(self) -> None:
+        """Refuse a closed runtime, and a second stream that would take the slots of the first."""
+        if self._device is None:
+            raise ValueError("this runtime is closed; open it again with open_runtime")
+        if self._streaming:
+            raise ValueError("this runtime is in a stream already; end it, or open another runtime")
 
-def _collect(slot: Slot, piece: Piece, results: dict[str, NDArray[np.float32]]) -> None:
-    """Wait for a piece and put its rows where they belong."""
-    slot.wait()
-    for name, target in results.items():
-        target[piece.start : piece.start + piece.count] = slot.outputs[name][: piece.count]
+    def _parts(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[_Part]:
+        """The pieces of every batch, in order."""
+        kinds = output_kinds(self._manifest)
+        for batch in batches:
+            images = check_images(batch, self._manifest)
+            results = {
+                name: np.empty((len(images), *kind.sizes), dtype=np.float32)
+                for name, kind in kinds.items()
+            }
+            for piece in cut(len(images), self._profile):
+                yield _Part(images, piece, results)
+
+    @contextmanager
+    def _guarded(self, part: _Part) -> Iterator[CudaDevice]:
+        """The device; after a CUDA error the runtime is closed and the error says so."""
+        device = self._device
+        if device is None:
+            raise BackendError("the engine was closed after an error; open it again")
+        try:
+            yield device
+        except (device.error, BackendError) as error:
+            self.close()
+            raise BackendError(
+                f"the engine failed on a batch of {len(part.images)} images ({error}) and was "
+                "closed; open it again, with a smaller --batch-size if memory ran out"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of a batch on its way.
+
+    Attributes:
+        images: uint8 [B, H, W, 3], the whole batch.
+        piece: which of them.
+        results: output name -> float32 [B, width] of the whole batch.
+    """
+
+    images: NDArray[np.uint8]
+    piece: Piece
+    results: dict[str, NDArray[np.float32]]

@@ -174,7 +174,7 @@ def test_a_compressed_artifact_is_not_compressed_again(small):
     ok("embed", small / "small", "--images", source, "--out", small / "t3.npz")
     refused(*again, "--train", small / "t3.npz", text="was compressed already, to 3 dimensions")
     refused(*words(small), text="--overwrite")
-    ok(*words(small), "--overwrite", "--dim", 3)
+    ok(*words(small), "--overwrite")
 
 
 def test_vehicles_of_one_data_set_must_differ(made):

@@ -197,6 +197,7 @@ def test_a_damaged_verdict_is_a_warning(tmp_path):
         consistency=Consistency(0.0, 0.0, 4, {"embedding": 0.1}),
         metrics=(METRICS, METRICS),
         checks=(Check("smallest cosine, embedding", 0.9, "at least 0.5", passed=True),),
+        thresholds=DEFAULT_THRESHOLDS["fp32"],
     )
     record = verdict_json(
         result,
@@ -204,11 +205,10 @@ def test_a_damaged_verdict_is_a_warning(tmp_path):
         reference=side,
         sources=("veri:A#query", "veri:A#gallery"),
         protocol=find_protocol("plain"),
-        thresholds=DEFAULT_THRESHOLDS["fp32"],
     )
-    path = save_verdict(side, record=record, markdown="")
+    path = save_verdict(side, result, record=record, markdown="")
     assert json.loads(record)["ranking"] == {"top1": 0.5, "top10": 0.75, "kendall_tau": None}
-    assert list(json.loads(record)["candidate"])[-1] == "engine_sha256"
+    assert list(json.loads(record)["candidate"])[-2:] == ["engine_sha256", "computes_in"]
     assert "engine_sha256" not in json.loads(record)["reference"]
 
     def read() -> None:

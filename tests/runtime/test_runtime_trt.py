@@ -155,33 +155,94 @@ def test_a_cuda_error_closes_the_runtime_and_frees_everything_else(artifact, mac
     runtime.close()
 
 
-def test_an_interrupted_run_does_not_spoil_the_next(artifact, machine, monkeypatch):
+def test_an_interrupted_run_leaves_nothing_at_work(artifact, machine, monkeypatch):
     put_engine(artifact)
     with opened(artifact) as runtime:
         runtime.run(images_of(8))
         with monkeypatch.context() as patch:
-            patch.setattr(trt, "_collect", interrupt)
+            patch.setattr(trt.Slot, "wait", interrupt_once(trt.Slot.wait))
             with pytest.raises(KeyboardInterrupt):
-                runtime.run(images_of(8))
+                runtime.run(images_of(24))
+        assert not any(stream.waiting for stream in machine.streams)
         images = images_of(7)
         np.testing.assert_array_equal(runtime.run(images), expected(images, artifact.manifest.dim))
     assert nothing_left(machine)
 
 
-def test_closing_waits_for_what_an_interrupted_run_left_behind(artifact, machine, monkeypatch):
+def test_closing_waits_for_what_is_still_at_work(artifact, machine):
     put_engine(artifact)
-    with opened(artifact) as runtime:
-        runtime.run(images_of(8))
-        monkeypatch.setattr(trt, "_collect", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            runtime.run(images_of(8))
-        assert any(stream.waiting for stream in machine.streams)
+    runtime = opened(artifact)
+    runtime.run(images_of(24))  # both slots have run: from here on a launch only queues
+    outputs = runtime.stream(images_of(8) for _ in range(5))
+    next(outputs)
+    assert sum(bool(stream.waiting) for stream in machine.streams) == 2
+    runtime.close()
     assert not any(stream.waiting for stream in machine.streams)
     assert nothing_left(machine)
 
 
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def test_a_stream_keeps_both_slots_busy_across_batches(artifact, machine):
+    put_engine(artifact)
+    dim = artifact.manifest.dim
+    counts = [3, 8, 1, 17, 2, 8]
+    batches = [images_of(count) for count in counts]
+    with opened(artifact) as runtime:
+        read = []
+
+        def source():
+            for number, batch in enumerate(batches):
+                read.append(number)
+                yield batch
+
+        for number, outputs in enumerate(runtime.stream(source())):
+            np.testing.assert_array_equal(outputs.embeddings, expected(batches[number], dim))
+            # the next batch was begun before this one was asked for
+            assert len(read) > min(number + 1, len(batches) - 1)
+        assert number == len(batches) - 1
+        # batches of 1, 2 and 3 run as such, not joined to larger ones
+        assert {context.shape[0] for context in machine.contexts} == {2, 3, 8}
+    assert nothing_left(machine)
+
+
+def test_an_error_of_the_batches_comes_after_the_outputs_before_it(artifact, machine):
+    put_engine(artifact)
+
+    def source():
+        yield from (images_of(8), images_of(3), images_of(5))
+        raise OSError("the disk is gone")
+
+    found = []
+    with opened(artifact) as runtime:
+        with pytest.raises(OSError, match="disk is gone"):
+            found.extend(len(outputs.embeddings) for outputs in runtime.stream(source()))
+        assert found == [8, 3, 5]
+        assert len(runtime.run(images_of(2))) == 2
+    assert nothing_left(machine)
+
+
+def test_two_streams_at_once_are_refused_and_a_closed_one_frees_the_slots(artifact, machine):
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        first = runtime.stream(images_of(8) for _ in range(5))
+        next(first)
+        with pytest.raises(ValueError, match="in a stream already"):
+            runtime.run(images_of(2))
+        first.close()
+        images = images_of(5)
+        np.testing.assert_array_equal(runtime.run(images), expected(images, artifact.manifest.dim))
+    assert nothing_left(machine)
+
+
+def interrupt_once(real):
+    left = [True]
+
+    def wait(slot):
+        if left:
+            left.clear()
+            raise KeyboardInterrupt
+        real(slot)
+
+    return wait
 
 
 def test_too_little_memory_is_said_and_frees_what_was_taken(artifact, machine):

@@ -1,6 +1,6 @@
-"""Whether a session's model is what its artifact's manifest says.
+"""Whether a loaded model is what its artifact's manifest says.
 
-In: what ONNX Runtime tells of a loaded model. Out: nothing, or an error that names the difference.
+In: what ONNX Runtime or OpenVINO tells of it. Out: nothing, or an error that names the difference.
 """
 
 from __future__ import annotations
@@ -26,11 +26,22 @@ _TensorType = tuple[str, tuple[int, ...]]
 
 
 class Tensor(Protocol):
-    """ONNX Runtime's description of one graph input or output."""
+    """One graph input or output, as ONNX Runtime describes it."""
 
-    name: str
-    type: str
-    shape: list[int | str | None]
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """For example "tensor(float)"."""
+        ...
+
+    @property
+    def shape(self) -> Sequence[int | str | None]:
+        """Sizes; None or a name where one is free."""
+        ...
 
 
 def check_record(metadata: Mapping[str, str], artifact: Artifact) -> None:
@@ -85,7 +96,7 @@ def _check_tensors(
         for tensor in found
     )
     if not fits:
-        have = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in found)
+        have = ", ".join(f"{tensor.name} {tensor.type} {list(tensor.shape)}" for tensor in found)
         want = ", ".join(
             f"{name} {kind} {['B', *sizes]}" for name, (kind, sizes) in expected.items()
         )
