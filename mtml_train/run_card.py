@@ -30,7 +30,7 @@ class Progress(Record, frozen=True):
         images: images seen.
         best_map: best validation mAP so far (step AP, 0..1), -1 before the first validation.
         validation: metrics of the last validation, name -> value (fractions 0..1).
-        validated: step of the last validation, -1 before the first.
+        validation_due: the validation after `step` is still to be done.
         judge: which images and protocol that was; values of two judges are not compared.
     """
 
@@ -38,7 +38,7 @@ class Progress(Record, frozen=True):
     images: Count = 0
     best_map: float = -1.0
     validation: dict[str, float] | None = None
-    validated: int = -1
+    validation_due: bool = False
     judge: str = ""
 
 

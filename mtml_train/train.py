@@ -15,10 +15,9 @@ from typing import Literal
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from mtml_deploy.data.batches import iterate_batches
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.data.source import absolute_source, load_source
-from mtml_deploy.errors import DataError
+from mtml_deploy.data.source import absolute_source
+from mtml_deploy.errors import DataError, MtmlError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
@@ -30,14 +29,15 @@ from mtml_train.checkpoint import (
 )
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
-from mtml_train.data.train_set import TrainSet, join_training_sets
+from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process, join_processes
 from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
 from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, require_there
 from mtml_train.run_card import Progress, RunCard, advanced, write_run_files
+from mtml_train.run_data import Checking, load_run_data
 from mtml_train.step import TrainStep, learning_rate
-from mtml_train.validate import Validation, require_protocol, split_validation, validate
+from mtml_train.validate import Validation, judged_by, validate
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class StepReport:
     losses: Mapping[str, float] = field(default_factory=dict)
 
 
-Report = Callable[[StepReport | Validation | str], None]
-"""Receives progress, validations and notes for the user; called in the first process only."""
+Report = Callable[[StepReport | Validation | Checking | str], None]
+"""Receives progress, validations, checks and notes; called in the first process only."""
 
 
 Duty = Literal["validate", "save"]
@@ -118,6 +118,7 @@ class _Run:
     model: MTML
     step: TrainStep
     progress: Progress
+    judge: str
 
 
 def _prepare(
@@ -131,7 +132,7 @@ def _prepare(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without it
     torch.use_deterministic_algorithms(config.deterministic or not cuda)
     torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
-    train_set, val_sets = _load_data(config, report)
+    train_set, val_sets = load_run_data(config, report, validates=process.is_first)
     card = RunCard(config, recipe, train_set.identities, train_set.sets, process.world)
     if resume is not None:
         require_same_data(resume.card, card)
@@ -154,7 +155,10 @@ def _prepare(
         if resume.scaler is not None:
             step.scaler.load_state_dict(dict(resume.scaler))
     progress = Progress() if resume is None else resume.progress
-    return _Run(card, process, train_set, val_sets, model.train(), step, progress)
+    judge = "" if val_sets is None else judged_by(*val_sets, config.val_protocol)
+    if judge and progress.judge not in ("", judge) and process.is_first:
+        report(f"validated on other images or by another protocol than before: {BEST} starts anew")
+    return _Run(card, process, train_set, val_sets, model.train(), step, progress, judge)
 
 
 def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -> str:
@@ -170,44 +174,6 @@ def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -
     )
 
 
-def _load_data(
-    config: TrainConfig, report: Report
-) -> tuple[TrainSet, tuple[ImageSet, ImageSet] | None]:
-    """Training images of all sources, joined, and the validation sets."""
-    if not config.data:
-        raise DataError("no training data; name it with --data, for example --data veri:DIR")
-    sets = [load_source(source, split="train") for source in config.data]
-    sets, val_sets = split_validation(config, sets)
-    if config.skip_bad:
-        sets = [_without_bad(images, report) for images in sets]
-    for images in sets:
-        for note in images.notes:
-            report(f"{images.source}: {note}")
-    train_set = join_training_sets(sets)
-    labelled = int((train_set.orientations >= 0).sum())
-    report(
-        f"{len(train_set)} training images of {len(train_set.identities)} vehicles, "
-        f"{labelled} with orientation"
-    )
-    if val_sets is not None:
-        require_protocol(*val_sets, config.val_protocol)
-    else:
-        report("no validation: name query and gallery with --val, for example --val veri:DIR")
-    return train_set, val_sets
-
-
-def _without_bad(images: ImageSet, report: Report) -> ImageSet:
-    """The set without images that cannot be decoded, each of them reported."""
-    paths = [record.path for record in images.records]
-    bad: dict[int, str] = {}
-    for batch in iterate_batches(paths, height=32, width=32, batch_size=64, skip_bad=True):
-        bad |= {item.index: f"left out {item.path}: {item.reason}" for item in batch.bad}
-    for text in bad.values():
-        report(text)
-    kept = tuple(record for number, record in enumerate(images.records) if number not in bad)
-    return replace(images, records=kept)
-
-
 def _loop(run: _Run, out: Path, report: Report) -> Progress:
     """Algorithm 1: all remaining steps, with validation and saving in between."""
     config, process = run.card.config, run.process
@@ -216,7 +182,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
     if config.max_steps >= 0:
         total = min(total, config.max_steps)
     first = run.progress.step
-    if first >= total > 0:
+    if first >= total > 0 and not run.progress.validation_due:
         report(f"nothing to do: {first} of {total} steps were done already; {_longer(config)}")
         return run.progress
     batches = training_batches(
@@ -232,7 +198,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         write_run_files(out, run.card)
         # scalars of steps that are done again are replaced; those of step `first` are of the past
         board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
-    if total == 0:  # untrained weights were asked for
+    if total == 0 or run.progress.validation_due:  # untrained weights, or where it failed
         _pause(run, out, report, board, {"validate", "save"})
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
@@ -277,30 +243,49 @@ def _pause(
     wait for the others: they would never answer.
     """
     if run.process.is_first:
-        if "validate" in due:
-            _validate(run, out, report, board)
+        if board is not None:
+            board.flush()  # after a kill, steps behind a checkpoint are not done again
+        if "validate" in due and run.val_sets is not None:
+            # first: a validation may fail, and must not take with it what was trained
+            run.progress = advanced(run.progress, validation_due=True)
+            _save(run, out / LAST)
+            _validate(run, run.val_sets, out, report, board)
+            due = {"save"}
         if "save" in due:
-            if board is not None:
-                board.flush()  # after a kill, steps behind a checkpoint are not done again
             _save(run, out / LAST)
     run.process.wait_for_all()
     run.step.restart_clock()
 
 
-def _validate(run: _Run, out: Path, report: Report, board: SummaryWriter | None) -> None:
+def _validate(
+    run: _Run,
+    sets: tuple[ImageSet, ImageSet],
+    out: Path,
+    report: Report,
+    board: SummaryWriter | None,
+) -> None:
     """Look at the model, and keep it as `best.safetensors` if it is the best so far."""
-    if run.val_sets is None:
-        return
-    query, gallery = run.val_sets
-    config = run.card.config
-    result = validate(run.model, query, gallery, config=config, device=run.process.device)
+    progress = run.progress
+    try:
+        result = validate(run.model, *sets, config=run.card.config, device=run.process.device)
+    except MtmlError as error:
+        raise DataError(
+            f"the validation after step {progress.step} failed: {error}; the step is saved, and "
+            f"mtml-train --out {out} --resume goes on with this validation; mend its cause, or "
+            "choose another with --val or --val-protocol, leave out bad images with --skip-bad, "
+            'or go on without: --val ""'
+        ) from error
     report(result)
-    _log(board, run.progress.step, "validation", result.scalars())
-    better = result.metrics.mean_ap > run.progress.best_map
+    _log(board, progress.step, "validation", result.scalars())
+    best = progress.best_map if progress.judge == run.judge else -1.0
+    found = result.metrics.mean_ap
+    better = found > best  # of equal ones the earlier stays, and a NaN is never better
     run.progress = advanced(
-        run.progress,
-        best_map=max(result.metrics.mean_ap, run.progress.best_map),
-        validation=result.scalars(),
+        progress,
+        best_map=found if better else best,
+        validation=dict(result.scalars()),
+        validation_due=False,
+        judge=run.judge,
     )
     if better:
         _save(run, out / BEST)

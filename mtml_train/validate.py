@@ -6,6 +6,7 @@ orientation accuracy of branch D where labels are known.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
+from mtml_deploy.evaluation.no_match import require_match
 from mtml_deploy.evaluation.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
+from mtml_train.data.fingerprint import fingerprint
 from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT
 
@@ -93,9 +96,11 @@ def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
         name: the protocol.
 
     Raises:
-        ProtocolError: no such protocol, or the sets lack labels that it needs.
+        ProtocolError: no such protocol, the sets lack labels that it needs, or no query has a match
+            under it.
     """
-    nothing = (
+    rule = find_protocol(name)
+    labels = [
         Embeddings.of(
             np.zeros((len(images.records), 1), dtype=np.float32),
             images.records,
@@ -104,8 +109,29 @@ def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
             source=images.source,
         )
         for images in (query, gallery)
-    )
-    require_labels(find_protocol(name), *nothing)
+    ]
+    require_labels(rule, labels[0], labels[1])
+    require_match(labels[0], labels[1], rule)
+
+
+def judged_by(query: ImageSet, gallery: ImageSet, protocol: str) -> str:
+    """What a validation is made on: values of two that differ are not compared.
+
+    Args:
+        query: query images.
+        gallery: gallery images.
+        protocol: name of the protocol.
+
+    Returns:
+        A short text; equal for the same names, labels and protocol, wherever the files are.
+    """
+    parts = [protocol]
+    for images in (query, gallery):
+        found = fingerprint(images)
+        # a hold-out has no folder of its own, and its images are given by those trained on
+        names = HOLDOUT if images.source.startswith(HOLDOUT) else found.names_sha256
+        parts += [names, found.labels_sha256]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def validate(

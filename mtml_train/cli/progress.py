@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mtml_deploy.text import printable
+from mtml_train.run_data import Checking
 from mtml_train.train import StepReport
 from mtml_train.validate import Validation
 
@@ -23,7 +24,7 @@ class TrainDisplay:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[stage]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
@@ -33,7 +34,7 @@ class TrainDisplay:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=None, epoch="-", speed="", losses="")
+        self._task = self._bar.add_task("", total=None, stage="", speed="", losses="")
 
     def __enter__(self) -> Self:
         """Start the bar."""
@@ -49,23 +50,30 @@ class TrainDisplay:
         """Remove the bar."""
         self._bar.stop()
 
-    def show(self, report: StepReport | Validation | str) -> None:
+    def show(self, report: StepReport | Validation | Checking | str) -> None:
         """Show one report.
 
         Args:
-            report: progress, a validation or a note.
+            report: progress, a validation, images checked or a note.
         """
         if isinstance(report, str):
             self._console.print(printable(report, keep="\n\t"))
         elif isinstance(report, Validation):
             self._console.print("validation  " + in_percent(report.scalars()))
+        elif isinstance(report, Checking):
+            self._bar.update(
+                self._task, completed=report.done, total=report.total, stage="checking images"
+            )
         else:
             self._show_step(report)
 
     def _show_step(self, report: StepReport) -> None:
         """Move the bar; a line of losses where they were read."""
         self._bar.update(
-            self._task, completed=report.step, total=report.total_steps, epoch=report.epoch
+            self._task,
+            completed=report.step,
+            total=report.total_steps,
+            stage=f"epoch {report.epoch}",
         )
         if not report.losses:
             return

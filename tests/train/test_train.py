@@ -30,8 +30,7 @@ from helpers_training import (
 from mtml_deploy.errors import DataError, ImageError, ProtocolError
 from mtml_train.checkpoint import BEST, LAST, load_checkpoint
 from mtml_train.config import TrainConfig
-from mtml_train.train import StepReport, train
-from mtml_train.validate import Validation
+from mtml_train.train import train
 
 RARELY = 100
 """Steps between saves: at the end only, because writing takes longer than a step here."""
@@ -165,40 +164,6 @@ def test_the_files_of_a_run(tiny_run: Path) -> None:
     assert board(tiny_run, "speed/learning_rate") == pytest.approx({1: 1e-4, 2: 1e-4})
 
 
-def test_the_best_checkpoint_is_the_one_with_the_best_validation(
-    tiny_set: Path, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # 4 steps an epoch, a validation after each of 3 epochs; the second is made the best
-    scores = iter([0.3, 0.7, 0.5])
-    from mtml_train import train as module
-
-    real = module.validate
-
-    def scored(*arguments: object, **options: object) -> Validation:
-        from dataclasses import replace
-
-        found = real(*arguments, **options)  # type: ignore[arg-type]
-        return replace(found, metrics=replace(found.metrics, mean_ap=next(scores)))
-
-    monkeypatch.setattr(module, "validate", scored)
-    reports: list[object] = []
-    config = small_config(
-        tiny_set, epochs=3, val=f"veri:{tiny_set}", val_every=1, log_every=5, save_every=RARELY
-    )
-    progress = train(config, run, report=reports.append)
-    assert (progress.step, progress.best_map) == (12, 0.7)
-    assert progress.validation is not None
-    assert progress.validation["mAP"] == 0.5
-    best = load_checkpoint(run / BEST)
-    assert (best.progress.step, best.progress.best_map) == (8, 0.7)
-    assert load_checkpoint(run / LAST).progress.step == 12
-    assert len([report for report in reports if isinstance(report, Validation)]) == 3
-    # losses are read every fifth step and at the end, not in between
-    read = [r.step for r in reports if isinstance(r, StepReport) and r.losses]
-    assert read == [5, 10, 12]
-    assert [r.epoch for r in reports if isinstance(r, StepReport)] == [1] * 4 + [2] * 4 + [3] * 4
-
-
 def test_no_steps_writes_untrained_weights(untrained_run: Path) -> None:
     found = load_checkpoint(untrained_run)
     assert found.path.name == LAST
@@ -275,29 +240,12 @@ def test_held_out_vehicles_are_validated_on(tiny_set: Path, run: Path) -> None:
     assert progress.validation is not None
 
 
-@pytest.fixture
-def damaged_set(tiny_set: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A copy of the set with one training image cut off, and that image."""
-    copy = tmp_path / "damaged"
-    shutil.copytree(tiny_set, copy)
-    bad = sorted((copy / "image_train").iterdir())[7]
+def test_a_bad_image_stops_the_run_with_its_name(tiny_set: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_set, tmp_path / "damaged")
+    bad = sorted((tmp_path / "damaged" / "image_train").iterdir())[7]
     bad.write_bytes(bad.read_bytes()[:200])
-    return copy, bad
-
-
-def test_a_bad_image_stops_the_run_with_its_name(damaged_set: tuple[Path, Path], run: Path) -> None:
-    folder, bad = damaged_set
     with pytest.raises(ImageError, match=bad.name):
-        train(small_config(folder), run)
-
-
-def test_a_bad_image_is_left_out_and_reported(damaged_set: tuple[Path, Path], run: Path) -> None:
-    folder, bad = damaged_set
-    notes: list[object] = []
-    train(small_config(folder, skip_bad=True, max_steps=1), run, report=notes.append)
-    assert load_checkpoint(run / LAST).card.train_images == 35
-    (note,) = [text for text in notes if isinstance(text, str) and text.startswith("left out")]
-    assert str(bad) in note
+        train(small_config(tmp_path / "damaged"), run)
 
 
 @pytest.mark.parametrize(
