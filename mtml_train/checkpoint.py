@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mtml_deploy.errors import CheckpointError, DataError
 from mtml_deploy.files import atomic_file
+from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import SchemaError
 from mtml_deploy.text import foreign
 from mtml_train.config import TrainConfig
@@ -115,8 +116,8 @@ def find_checkpoint(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise CheckpointError(
-        f"no checkpoint at {path}: expected a .safetensors file of mtml-train or a run folder "
-        f"with {BEST} or {LAST}"
+        f"no checkpoint at {path}{what_it_is(path)}: expected a .safetensors file of mtml-train or "
+        f"a run folder with {BEST} or {LAST}"
     )
 
 
@@ -154,6 +155,8 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
     except DataError as error:
         raise CheckpointError(f"{error}; {fix}") from error
     except (OSError, ValueError, TypeError, SafetensorError) as error:
+        if file.suffix != Path(LAST).suffix and (what := what_it_is(file)):
+            raise CheckpointError(f"{file} is no checkpoint{what}") from error
         raise CheckpointError(f"{file} is corrupted ({foreign(error)}); {fix}") from error
 
 

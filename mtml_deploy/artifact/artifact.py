@@ -22,6 +22,7 @@ from mtml_deploy.artifact.manifest import (
 from mtml_deploy.artifact.plain_graph import require_plain_graph
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import write_text
+from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
 
@@ -89,6 +90,11 @@ def open_artifact(folder: Path) -> Artifact:
             no export wrote (loops, other files, foreign operators).
     """
     fix = f"export it again: mtml-export RUN --out {folder}"
+    if not (folder / MANIFEST_FILE).is_file() and (what := what_it_is(folder)):
+        raise ArtifactError(
+            f"{folder} is no artifact, expected a folder with {MODEL_FILE} and {MANIFEST_FILE}"
+            f"{what}"
+        )
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(

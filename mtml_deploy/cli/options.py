@@ -6,6 +6,7 @@ remarks on stderr.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from mtml_deploy.defaults import (
     EngineName,
     ExecutionPrecision,
 )
+from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
@@ -41,7 +43,23 @@ if TYPE_CHECKING:
 SOURCES: Final = f"SOURCE is {FORMS}."
 PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 
-FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+class _File(click.Path):
+    """A file, there or not yet; a folder is named as what it is."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """The path."""
+        if (path := Path(value)).is_dir():
+            self.fail(f"{path} is a folder, expected a file{what_it_is(path)}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE: Final = _File(path_type=Path, dir_okay=False)
 FOLDER: Final = click.Path(path_type=Path)
 
 _SHOWN_SKIPPED: Final = 20

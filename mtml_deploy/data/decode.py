@@ -31,6 +31,7 @@ from mtml_deploy.data.formats import (
     READERS,
     content_format,
 )
+from mtml_deploy.data.listed_path import why_missing
 from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.errors import ImageError
 from mtml_deploy.regular_file import open_regular
@@ -268,7 +269,7 @@ def _require_regular_file(path: Path) -> None:
         # results hold names as UTF-8 text, and must lead back to the file
         raise RefusedImageError(path, "file name is not UTF-8; rename the file") from error
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RefusedImageError(path, "no such file; check the list or the folder") from error
+        raise RefusedImageError(path, why_missing(path)) from error
     except (OSError, ValueError) as error:
         raise RefusedImageError(path, f"cannot be opened ({error}); check its name") from error
     if stat.S_ISDIR(mode):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.formats import image_suffixes
+from mtml_deploy.data.formats import FORMATS, image_suffixes
+from mtml_deploy.data.listed_path import ListedPaths
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.text_files import numbered_lines
 from mtml_deploy.errors import DataError
+from mtml_deploy.path_kind import data_set_form, what_it_is
 from mtml_deploy.text import printable
+
+_MORE: Final = re.compile(r"\s*[;,\t ]\s*")
+"""What may stand between a path and a label."""
 
 _SHOWN_KINDS: Final = 5
 """Kinds of files left out that are told one by one."""
@@ -46,15 +52,18 @@ def load_folder(root: Path) -> ImageSet:
         else:
             found.append(path)
     note = left_out.note()
+    notes: tuple[str, ...] = (note,) if note else ()
+    if (form := data_set_form(root)) is not None:
+        notes += (f"these are images without labels; for those of the data set write {form}",)
     if not found:
         raise DataError(
-            f"no image below {printable(root)}{f' ({note})' if note else ''}, expected files named "
-            f"{', '.join('*' + suffix for suffix in sorted(known))}; check the folder"
+            f"no image below {printable(root)}{f', {note}' if note else ''}, expected {FORMATS}"
+            f"{what_it_is(root) or '; check the folder'}"
         )
     # by name, not by the file system's order, which differs between machines
     found.sort(key=lambda path: path.relative_to(root).as_posix())
     records = tuple(ImageRecord(path) for path in found)
-    return ImageSet(str(root), root, records, (note,) if note else ())
+    return ImageSet(str(root), root, records, notes)
 
 
 @dataclass
@@ -136,27 +145,60 @@ def load_list(path: Path) -> ImageSet:
     """The images a text file names, in its order.
 
     Args:
-        path: one path per line, relative to the list's folder or absolute.
+        path: one path per line, relative to the list's folder or absolute; lines that begin with
+            "#" are comments, unless a file has that name.
 
     Returns:
-        One or more records without labels.
+        One or more records without labels; notes count the comments and what `ListedPaths` read.
 
     Raises:
-        DataError: no such file, not UTF-8, an image named twice (the line is given), or no path.
+        DataError: no such file, not UTF-8, an image named twice, a line that holds more than a
+            path (the line is given), the name list of a data set, or no path.
     """
     first_lines: dict[Path, int] = {}
+    paths, comments = ListedPaths(path.parent), 0
     for number, text in numbered_lines(path, what="the list of images"):
-        image = path.parent / text
+        where = f"{printable(path)} line {number}"
+        if text.startswith("#") and not (path.parent / text).exists():
+            comments += 1
+            continue
+        image = paths.read(text, where=where)
+        _require_path_alone(image, text, where)
         if (first := first_lines.setdefault(image, number)) != number:
             raise DataError(
-                f"{printable(path)} line {number}: {text} is named on line {first} too; "
-                "remove one of the lines"
+                f"{where}: {printable(text)} is named on line {first} too; remove one of the lines"
             )
     if not first_lines:
         raise DataError(f"{printable(path)} names no image, expected one path per line")
     images = tuple(first_lines)
+    form = data_set_form(path.parent)
+    if form is not None and not images[0].exists():
+        raise DataError(
+            f"{printable(path)} lists images by their names alone, as lists of data sets do; write "
+            f"{form}"
+        )
+    notes = paths.notes()
+    if comments:
+        notes = (f"comment lines left out: {comments}", *notes)
     records = tuple(ImageRecord(image) for image in images)
-    return ImageSet(str(path), common_root(images, path), records)
+    return ImageSet(str(path), common_root(images, path), records, notes)
+
+
+def _require_path_alone(image: Path, text: str, where: str) -> None:
+    """Refuse a line of a path and a label, told by a suffix that is none and a file that is none.
+
+    Raises:
+        DataError: it is so.
+    """
+    if image.suffix.lower() in image_suffixes() or image.exists():
+        return
+    for found in _MORE.finditer(text):
+        head, more = text[: found.start()], text[found.end() :]
+        if Path(head).suffix.lower() in image_suffixes():
+            raise DataError(
+                f"{where}: {printable(more)} follows the path {printable(head)}, expected the path "
+                "alone; labels belong in a table: header path,vehicle_id, named csv:FILE"
+            )
 
 
 def load_single(path: Path) -> ImageSet:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, cast
@@ -24,9 +25,13 @@ from mtml_deploy.data import csv_table, folders, market1501
 from mtml_deploy.data.csv_columns import choice_text, parse_choice
 from mtml_deploy.data.data_sets import DATA_SETS, NAMED, DataSet
 from mtml_deploy.data.folder import load_folder, load_list, load_single
+from mtml_deploy.data.formats import HEAD_BYTES, content_format, image_suffixes
+from mtml_deploy.data.listed_path import not_a_path, why_missing
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
+from mtml_deploy.path_kind import what_it_is
+from mtml_deploy.regular_file import open_regular
 
 
 @dataclass(frozen=True)
@@ -228,9 +233,30 @@ def _load_path(path: Path, text: str) -> ImageSet:
     """The images of a folder, a list or one file."""
     if path.is_dir():
         return load_folder(path)
-    if not path.is_file():
-        raise DataError(f"no such file or folder: {text!r}; {GRAMMAR}")
+    if not path.exists():
+        raise DataError(f"{_why_no_source(path, text)}; {GRAMMAR}")
     suffix = path.suffix.lower()
     if suffix == ".csv":
         raise DataError(f"{text!r} is a table; write csv:{text}")
-    return load_list(path) if suffix == ".txt" else load_single(path)
+    if suffix == ".txt":
+        return load_list(path)
+    if suffix not in image_suffixes() and path.is_file():
+        with open_regular(path) as file:
+            if content_format(file.read(HEAD_BYTES)) is None:
+                raise DataError(
+                    f"{text!r} is neither an image, by its content, nor a list, which ends in .txt"
+                    f"{what_it_is(path) or '; rename a list to LIST.txt, or convert an image'}"
+                )
+    return load_single(path)
+
+
+def _why_no_source(path: Path, text: str) -> str:
+    """What is wrong with a text that names no file or folder."""
+    nothing = f"no such file or folder: {text!r}"
+    kind, colon, rest = text.partition(":")
+    if reason := not_a_path(text):
+        return f"{nothing} {reason}"
+    known = (*DATA_SETS, *OWN_SETS)
+    if colon and (near := get_close_matches(kind.strip().lower(), known, n=1)):
+        return f"{nothing}, and no format is called {kind!r}; did you mean {near[0]}:{rest}"
+    return nothing + why_missing(path).removeprefix("no such file")

@@ -63,7 +63,8 @@ def read_bytes(path: Path, *, what: str) -> bytes:
         return read_regular(path)
     except FileNotFoundError as error:
         raise DataError(
-            f"{what} is missing: no file {printable(path)}; copy the data set again"
+            f"{what} is missing: no file {printable(path)}; check the name, or copy the data set "
+            "again"
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{what} cannot be read: {printable(path)} ({error})") from error
@@ -197,6 +198,14 @@ def listed_names(root: Path, files: SplitFiles) -> tuple[str, ...]:
     if not root.is_dir():
         raise DataError(f"no such folder: {printable(root)}; give the data set's own folder")
     path = root / files.names
+    if not path.exists():
+        near = [folder for folder in (*_subfolders(root), root.absolute().parent)
+                if (folder / files.names).is_file()]  # fmt: skip
+        if near:
+            raise DataError(
+                f"no file {printable(path)}, but {printable(near[0] / files.names)}; give the data "
+                f"set's own folder: {printable(near[0])}"
+            )
     names = read_names(path, what=f"the list of the images in {files.folder}")
     require_distinct(names, path)
     if not (root / files.folder).is_dir():
@@ -204,6 +213,11 @@ def listed_names(root: Path, files: SplitFiles) -> tuple[str, ...]:
             f"no image folder {printable(root / files.folder)}; copy the data set again"
         )
     return names
+
+
+def _subfolders(root: Path) -> list[Path]:
+    """The folders in a folder, by name."""
+    return sorted(path for path in root.iterdir() if path.is_dir())
 
 
 def unknown_notes(counts: dict[str, int], total: int) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
+from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, record_json
 from mtml_deploy.regular_file import NotAFileError, open_regular
 
@@ -138,6 +139,10 @@ def read_content(path: Path, kind: type[M], make: Callable[[FileContent[M]], T])
     except SchemaError as error:
         raise EmbeddingsError(f"{path}: {error}; {_FIX}") from error
     except _DAMAGE as error:
+        if isinstance(error, zipfile.BadZipFile) and path.suffix != EMBEDDINGS_SUFFIX:
+            raise EmbeddingsError(
+                f"{path} is not an embeddings file{what_it_is(path)}; {_FIX}"
+            ) from error
         raise EmbeddingsError(f"{path} is corrupted ({error}); {_FIX}") from error
 
 
@@ -148,7 +153,7 @@ def _opened(path: Path) -> BinaryIO:
     except FileNotFoundError as error:
         raise EmbeddingsError(f"no embeddings file {path}; {_FIX}") from error
     except NotAFileError as error:
-        raise EmbeddingsError(str(error)) from error
+        raise EmbeddingsError(f"{error}{what_it_is(path)}") from error
     except (OSError, ValueError) as error:
         raise EmbeddingsError(f"{path} cannot be opened ({error}); name a file of yours") from error
 

@@ -99,11 +99,13 @@ def _check_lists(data_set: DataSet, root: Path, split: Split) -> tuple[SplitChec
         names = ()  # loading, below, fails on the same and says it
     listed = dict.fromkeys(names)
     present = [folder / name for name in listed if name in there]
+    missing = tuple(name for name in listed if name not in there)
     check = SplitCheck(
         split,
         Counts(images=len(present)),
         data_set.published.get(split),
-        missing=tuple(name for name in listed if name not in there),
+        missing=missing,
+        notes=_case_notes(missing, there),
         repeated=repeated(names),
         unlisted=tuple(printable(name) for name in sorted(there - listed.keys())),
     )
@@ -156,7 +158,19 @@ def _with_labels(check: SplitCheck, images: ImageSet, *, orientations: bool) -> 
         without_id=unlabelled(vehicles),
         without_camera=unlabelled(cameras),
         without_orientation=unlabelled(classes) if orientations else (),
-        notes=images.notes,
+        notes=check.notes + images.notes,
+    )
+
+
+def _case_notes(missing: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:
+    """A sentence on missing images that are there under names of other case."""
+    by_case = {name.casefold(): name for name in there}
+    found = [by_case[name.casefold()] for name in missing if name.casefold() in by_case]
+    if not found:
+        return ()
+    return (
+        f"{len(found)} of the missing images are there under names that differ in upper and lower "
+        f"case, such as {printable(found[0])}; rename the files, or correct the list",
     )
 
 

@@ -113,7 +113,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
 def test_missing_folder_and_file_in_its_place(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         open_artifact(folder / "nothing")
-    with pytest.raises(ArtifactError, match="is a file"):
+    with pytest.raises(ArtifactError, match=r"\(it is an ONNX model: give the folder"):
         open_artifact(folder / "model.onnx")
 
 

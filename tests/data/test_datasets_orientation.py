@@ -24,11 +24,21 @@ def test_labels_repeats_and_folders(tmp_path: Path) -> None:
     assert labels.repeats == 1
 
 
+def test_minus_one_is_unknown(tmp_path: Path) -> None:
+    lines = [keypoint_line(A, -1), keypoint_line(B, 3), keypoint_line(B, -1)]
+    labels = read_orientations(write_list(tmp_path / "keypoint_test.txt", lines))
+    # that nothing is known contradicts nothing
+    assert (labels.by_name, labels.unknown, labels.repeats) == ({B: 3}, 2, 0)
+    assert labels.notes([A, B]) == (
+        "keypoint_test.txt: 2 lines say that the orientation is unknown",
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         (keypoint_line(B, 8), "line 2: orientation '8', expected 0..7"),
-        (keypoint_line(B, -1), "line 2: orientation '-1'"),
+        (keypoint_line(B, -2), "line 2: orientation '-2', expected 0..7, or -1 where it is unk"),
         (keypoint_line(B, "1.0"), "line 2: orientation '1.0'"),
         (keypoint_line(B, "1 2"), "line 2: 43 fields, expected 42"),
         (B, "line 2: 1 fields"),

@@ -28,6 +28,20 @@ def test_hidden_ids_are_unknown(tmp_path: Path) -> None:
     assert read_xml_labels(path).by_name["000001.jpg"] == ItemLabel(-1, 34)
 
 
+def test_words_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text('<items><item imagename="1.jpg" vehicleId="7" CAMERAID="c2"/></items>')
+    assert read_xml_labels(path).by_name == {"1.jpg": ItemLabel(7, 2)}
+
+
+def test_a_file_without_items(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    for text, found in (("<a><b/><c/></a>", "only a, b, c"), ("<Items/>", "only Items")):
+        path.write_text(text)
+        with pytest.raises(DataError, match=f"holds no Item element, found {found}; copy"):
+            read_xml_labels(path)
+
+
 def test_repeats_are_counted(tmp_path: Path) -> None:
     labels = read_xml_labels(write_xml(tmp_path / "a.xml", [ITEM, ITEM, ITEM]))
     assert (len(labels.by_name), labels.repeats) == (1, 2)
@@ -40,7 +54,10 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
         (ITEM | {"vehicleID": "abc"}, "line 5: .*'abc' is not an integer"),
         (ITEM | {"cameraID": "cam1"}, "line 5: .*'am1' is not an integer"),
         (ITEM | {"vehicleID": "99999999999"}, "line 5: .*is not an integer"),
-        (ITEM | {"vehicleID": "2"}, "line 5: .*vehicle_id=2.*vehicle_id=1.* above"),
+        (
+            ITEM | {"vehicleID": "2"},
+            "line 5: .*is vehicle 2, camera 12 here but vehicle 1, .* above",
+        ),
     ],
 )
 def test_bad_items_name_the_line(tmp_path: Path, item: dict[str, str], words: str) -> None:

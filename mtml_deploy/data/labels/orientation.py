@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.records import ORIENTATIONS
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.data.text_files import numbered_lines, shortened
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
@@ -31,11 +31,13 @@ class OrientationLabels:
         file: its name, for notes.
         by_name: 0..7 by image name.
         repeats: lines that say again what an earlier one said.
+        unknown: lines that say that the orientation is not known (-1).
     """
 
     file: str
     by_name: Mapping[str, int] = field(default_factory=dict)
     repeats: int = 0
+    unknown: int = 0
 
     def strangers(self, names: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Labels of images that are not in the data set.
@@ -60,6 +62,8 @@ class OrientationLabels:
             names: all images the labels could be for.
         """
         notes = []
+        if self.unknown:
+            notes.append(f"{self.file}: {self.unknown} lines say that the orientation is unknown")
         if self.repeats:
             notes.append(f"{self.file}: {self.repeats} lines repeat an earlier one")
         missing, slips = self.strangers(names)
@@ -83,14 +87,14 @@ def read_orientations(path: Path) -> OrientationLabels:
         path: the file; any folders before an image's name are dropped.
 
     Returns:
-        The labels.
+        The labels, without those that are -1 (unknown).
 
     Raises:
         DataError: missing, not UTF-8, a line without 42 fields or with an orientation outside
-            0..7, or two lines that contradict each other; the line is named.
+            -1..7, or two lines that contradict each other; the line is named.
     """
     by_name: dict[str, int] = {}
-    repeats = 0
+    repeats = unknown = 0
     for number, text in numbered_lines(path, what="the orientation label file"):
         where = f"{printable(path)} line {number}"
         fields = text.split()
@@ -99,10 +103,13 @@ def read_orientations(path: Path) -> OrientationLabels:
                 f"{where}: {len(fields)} fields, expected {FIELDS} (path, 40 coordinates, "
                 "orientation); copy the file again"
             )
+        if fields[-1] == str(UNKNOWN):
+            unknown += 1
+            continue
         if (label := _CLASSES.get(fields[-1])) is None:
             raise DataError(
-                f"{where}: orientation {fields[-1]!r}, expected 0..{len(ORIENTATIONS) - 1}; "
-                "correct or remove the line"
+                f"{where}: orientation {fields[-1]!r}, expected 0..{len(ORIENTATIONS) - 1}, or -1 "
+                "where it is unknown; correct or remove the line"
             )
         name = fields[0].replace("\\", "/").rpartition("/")[2]
         if name in by_name:
@@ -113,4 +120,4 @@ def read_orientations(path: Path) -> OrientationLabels:
                 )
             repeats += 1
         by_name[name] = label
-    return OrientationLabels(path.name, by_name, repeats)
+    return OrientationLabels(path.name, by_name, repeats, unknown)

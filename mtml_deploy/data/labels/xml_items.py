@@ -43,6 +43,11 @@ class ItemLabel:
     vehicle_id: int
     camera_id: int
 
+    @property
+    def words(self) -> str:
+        """Vehicle and camera, for a sentence."""
+        return f"vehicle {self.vehicle_id}, camera {self.camera_id}"
+
 
 @dataclass(frozen=True)
 class XmlLabels:
@@ -61,17 +66,19 @@ def read_xml_labels(path: Path) -> XmlLabels:
     """The labels of a label file.
 
     Args:
-        path: file of `<Item imageName="..." vehicleID="0001" cameraID="c001" />` elements; further
-            attributes are ignored, vehicleID and cameraID may be absent.
+        path: file of `<Item imageName="..." vehicleID="0001" cameraID="c001" />` elements, their
+            words in upper or lower case; further attributes are ignored, vehicleID and cameraID
+            may be absent.
 
     Returns:
         The labels; camera numbers as written ("c001" is 1).
 
     Raises:
-        DataError: missing, not well-formed, an unknown encoding, a document type, an item without
-            a name or with an id that is no number, or two items that contradict each other.
+        DataError: missing, not well-formed, an unknown encoding, a document type, no item, one
+            without a name or with an id that is no number, or two items that contradict each other.
     """
     by_name: dict[str, ItemLabel] = {}
+    others: dict[str, None] = {}
     repeats = 0
     # expat takes the encoding given here over the declared one
     parser = expat.ParserCreate("utf-8")
@@ -84,15 +91,17 @@ def read_xml_labels(path: Path) -> XmlLabels:
 
     def take_item(tag: str, attributes: dict[str, str]) -> None:
         nonlocal repeats
-        if tag != "Item":
+        if tag.lower() != "item":
+            others.setdefault(tag)
             return
-        name = attributes.get("imageName", "").strip()
+        attributes = {key.lower(): value for key, value in attributes.items()}
+        name = attributes.get("imagename", "").strip()
         if not name:
             raise refuse("an Item has no imageName; add it or remove the line")
         try:
             label = ItemLabel(
-                parse_id(attributes.get("vehicleID", str(UNKNOWN)).strip()),
-                parse_id(attributes.get("cameraID", str(UNKNOWN)).strip().removeprefix("c")),
+                parse_id(attributes.get("vehicleid", str(UNKNOWN)).strip()),
+                parse_id(attributes.get("cameraid", str(UNKNOWN)).strip().removeprefix("c")),
             )
         except ValueError as error:
             raise refuse(
@@ -101,7 +110,9 @@ def read_xml_labels(path: Path) -> XmlLabels:
             ) from error
         if (earlier := by_name.setdefault(name, label)) is not label:
             if earlier != label:
-                raise refuse(f"{name} is {label} here but {earlier} above; keep one of the two")
+                raise refuse(
+                    f"{name} is {label.words} here but {earlier.words} above; keep one of the two"
+                )
             repeats += 1
 
     parser.StartElementHandler = take_item
@@ -113,6 +124,12 @@ def read_xml_labels(path: Path) -> XmlLabels:
             f"{printable(path)} line {error.lineno}: not well-formed "
             f"({expat.ErrorString(error.code)}); copy the file again"
         ) from error
+    if not by_name:
+        found = f"only {', '.join(list(others)[:3])}" if others else "nothing"
+        raise DataError(
+            f"{printable(path)} holds no Item element, found {found}; copy the file again, or "
+            "remove it where ids are in the file names"
+        )
     return XmlLabels(by_name, repeats)
 
 

@@ -12,6 +12,7 @@ from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.files import write_text
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, parse_plain, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
@@ -58,8 +59,8 @@ def load_manifest(folder: Path) -> GalleryManifest:
     path = folder / _FILE
     if not path.is_file():
         raise GalleryError(
-            f"{folder} is not a gallery: it lacks {_FILE}; make one with "
-            f"mtml-deploy gallery create {folder} --model ARTIFACT"
+            f"{folder} is not a gallery: it lacks {_FILE}{what_it_is(folder)}; make one with "
+            f"mtml-deploy gallery create GALLERY --model ARTIFACT"
         )
     content = read_regular(path, most_bytes=RECORD_BYTES)
     try:

@@ -1,0 +1,105 @@
+"""What a path is, where another thing was expected; every hint is a command that exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from helpers_artifact import write_artifact, write_images
+
+from mtml_deploy import path_kind
+from mtml_deploy.cli.main import main
+from mtml_deploy.path_kind import data_set_form, what_it_is
+from mtml_train.cli.export import export_main
+from mtml_train.cli.train import train_main
+
+COMMANDS = {"mtml-deploy": main, "mtml-train": train_main, "mtml-export": export_main}
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("last.safetensors", "config.json"), "a run of mtml-train"),
+        (("best.safetensors",), "a run of mtml-train"),
+        (("model.onnx", "manifest.json"), "an exported model"),
+        (("gallery.json", "rows.sqlite"), "a gallery"),
+        (("name_train.txt", "image_train"), "a data set: write veri:"),
+        (("name_train.txt", "image_train", "train_track.txt"), "a data set: write cityflow:"),
+        (("name_test.txt", "image_test"), "a data set: write veri:"),
+        (("name_test.txt", "image_test", "query_label.xml"), "a data set: write cityflow:"),
+        (("model.onnx",), ""),
+        (("a.jpg",), ""),
+    ],
+)
+def test_folders(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
+    found = what_it_is(touch(tmp_path / "x", *names))
+    assert found.startswith(f" (it is {expected}") if expected else found == ""
+
+
+def test_files(tmp_path: Path) -> None:
+    touch(tmp_path, "e.npz", "m.ONNX", "e.engine", "c.safetensors", "w.pth", "t.csv", "l.txt", "j")
+    assert [what_it_is(path)[:24] for path in sorted(tmp_path.iterdir())] == [
+        " (it is a checkpoint: ex", " (it is a TensorRT engin", " (it is an embeddings fi", "",
+        " (it is a list of images", " (it is an ONNX model: g", " (it is a table: write c",
+        " (it is a file of torch ",
+    ]  # fmt: skip
+    assert what_it_is(tmp_path / "absent.npz") == ""
+    assert data_set_form(tmp_path) is None
+
+
+@pytest.mark.parametrize("kind", [*path_kind._FOLDERS, *path_kind._FILES], ids=lambda k: k.marks[0])
+def test_hints_name_commands_and_options_that_exist(kind) -> None:
+    for text in re.findall(r": (mtml-[a-z]+ .*)", kind.use):
+        program, *words = text.split()
+        command: click.Command = COMMANDS[program]
+        if isinstance(command, click.Group) and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in option.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+        arguments = sum(isinstance(each, click.Argument) for each in command.params)
+        values = 2 * sum(word.startswith("--") for word in words)
+        assert len(words) - values <= arguments
+
+
+def test_in_the_wrong_place(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "art")
+    write_images(tmp_path / "images", 2)
+    run = touch(tmp_path / "run", "last.safetensors", "config.json")
+    gallery = touch(tmp_path / "gallery", "gallery.json")
+    npz, table = touch(tmp_path / "f", "e.npz", "t.csv") / "e.npz", tmp_path / "f/t.csv"
+
+    def said(*words: object) -> str:
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit)
+        return result.stderr.splitlines()[-1]
+
+    out = ("--images", tmp_path / "images", "--out", tmp_path / "out.npz")
+    export = f"(it is a run of mtml-train: export it first: mtml-export {run} --out ARTIFACT)"
+    assert said("embed", run, *out).endswith(export)
+    assert "(it is a gallery: search in it" in said("embed", gallery, *out)
+    assert "(it is an embeddings file" in said("embed", npz, *out)
+    out = ("--out", tmp_path / "out.npz")
+    assert said("embed", tmp_path / "art", "--images", run, *out).endswith(export)
+    assert "(it is an exported model" in said(
+        "embed", tmp_path / "art", "--images", tmp_path / "art", *out
+    )
+    assert "is a folder, expected a file (it is a gallery" in said(
+        "evaluate", "--query", gallery, "--gallery", npz
+    )
+    assert "not an embeddings file (it is a table: write csv:" in said(
+        "evaluate", "--query", table, "--gallery", npz
+    )
+    for command in (("gallery", "info"), ("search", "--query", npz, "--gallery")):
+        assert "(it is an exported model" in said(*command, tmp_path / "art")
+    result = CliRunner().invoke(export_main, [str(npz), "--out", str(tmp_path / "art2")])
+    assert "is no checkpoint (it is an embeddings file" in result.stderr
+    result = CliRunner().invoke(export_main, [str(gallery), "--out", str(tmp_path / "art2")])
+    assert "no checkpoint at" in result.stderr and "(it is a gallery" in result.stderr
