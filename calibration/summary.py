@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from calibration.candidates import Candidates
+from mtml_deploy.data.ids import in_order
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
-from mtml_deploy.text import table
+from mtml_deploy.text import escaped, printable, table
 
 
 def found_lines(candidates: Candidates) -> list[str]:
@@ -55,13 +56,13 @@ def set_markdown(chosen: CalibrationSet) -> str:
     pairs = Counter(
         (image.record.camera_id, image.record.orientation) for image in chosen.calibration
     )
-    cameras = sorted({camera for camera, _ in pairs})
+    cameras = in_order(camera for camera, _ in pairs)
     classes = sorted({orientation for _, orientation in pairs})
     names = ["unknown" if each == UNKNOWN else ORIENTATIONS[each] for each in classes]
     rows = []
     for camera in cameras:
         row = [pairs[camera, orientation] for orientation in classes]
-        name = "unknown" if camera == UNKNOWN else str(camera)
+        name = "unknown" if camera == UNKNOWN else escaped(printable(str(camera)))
         rows.append((name, *map(str, row), str(sum(row))))
     sums = [sum(pairs[camera, orientation] for camera in cameras) for orientation in classes]
     rows.append(("all", *map(str, sums), str(sum(sums))))

@@ -41,6 +41,7 @@ class TrainConfig:
     # what is trained on what
     data: tuple[str, ...] = ()  # sources such as "veri:DIR"; several are joined
     val: str = ""  # source with query and gallery, or "holdout:0.1" of the identities; "" = none
+    val_gallery: str = ""  # gallery to validate on, where `val` names the queries alone
     variant: str = "MTML-OSG"  # which branches teach each other, see VARIANTS
     backbone: str = "resnet50"  # (paper) any torchvision ResNet
     weights: str = "imagenet"  # (paper) "imagenet", "none" or a file

@@ -23,7 +23,7 @@ HOLDOUT: Final = "holdout:"
 FREE: Final = frozenset(
     # these alter no step; that `data` names the same images is asked when they are read
     {"data", "max_steps", "workers", "device", "save_every", "log_every", "skip_bad"}
-    | {"val", "val_every", "val_protocol", "epochs", "accumulate"}
+    | {"val", "val_gallery", "val_every", "val_protocol", "epochs", "accumulate"}
 )
 """Settings that a resumed run may change, four of them within bounds: `val`, `epochs` and, with the
 number of processes, `accumulate`; and `data` may name another place of the same images."""
@@ -176,6 +176,11 @@ def require_there(config: TrainConfig, *, out: Path) -> None:
     for option, sources, otherwise in (
         ("--data", config.data, ""),
         ("--val", validation, ', or go on without validation: --val ""'),
+        (
+            "--val-gallery",
+            (config.val_gallery,) if config.val_gallery else (),
+            ', or go on without validation: --val "" --val-gallery ""',
+        ),
     ):
         for text in sources:
             source = parse_source(text)

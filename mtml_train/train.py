@@ -104,7 +104,9 @@ def _placed(config: TrainConfig) -> TrainConfig:
     val = config.val
     if val and not val.startswith(HOLDOUT):
         val = absolute_source(val)
-    return replace(config, data=tuple(map(absolute_source, config.data)), val=val)
+    gallery = absolute_source(config.val_gallery) if config.val_gallery else ""
+    data = tuple(map(absolute_source, config.data))
+    return replace(config, data=data, val=val, val_gallery=gallery)
 
 
 @dataclass

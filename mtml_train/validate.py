@@ -63,20 +63,26 @@ def split_validation(
     """The sets to train on, and query and gallery to validate on.
 
     Args:
-        config: uses val and seed.
+        config: uses val, val_gallery and seed.
         train_sets: training splits as loaded.
 
     Returns:
         The training sets, without held-out identities, and (query, gallery) or None.
 
     Raises:
-        DataError: `val` is neither a source with query and gallery nor "holdout:FRACTION".
+        DataError: `val` is neither a source with query and gallery nor "holdout:FRACTION", or
+            `val_gallery` has no queries beside it.
     """
+    if config.val_gallery and (not config.val or config.val.startswith(HOLDOUT)):
+        raise DataError(
+            f"--val-gallery {config.val_gallery} is where queries are looked for, and --val "
+            f"{config.val or '(empty)'} names none; name the queries with --val, or leave it out"
+        )
     if not config.val:
         return train_sets, None
     if not config.val.startswith(HOLDOUT):
         query = load_source(config.val, split="query")
-        return train_sets, (query, load_source(config.val, split="gallery"))
+        return train_sets, (query, load_source(config.val_gallery or config.val, split="gallery"))
     text = config.val.removeprefix(HOLDOUT)
     try:
         fraction = float(text)

@@ -131,7 +131,7 @@ def require_unseen(train: Embeddings, test: Embeddings) -> None:
     if len(vehicles):
         raise EmbeddingsError(
             f"{test.source} and the training embeddings ({train.source}) share vehicles, "
-            f"{len(vehicles)} in all, for example {vehicles[0]}; {fix}"
+            f"{len(vehicles)} in all, for example {train.named(vehicles[0])}; {fix}"
         )
 
 

@@ -67,6 +67,7 @@ _SETTINGS = (
     _setting("amp", click.Choice(list(get_args(Amp))), "Mixed precision."),
     _setting("device", str, "auto, cpu, cuda or cuda:N."),
     _setting("val", str, "Source with query and gallery, or holdout:FRACTION; empty for none."),
+    _setting("val_gallery", str, "Source of the gallery, where --val names the queries alone."),
     _setting("val_protocol", str, "Protocol of the validation."),
     _setting("val_every", int, "Epochs between validations."),
     _setting("save_every", int, "Steps between checkpoints; 0 once per epoch."),

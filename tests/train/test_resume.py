@@ -37,7 +37,8 @@ OTHER = {
     "consensus_weight": 2.0, "temperature": 2.0, "detach_consensus": True, "label_smoothing": 0.1,
     "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": "off",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
-    "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other", "val_every": 2,
+    "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other",
+    "val_gallery": "veri:third", "val_every": 2,
     "val_protocol": "plain", "epochs": 200, "accumulate": 2,
 }  # fmt: skip
 

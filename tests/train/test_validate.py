@@ -166,3 +166,18 @@ def test_query_and_gallery_of_a_source(sets: list[ImageSet], tiny_set: Path) -> 
     assert kept == sets
     assert pair is not None
     assert [len(images.records) for images in pair] == [4, 24]
+
+
+def test_queries_and_gallery_of_two_tables(tmp_path: Path) -> None:
+    query, gallery = tmp_path / "query.csv", tmp_path / "gallery.csv"
+    query.write_text("path,vehicle_id\nq.jpg,AB-1\n")
+    gallery.write_text("path,vehicle_id\na.jpg,AB-2\nb.jpg,AB-1\n")
+    config = small_config("unused", val=f"csv:{query}", val_gallery=f"csv:{gallery}")
+    kept, pair = split_validation(config, [])
+    assert kept == [] and pair is not None
+    assert [images.names() for images in pair] == [("q.jpg",), ("a.jpg", "b.jpg")]
+    assert pair[0].records[0].vehicle_id == pair[1].records[1].vehicle_id
+    for val in ("", "holdout:0.1"):
+        config = small_config("unused", val=val, val_gallery=f"csv:{gallery}")
+        with pytest.raises(DataError, match="names none; name the queries with --val"):
+            split_validation(config, [])
