@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from mtml_deploy.data.records import ImageSet
 
 Rows: TypeAlias = "Embeddings | ArrayLike"
-"""Embeddings, or their features [N, D] alone: any numbers, made float32 once."""
+"""Embeddings, or their features [N, D] alone: any real numbers, rounded to float32 once (float16 is
+exact, float64, NumPy's own kind, loses what is beyond 7 digits)."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,13 @@ def _set(rows: Rows, role: str, model: ModelIdentity | None) -> Embeddings:
     """Embeddings as they are, features without any label."""
     if isinstance(rows, Embeddings):
         return rows
-    features = np.ascontiguousarray(rows, dtype=np.float32)
+    given = np.asarray(rows)
+    if given.dtype.kind not in "fiub":
+        raise ValueError(f"{role} must be numbers [N, D], found {given.dtype} {list(given.shape)}")
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(given, dtype=np.float32)
+    if np.isinf(features).any() and np.isfinite(given).all():
+        raise ValueError(f"{role} holds numbers beyond float32 (3.4e38), expected features")
     if features.ndim != 2:
         hint = "; pass [vector] for one" if features.ndim == 1 else ""
         raise ValueError(f"{role} must be [N, D], found {list(features.shape)}{hint}")

@@ -15,6 +15,7 @@ from mtml_deploy.engine.library import Target
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.precision.convert import convert as convert_artifact
 from mtml_deploy.precision.options import Calibrator, Conversion, Precision
+from mtml_deploy.user_path import user_path
 
 
 def convert(
@@ -60,14 +61,14 @@ def convert(
     asked = Conversion(
         precision=precision,
         images=str(images),
-        calibration=None if calibration is None else Path(calibration),
+        calibration=None if calibration is None else user_path(calibration),
         calibrator=calibrator,
         max_map_drop=max_map_drop,
         data=str(data),
         protocol=protocol,
     )
     return convert_artifact(
-        open_artifact(Path(folder)), Path(out), asked, overwrite=overwrite, say=say
+        open_artifact(user_path(folder)), user_path(out), asked, overwrite=overwrite, say=say
     )
 
 
@@ -115,7 +116,7 @@ def build_engine(
         ValueError: options that no builder takes.
     """
     engine = build_here(
-        open_artifact(Path(folder)),
+        open_artifact(user_path(folder)),
         BuildOptions(
             profile=BatchProfile(min_batch, opt_batch, max_batch),
             sm=tuple(sm),
@@ -126,7 +127,7 @@ def build_engine(
         ),
         target=target,
         gpu=gpu,
-        timing_cache=None if timing_cache is None else Path(timing_cache),
+        timing_cache=None if timing_cache is None else user_path(timing_cache),
         overwrite=overwrite,
     )
     return engine.path

@@ -20,6 +20,7 @@ from mtml_deploy.report.rank_page.page import rank_page as make_page
 from mtml_deploy.report.ranked_models import ranked_models
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.user_path import user_path
 
 
 def evaluate(
@@ -90,7 +91,7 @@ def evaluate(
         raise ValueError("a ground truth says itself what is left out; leave out leave_out_self")
     if isinstance(ground_truth, str | Path):
         ground_truth = read_ground_truth(
-            Path(ground_truth), None if junk is None else Path(junk), query, gallery
+            user_path(ground_truth), None if junk is None else user_path(junk), query, gallery
         )
     elif junk is not None:
         raise ValueError("junk belongs to a ground truth file; give ground_truth as a path")

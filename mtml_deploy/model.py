@@ -34,6 +34,7 @@ from mtml_deploy.embed.embed_to import embed_to
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.runtime import Runtime
+from mtml_deploy.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class Model:
         summary = embed_to(
             self,
             image_set(images),
-            Path(file),
+            user_path(file),
             batch_size=batch_size,
             skip_bad=skip_bad,
             resume=resume,
@@ -256,7 +257,7 @@ class Model:
             progress=progress,
         )
         _log(summary.skipped)
-        return Path(file)
+        return user_path(file)
 
     def close(self) -> None:
         """Free the model; closing twice is allowed, running after it is not."""
@@ -309,7 +310,7 @@ def open_model(
         BackendError: unknown backend or device, or it is not usable on this machine.
     """
     return Model.open(
-        open_artifact(Path(folder)),
+        open_artifact(user_path(folder)),
         backend=backend,
         device=device,
         threads=threads,

@@ -20,6 +20,7 @@ from mtml_deploy.data.decode import decode_whole
 from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
+from mtml_deploy.user_path import user_path
 
 Channels = Literal["RGB", "BGR", "GRAY"]
 """What an array holds: uint8 [H, W, 3] in this order (OpenCV reads BGR), or [H, W] gray."""
@@ -73,7 +74,7 @@ def image_set(
     given = _listed(images)
     if given and all(isinstance(each, str | Path) for each in given):
         _require_rgb(channels, given[0])
-        return _files([Path(str(each)) for each in given])
+        return _files([user_path(each) for each in given if isinstance(each, str | Path)])
     if given and not any(isinstance(each, np.ndarray) for each in given):
         _require_rgb(channels, given[0])
     memory = [_picture(each, f"image {n}", channels) for n, each in enumerate(given)]
@@ -184,7 +185,7 @@ def _frame(images: Images, channels: Channels) -> NDArray[np.uint8]:
         return _checked(images, "the image", channels)
     _require_rgb(channels, images)
     if isinstance(images, str | Path):
-        return decode_whole(Path(images))
+        return decode_whole(user_path(images))
     if isinstance(images, (*_ENCODED, Image.Image)):
         return decode_whole(_picture(images, "the image", channels))
     raise ValueError(

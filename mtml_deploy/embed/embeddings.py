@@ -21,6 +21,7 @@ from mtml_deploy.embed.pooling import as_one, pool_tracklets
 from mtml_deploy.embed.rows import IDS, LABELS, LabelledRows, Labels, Unit, id_array
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.record_file import Positive, Record
+from mtml_deploy.user_path import user_path
 
 Pooled = Literal["tracklets", "vehicle-cameras", "vehicles", "one"]
 """What `Embeddings.pool` makes one row of."""
@@ -182,7 +183,7 @@ class Embeddings(LabelledRows):
         Raises:
             EmbeddingsError: no such file, not an embeddings file, truncated, or another schema.
         """
-        return read_content(Path(file), EmbeddingsManifest, cls._from_content)
+        return read_content(user_path(file), EmbeddingsManifest, cls._from_content)
 
     def save(self, file: str | Path) -> None:
         """Write a file (.npz), whole or not at all.
@@ -199,7 +200,7 @@ class Embeddings(LabelledRows):
         arrays |= {name: id_array(arrays[name].tolist()) for name in IDS}
         used = {number for name in IDS for number in np.unique(arrays[name]).tolist()}
         texts = tuple(sorted(text for number, text in self.id_texts.items() if number in used))
-        write_content(Path(file), FileContent(manifest, arrays, self.names, texts))
+        write_content(user_path(file), FileContent(manifest, arrays, self.names, texts))
 
     def take(self, rows: slice | ArrayLike) -> Self:
         """Some rows, in the order asked for; `embeddings[rows]` is the same.

@@ -17,6 +17,7 @@ from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
 from mtml_deploy.gallery.milvus.create import create_milvus_gallery
 from mtml_deploy.gallery.milvus.gallery import MilvusGallery
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.user_path import user_path
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -80,7 +81,7 @@ def gallery_folder(name: str | Path) -> Path:
             f"{name!r} names a gallery of the kind {scheme!r}, expected a folder here, made "
             "with mtml-deploy gallery create FOLDER --model ARTIFACT"
         )
-    return Path(name)
+    return user_path(name)
 
 
 def _is_milvus(name: str | Path) -> bool:

@@ -28,6 +28,7 @@ from mtml_deploy.parity.compare import Progress, compare
 from mtml_deploy.parity.judge import ParityResult
 from mtml_deploy.parity.thresholds import ParityThresholds, bounded, load_thresholds
 from mtml_deploy.parity.verdict import Side, parity_markdown, save_verdict, verdict_json
+from mtml_deploy.user_path import user_path
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,10 +122,10 @@ def check_parity(
     """
     rule = find_protocol(protocol)
     judged = Side(
-        open_artifact(Path(candidate)), backend, device, precision, model_threads, streams
+        open_artifact(user_path(candidate)), backend, device, precision, model_threads, streams
     )
-    trusted = Side(open_artifact(Path(reference)), "ort", reference_device)
-    file = None if thresholds is None else Path(thresholds)
+    trusted = Side(open_artifact(user_path(reference)), "ort", reference_device)
+    file = None if thresholds is None else user_path(thresholds)
 
     def bounds(computes_in: Rounding) -> ParityThresholds:
         return load_thresholds(file, bounded(judged.artifact.manifest.precision, computes_in))

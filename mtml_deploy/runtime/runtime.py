@@ -119,6 +119,12 @@ def check_images(images: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.ui
         ValueError: wrong dtype, shape or size, or no image at all.
     """
     expected = (manifest.height, manifest.width, 3)
+    if not isinstance(images, np.ndarray):
+        raise ValueError(
+            f"images must be one array uint8 [B, {', '.join(map(str, expected))}], found a "
+            f"{type(images).__name__}; pass numpy.stack(images) if all have that size, or embed "
+            "images of any size: model.embed(images)"
+        )
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
         raise ValueError(
             f"images must be uint8 [B, {', '.join(map(str, expected))}], "

@@ -67,6 +67,19 @@ def test_arrays_of_any_number(as_given):
     assert mixed.rows.tolist() == [[1]]
 
 
+def test_numbers_that_are_no_float32():
+    half = np.array([[0.1], [3]], dtype=np.float16)
+    # half precision is exact in float32; float64 is rounded to it
+    found = md.rank([[0.0]], half, top_k=1).distances
+    assert found.tolist() == [[float(np.float16(0.1))]]
+    assert md.rank([[0.0]], np.array([[0.1]])).distances.tolist() == [[float(np.float32(0.1))]]
+    with pytest.raises(ValueError, match="gallery holds numbers beyond float32"):
+        md.rank([[0.0]], np.array([[1e300]]))
+    for wrong in (np.array([[1j]]), np.array([["1"]]), np.array([[None]])):
+        with pytest.raises(ValueError, match=r"query must be numbers \[N, D\], found"):
+            md.rank(wrong, [[0.0]])
+
+
 def test_a_prepared_gallery_is_read_once(monkeypatch):
     ready = md.prepare(GALLERY)
     monkeypatch.setattr("mtml_deploy.search.prepared.row_terms", None)  # one more pass would fail

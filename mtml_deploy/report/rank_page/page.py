@@ -28,6 +28,7 @@ from mtml_deploy.report.rank_lists import (
 from mtml_deploy.report.rank_page.header import MARKS, Mark, notes, shown_sentences
 from mtml_deploy.report.rank_page.thumbnails import Thumbnail, make_thumbnail
 from mtml_deploy.report.templates import page_environment
+from mtml_deploy.user_path import user_path
 
 THUMBNAIL_SIDE: Final = 112
 """Longer side of a thumbnail in pixels."""
@@ -53,7 +54,7 @@ class RankPage:
         Args:
             file: target, replaced if it exists.
         """
-        write_text(Path(file), self.html)
+        write_text(user_path(file), self.html)
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, for notebooks."""
