@@ -246,7 +246,8 @@ def everything(
 
 for _command in (
     speed_commands.latency, speed_commands.throughput, branch_commands.branches,
-    branch_commands.layouts, speed_commands.parity, report_commands.compare, report_commands.report,
+    branch_commands.layouts, speed_commands.parity, report_commands.join,
+    report_commands.compare, report_commands.report,
 ):  # fmt: skip
     main.add_command(_command)
 

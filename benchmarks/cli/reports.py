@@ -1,4 +1,4 @@
-"""The commands `compare` and `report`, which measure nothing."""
+"""The commands `join`, `compare` and `report`, which measure nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,28 @@ from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 
 _PLACE = click.Path(path_type=Path, exists=True)
+
+
+@click.command(cls=SafeCommand)
+@click.argument("parts", type=_PLACE, nargs=-1, required=True)
+@click.option("--out", type=options.FOLDER, required=True, help="Folder of the joined records.")
+@options.overwrite
+def join(*, parts: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Join records of one command that ran several times, PARTS being files or folders.
+
+    Each run is a process of its own, and compare gives a verdict only over several of them.
+    """
+    from benchmarks.report.join import join_records
+    from benchmarks.report.read import load_records
+    from benchmarks.report.record import require_writable, write_record
+
+    records = join_records([record for place in parts for record in load_records(place)])
+    for record in records:
+        require_writable(out, record.kind, overwrite=overwrite)
+    for record in records:
+        write_record(out, record, overwrite=overwrite)
+    kinds = ", ".join(record.kind for record in records)
+    write_note(f"wrote {kinds} of {len(parts)} parts to {out}")
 
 
 @click.command(cls=SafeCommand)

@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -203,6 +203,8 @@ def measure_entrants(
             f"Most memory of the process of {entrant.title}, libraries and data included.",
             "B",
             tuple(map(float, run.peaks)),
+            process_medians=tuple(map(float, run.peaks)),
         )
-        outcomes[entrant.key] = Outcome(series[entrant.key], peak, tuple(run.growths), run.result)
+        seconds = replace(series[entrant.key], process_medians=series[entrant.key].values)
+        outcomes[entrant.key] = Outcome(seconds, peak, tuple(run.growths), run.result)
     return outcomes, {limit.key: series[limit.key] for limit in limits}

@@ -46,6 +46,7 @@ class Series:
         what: one sentence, what exactly was timed.
         unit: of `values`.
         values: one per round, in the order of the rounds.
+        process_medians: median of each process, where more than one measured; empty for one.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Series:
     what: str
     unit: Unit
     values: tuple[float, ...]
+    process_medians: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be summed up.
@@ -60,13 +62,18 @@ class Series:
         Raises:
             ValueError: no value, or one that is not above 0.
         """
-        if not self.values or min(self.values) <= 0:
+        if not self.values or min(self.values + self.process_medians) <= 0:
             raise ValueError(f"{self.key}: values are one or more above 0, found {self.values}")
 
     @property
     def median(self) -> float:
         """Median over the rounds."""
         return statistics.median(self.values)
+
+    @property
+    def of_processes(self) -> tuple[float, ...]:
+        """Median of each process that measured: what is independent of the other values."""
+        return self.process_medians or (self.median,)
 
 
 @dataclass(frozen=True)

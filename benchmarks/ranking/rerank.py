@@ -89,6 +89,7 @@ def summarise_rerank(outcomes: Mapping[str, Outcome], *, size: Size, dim: int) -
         "Peak of the process less what it held before the timed work.",
         "B",
         tuple(map(float, ours.growth_bytes)),
+        process_medians=tuple(map(float, ours.growth_bytes)),
     )
     series = [estimate, growth]
     # an estimate may be too high; where it is below what was taken it misleads

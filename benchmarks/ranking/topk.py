@@ -81,12 +81,14 @@ def summarise_topk(
     """
     flop = 2 * size.queries * size.gallery * dim
     ours = outcomes["topk"]
+    speeds = tuple(flop / seconds for seconds in ours.seconds.values)
     achieved = Series(
         "topk_arithmetic",
         "top-k, arithmetic",
         f"{flop / 1e9:.1f} GFLOP of the one product that search needs, over its time.",
         "FLOP/s",
-        tuple(flop / seconds for seconds in ours.seconds.values),
+        speeds,
+        process_medians=speeds,
     )
     barred = size.name == BAR_SIZE and dim == BAR_DIM
     ratios = [ratio(achieved, limit, at_least=BAR if barred else None)]

@@ -1,12 +1,15 @@
 """Two runs of the benchmarks compared: which medians got worse, by more than chance and a bound.
 
 A regression is a change beyond its threshold AND p < 0.05 in the rank-sum test: the first alone
-would be noise, the second alone a difference nobody feels.
+would be noise, the second alone a difference nobody feels. What is tested are the medians of
+processes: runs inside one process are not independent of each other, and hundreds of them make any
+difference between two processes look certain.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -75,11 +78,11 @@ class Comparison:
         title: in tables.
         base: of the earlier run.
         new: of the later run.
-        change: fraction by which the median got worse; negative where it got better.
+        change: fraction by which the median of the processes got worse; negative where it got
+            better.
         allowed: its threshold.
-        test: of the new values against the base's.
-        verdict: "cannot tell" where the change is beyond the threshold and the runs are too few
-            for any p below the bound.
+        test: of the medians of the new processes against the base's.
+        verdict: "cannot tell" where the processes are too few for any p below the bound.
     """
 
     name: str
@@ -109,7 +112,15 @@ class Outcome:
     @property
     def regressions(self) -> tuple[Comparison, ...]:
         """The series that got worse."""
-        return tuple(item for item in self.comparisons if item.verdict == "worse")
+        return self._with("worse")
+
+    @property
+    def untold(self) -> tuple[Comparison, ...]:
+        """The series that too few processes measured."""
+        return self._with("cannot tell")
+
+    def _with(self, verdict: Verdict) -> tuple[Comparison, ...]:
+        return tuple(item for item in self.comparisons if item.verdict == verdict)
 
 
 def load_thresholds(path: Path | None) -> CompareThresholds:
@@ -127,7 +138,10 @@ def load_thresholds(path: Path | None) -> CompareThresholds:
     if path is None:
         return CompareThresholds()
     try:
-        return record_file.parse_toml(path.read_bytes(), CompareThresholds)
+        found = record_file.parse_toml(path.read_bytes(), CompareThresholds)
+        if found.p == 0:
+            raise ValueError("p is 0, which no chance is below; expected a number above 0")
+        return found
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as thresholds: {error}; it holds change = 0.05, p = 0.05 and "
@@ -149,7 +163,8 @@ def compare_records(
         The outcome.
 
     Raises:
-        DataError: the runs have no series in common, or one that has another unit.
+        DataError: the runs have no series in common, one that has another unit, or records of one
+            kind that were not joined.
     """
     before, after = _series(base), _series(new)
     shared = [name for name in before if name in after]
@@ -201,17 +216,17 @@ def compare_series(
     if base.unit != new.unit:
         raise DataError(f"{name} is in {base.unit} and in {new.unit}; measure both runs again")
     smaller = base.unit in SMALLER_IS_BETTER
-    factor = new.median / base.median if smaller else base.median / new.median
-    test = rank_sum(new.values, base.values)
+    before, after = base.of_processes, new.of_processes
+    medians = statistics.median(before), statistics.median(after)
+    factor = medians[1] / medians[0] if smaller else medians[0] / medians[1]
+    test = rank_sum(after, before)
     allowed = thresholds.of(name)
     verdict: Verdict = "same"
+    if least_p(len(before), len(after)) >= thresholds.p:
+        verdict = "cannot tell"
     # a gain is judged by the same factor: half the time is as far as double
-    if factor - 1 > allowed or 1 / factor - 1 > allowed:
-        worse: Verdict = "worse" if factor > 1 else "better"
-        if least_p(len(base.values), len(new.values)) >= thresholds.p:
-            verdict = "cannot tell"
-        elif test.p < thresholds.p:
-            verdict = worse
+    elif (factor - 1 > allowed or 1 / factor - 1 > allowed) and test.p < thresholds.p:
+        verdict = "worse" if factor > 1 else "better"
     return Comparison(name, new.title, base, new, factor - 1, allowed, test, verdict)
 
 
@@ -253,8 +268,27 @@ def least_p(n: int, m: int) -> float:
     return min(1.0, 2 / math.comb(n + m, n))
 
 
+def processes_needed(p: float) -> int:
+    """Processes on each side from which a p below the bound `p`, above 0, is possible.
+
+    Example:
+        >>> processes_needed(0.05)
+        4
+    """
+    count = 1
+    while least_p(count, count) >= p:
+        count += 1
+    return count
+
+
 def _series(records: Sequence[Record]) -> dict[str, Series]:
     """Every series by "kind:key"."""
+    kinds = [record.kind for record in records]
+    if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        raise DataError(
+            f"there are {kinds.count(twice[0])} records of {twice[0]}, expected one; join them: "
+            "python -m benchmarks join FOLDER... --out FOLDER"
+        )
     return {f"{r.kind}:{item.key}": item for r in records for item in r.series}
 
 

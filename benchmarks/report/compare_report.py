@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from benchmarks.measure.rounds import in_words
-from benchmarks.report.compare import CompareThresholds, Comparison, Outcome
+from benchmarks.report.compare import (
+    CompareThresholds,
+    Comparison,
+    Outcome,
+    processes_needed,
+)
 from mtml_deploy.text import table
 
 _TITLES = (
@@ -16,7 +22,7 @@ _TITLES = (
     "allowed",
     "p",
     "superiority",
-    "runs",
+    "processes",
     "verdict",
 )
 
@@ -29,19 +35,30 @@ def compare_markdown(outcome: Outcome, thresholds: CompareThresholds) -> str:
         thresholds: what it was judged by.
 
     Returns:
-        Markdown; a table of what is worse, better or undecided, and one of all, folded.
+        Markdown; a table of what is worse or better, and one of all, folded.
     """
-    count = len(outcome.regressions)
+    count, untold = len(outcome.regressions), len(outcome.untold)
+    total = len(outcome.comparisons)
     verdict = f"{count} regression{'s' if count != 1 else ''}" if count else "no regression"
-    notable = [item for item in outcome.comparisons if item.verdict != "same"]
+    sign = "❌" if count else "⚠️" if untold else "✅"
+    notable = [item for item in outcome.comparisons if item.verdict in ("worse", "better")]
     lines = [
-        f"## {'❌' if count else '✅'} Benchmarks: {verdict} in {len(outcome.comparisons)} series",
+        f"## {sign} Benchmarks: {verdict} in {total - untold} series"
+        + (f", no verdict on {untold}" if untold else ""),
         "",
         f"A regression is a median that got worse by more than allowed (by default "
         f"{100 * thresholds.change:g} %) and p < {thresholds.p:g} in the rank-sum test of Mann and "
-        "Whitney.",
+        "Whitney, over the medians of processes.",
         "",
     ]
+    if untold:
+        needed = processes_needed(thresholds.p)
+        lines += [
+            f"No verdict where too few processes measured: {needed} on each side are needed. "
+            "Repeat the command with other --out folders, and join them: "
+            "`python -m benchmarks join FOLDER... --out FOLDER`.",
+            "",
+        ]
     if notable:
         lines += [*_table(notable), ""]
     for title, names in (("Only in BASE", outcome.missing), ("Only in NEW", outcome.added)):
@@ -64,12 +81,12 @@ def _cells(item: Comparison) -> tuple[str, ...]:
     """One line of a table."""
     return (
         f"{item.title} `{item.name}`",
-        in_words(item.base.median, item.base),
-        in_words(item.new.median, item.new),
+        in_words(statistics.median(item.base.of_processes), item.base),
+        in_words(statistics.median(item.new.of_processes), item.new),
         f"{100 * item.change:+.1f} %",
         f"{100 * item.allowed:g} %",
         f"{item.test.p:.2g}",
         f"{item.test.superiority:+.2f}",
-        f"{len(item.base.values)}, {len(item.new.values)}",
+        f"{len(item.base.of_processes)}, {len(item.new.of_processes)}",
         item.verdict,
     )

@@ -80,7 +80,7 @@ def _record(written: WrittenRecord) -> Record:
         model=written.model,
         settings=written.settings,
         series=tuple(
-            Series(item.key, item.title, item.what, item.unit, item.values)
+            Series(item.key, item.title, item.what, item.unit, item.values, item.process_medians)
             for item in written.series
         ),
         ratios=tuple(

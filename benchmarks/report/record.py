@@ -56,6 +56,7 @@ class WrittenSeries(record_file.Record, frozen=True, kw_only=True):
     what: str
     unit: Unit
     values: tuple[float, ...]
+    process_medians: tuple[float, ...] = ()
     median: float | None = None
     min: float | None = None
     max: float | None = None
@@ -188,17 +189,18 @@ def record_markdown(record: Record) -> str:
         Markdown.
     """
     environment, machine = record.environment, record.environment.machine
-    columns = ("p50", "p95", "p99", "runs")
+    columns = ("p50", "p95", "p99", "runs", "processes")
     if not record.percentiles:
-        columns = ("median", "lowest", "highest", "rounds")
+        columns = ("median", "lowest", "highest", "rounds", "processes")
     rows = []
     for series in record.series:
         speeds = (series.median, min(series.values), max(series.values))
         if record.percentiles:
             speeds = percentiles(series.values)
         cells = [in_words(speed, series) for speed in speeds]
-        rows.append((series.title, *cells, str(len(series.values))))
-    lines = [f"# {record.title}", "", *table(("measured", *columns), rows, align="lrrrr"), ""]
+        counts = len(series.values), len(series.of_processes)
+        rows.append((series.title, *cells, *map(str, counts)))
+    lines = [f"# {record.title}", "", *table(("measured", *columns), rows, align="lrrrrr"), ""]
     ratios = []
     for ratio in record.ratios:
         target = ""

@@ -28,10 +28,12 @@ from benchmarks.report.compare import (
     compare_series,
     least_p,
     load_thresholds,
+    processes_needed,
     rank_sum,
     require_same_machine,
 )
 from benchmarks.report.compare_report import compare_markdown
+from benchmarks.report.join import join_records
 from benchmarks.report.page import plot_groups, records_html
 from benchmarks.report.read import load_record, load_records
 from benchmarks.report.record import Record, percentiles, record_json, record_markdown, write_record
@@ -46,7 +48,13 @@ ROUNDED = 5e-5
 
 
 def series(key: str, *values: float, unit="s") -> Series:
+    """What one process measured."""
     return Series(key, f"Title of {key}", "What was timed.", unit, values)
+
+
+def processes(key: str, *medians: float, unit="s") -> Series:
+    """What several processes measured, one run each."""
+    return Series(key, f"Title of {key}", "What was timed.", unit, medians, medians)
 
 
 def record(*found: Series, kind: str = "latency", **changes) -> Record:
@@ -131,7 +139,7 @@ def verdict(base: Series, new: Series, change: float = 0.05) -> str:
 
 
 def shifted(factor: float, count: int = 10, unit="s") -> Series:
-    return series("x", *(factor * (1 + 0.001 * n) for n in range(count)), unit=unit)
+    return processes("x", *(factor * (1 + 0.001 * n) for n in range(count)), unit=unit)
 
 
 def test_a_regression_needs_size_and_significance():
@@ -139,10 +147,52 @@ def test_a_regression_needs_size_and_significance():
     assert verdict(base, shifted(1.2)) == "worse"
     assert verdict(base, shifted(0.8)) == "better"
     assert verdict(base, shifted(1.03)) == "same"  # significant but small
-    noisy = series("x", *([0.5, 2.5] * 4), 1.2, 1.2)  # median 1.2, all over the place
+    noisy = processes("x", *([0.5, 2.5] * 4), 1.2, 1.2)  # median 1.2, all over the place
     assert verdict(base, noisy) == "same"
     assert verdict(shifted(1.0, 3), shifted(1.2, 3)) == "cannot tell"  # p is 0.1 at best
     assert verdict(base, shifted(1.2), change=0.3) == "same"
+
+
+def test_runs_inside_one_process_are_no_evidence():
+    # 200 runs around 1.0 and 200 around 1.1, none of the one among the other: over runs p would be
+    # far below 1e-60; over processes there is one value on each side, of 2 orders p is 1
+    base = series("x", *(1 + 1e-4 * n for n in range(200)))
+    new = series("x", *(1.1 + 1e-4 * n for n in range(200)))
+    assert rank_sum(new.values, base.values).p < 1e-60
+    found = compare_series("latency:x", base, new, CompareThresholds())
+    assert (found.verdict, found.test.p) == ("cannot tell", 1)
+    assert found.change == pytest.approx(1.10995 / 1.00995 - 1, abs=NEAR)
+    # nor is a difference of nothing a verdict: a regression could hide in it
+    assert verdict(base, base) == "cannot tell"
+
+
+def test_the_medians_of_processes_are_compared():
+    def joined(*parts: tuple[float, ...]) -> Series:
+        (found,) = join_records([record(series("x", *part)) for part in parts])
+        return found.series[0]
+
+    # medians 1, 2, 3, 4 and 2.5, 5, 6, 7; by all runs the base would look slower (40 and 2.5)
+    base = joined((1, 1, 40), (2, 2, 40), (3, 3, 40), (4, 4, 40))
+    new = joined((2.5, 2.5, 2), (5, 5, 2), (6, 6, 2), (7, 7, 2))
+    assert base.values == (1, 1, 40, 2, 2, 40, 3, 3, 40, 4, 4, 40)
+    assert (base.process_medians, new.of_processes) == ((1, 2, 3, 4), (2.5, 5, 6, 7))
+    found = compare_series("latency:x", base, new, CompareThresholds())
+    # 2.5 is above 1 and 2, the others above all 4: U = 14 of 16. Of 70 orders one has U = 16, one
+    # 15 and two 14, so p = 2 x 4 / 70; the median rises from 2.5 to 5.5
+    assert found.test.u == 14
+    assert found.test.p == pytest.approx(8 / 70, abs=NEAR)
+    assert found.change == pytest.approx(5.5 / 2.5 - 1, abs=NEAR)
+    assert found.verdict == "same"
+    # without overlap p is 2 / 70; three processes can never tell
+    assert verdict(base, joined((5,), (6,), (7,), (8,))) == "worse"
+    assert verdict(joined((5,), (6,), (7,), (8,)), base) == "better"
+    three = verdict(joined((1,), (2,), (3,)), joined((50,), (60,), (70,)))
+    assert three == "cannot tell"
+
+
+def test_how_many_processes_a_verdict_needs():
+    # the least p is 2 over the orders of n and n: 2, 6, 20, 70, 252
+    assert [processes_needed(p) for p in (1.0, 0.4, 0.11, 0.05, 0.01, 0.008)] == [2, 2, 3, 4, 5, 5]
 
 
 def test_speeds_are_worse_when_smaller():
@@ -162,8 +212,16 @@ def test_series_are_matched_by_kind_and_key():
     assert [item.name for item in found.comparisons] == ["latency:a", "other:a"]
     assert (found.missing, found.added) == (("latency:gone",), ("latency:fresh",))
     page = compare_markdown(found, CompareThresholds())
-    assert page.startswith("## ✅ Benchmarks: no regression in 2 series")
+    assert page.startswith("## ⚠️ Benchmarks: no regression in 0 series, no verdict on 2\n")
+    assert "4 on each side are needed" in page
+    assert "python -m benchmarks join" in page
     assert "Only in BASE: `latency:gone`." in page
+    with pytest.raises(DataError, match=r"2 records of latency, expected one; .* benchmarks join"):
+        compare_records([base[0], base[0]], new, CompareThresholds())
+    sure = [record(shifted(1.0))]
+    page = compare_markdown(compare_records(sure, sure, CompareThresholds()), CompareThresholds())
+    assert page.startswith("## ✅ Benchmarks: no regression in 1 series\n")
+    assert "4 on each side" not in page
     with pytest.raises(DataError, match="no series in common"):
         compare_records(base, [record(series("b", 1.0), kind="third")], CompareThresholds())
 
@@ -188,6 +246,7 @@ def test_thresholds_of_a_project(tmp_path: Path):
     for text, problem in (
         ("chnage = 0.1", "unknown chnage, expected change, p, series"),
         ("change = 5", "change must be a number in 0..1, found 5"),
+        ("p = 0", "p is 0, which no chance is below"),
         ("series = 3", "series must be a table, each value a number in 0..1, found 3"),
         ("change = ", "cannot be read as thresholds"),
     ):
@@ -209,11 +268,11 @@ def test_any_damage_of_thresholds_and_records_is_refused(tmp_path: Path):
     write_record(tmp_path, record(series("a", 1.0, 3.0), ratios=(Ratio("a/b", "A / B", 0.5, 0.9),)),
                  overwrite=False)  # fmt: skip
     path = tmp_path / "latency.json"
-    later = frozenset({"title", "gpus", "percentiles"})
+    later = frozenset({"title", "gpus", "percentiles"})  # and of series what is removed below
     check_json_reader(path, lambda: load_record(path), DataError, optional=later)
     values = json.loads(path.read_text())
     old = {name: value for name, value in values.items() if name not in later}
-    for name in ("p50", "p95", "p99"):
+    for name in ("p50", "p95", "p99", "process_medians"):
         del old["series"][0][name]
     path.write_text(json.dumps(old))
     found = load_record(path)
@@ -243,6 +302,40 @@ def test_a_record_is_read_back_as_written(tmp_path: Path):
         load_records(tmp_path)
 
 
+def test_only_repetitions_are_joined(tmp_path: Path):
+    parts = [
+        record(
+            *(series("a", 1.0, 3.0), processes("m", 5.0)),
+            ratios=(Ratio("r", "R", value, 1.0),),
+            notes=("Always.", f"Of {value}."),
+        )
+        for value in (0.5, 2.0, 4.0)
+    ]
+    (found,) = join_records(parts)
+    assert [item.process_medians for item in found.series] == [(2, 2, 2), (5, 5, 5)]
+    assert found.ratios == (Ratio("r", "R", 2.0, 1.0),)
+    assert found.notes == ("Always.", "Of 0.5.", "Of 2.0.", "Of 4.0.")
+    for changes, name in (
+        ({"settings": {"device": "cpu"}}, "settings"),
+        ({"model": {"sha256": "b"}}, "model"),
+        ({"series": found.series[:1]}, "series"),
+        ({"environment": replace(found.environment, git_changed=True)}, "commit"),
+        ({"environment": replace(found.environment, gpus=())}, "GPUs"),
+    ):
+        with pytest.raises(DataError, match=f"two records of latency differ in their {name}: "):
+            join_records([parts[0], replace(parts[0], **changes)])
+
+    for number, part in enumerate([*parts, record(series("b", 1.0), kind="other")]):
+        write_record(tmp_path / str(number), part, overwrite=False)
+    words = ("join", *(tmp_path / str(number) for number in range(4)), "--out", tmp_path / "all")
+    assert run(*words).exit_code == 0
+    both = load_records(tmp_path / "all")
+    assert [item.kind for item in both] == ["latency", "other"]
+    assert record_json(both[0]) == record_json(found)
+    again = run(*words)
+    assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+
+
 def test_percentiles_between_neighbours():
     # 101 values 0..100: the percentiles are the values themselves
     assert percentiles(range(101)) == pytest.approx((50, 95, 99), abs=NEAR)
@@ -250,8 +343,8 @@ def test_percentiles_between_neighbours():
     assert percentiles([1.0, 3.0]) == pytest.approx((2.0, 2.9, 2.98), abs=NEAR)
     made = record(series("a", *(n / 1000 for n in range(1, 102))))
     page = record_markdown(made)
-    assert "| measured | p50 | p95 | p99 | runs |" in page
-    assert "| Title of a | 51.0 ms | 96.0 ms | 100.0 ms | 101 |" in page
+    assert "| measured | p50 | p95 | p99 | runs | processes |" in page
+    assert "| Title of a | 51.0 ms | 96.0 ms | 100.0 ms | 101 | 1 |" in page
     assert "GPU: NVIDIA X, compute capability 9.0, 64 GiB, driver 580.1, CUDA 13.0; sm" in page
     item = json.loads(record_json(made))["series"][0]
     assert (item["p50"], item["p95"], item["p99"]) == pytest.approx((0.051, 0.096, 0.1), abs=NEAR)

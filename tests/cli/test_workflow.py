@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.report.compare import CompareThresholds, processes_needed
+
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "gpu-benchmarks.yml"
 
@@ -48,6 +50,8 @@ def test_gpu_is_measured_as_often_as_promised():
     assert environment["BATCHES"].split() == ["1", "8", "32", "64", "128"]
     assert int(environment["RUNS"]) >= 200
     assert environment["PRECISION"] == "fp16"
+    # or no comparison could ever give a verdict
+    assert int(environment["PROCESSES"]) >= processes_needed(CompareThresholds().p) == 4
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def place(tmp_path: Path, untrained_run: Path, tiny_set: Path) -> tuple[Path, di
     environment = os.environ | declared() | {
         "BACKEND": "ort", "DEVICE": "cpu", "RUN": str(untrained_run), "DATA": f"veri:{tiny_set}",
         "BATCHES": "1", "RUNS": "8", "SECONDS_EACH": "0.2", "BASELINE": "baseline",
-        "REPORTS": "reports",
+        "REPORTS": "reports", "PROCESSES": "1",
         "LATENCY_EXTRA": "--runner ort --threads 1 --no-memory",
         "THROUGHPUT_EXTRA": "--runner ort --threads 1 --rounds 1 --seconds 0.1 --matrix-size 64",
         "LAYOUTS_EXTRA": "--threads 1 --matrix-size 64",
@@ -70,6 +74,15 @@ def place(tmp_path: Path, untrained_run: Path, tiny_set: Path) -> tuple[Path, di
         "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     return tmp_path, environment
+
+
+def as_if_measured(path: Path, *, processes: int, factor: float) -> None:
+    """Change a record as if several processes had measured the same, and `factor` times as much."""
+    written = json.loads(path.read_text())
+    for item in written["series"]:
+        item["values"] = [value * factor for value in item["values"]]
+        item["process_medians"] = [item["values"][0]] * processes
+    path.write_text(json.dumps(written))
 
 
 def test_the_commands_run_on_a_cpu(place: tuple[Path, dict[str, str]]):
@@ -109,12 +122,15 @@ def test_the_commands_run_on_a_cpu(place: tuple[Path, dict[str, str]]):
     kept = {path.name for path in (folder / "baseline").iterdir()}
     assert kept == {"latency.json", "throughput.json", "layouts.json"}
 
-    # the next run finds what this one kept; an earlier measurement that was faster stops it
-    path = folder / "baseline" / "latency.json"
-    base = json.loads(path.read_text())
-    for item in base["series"]:
-        item["values"] = [value / 100 for value in item["values"]]
-    path.write_text(json.dumps(base))
+    # the next run finds what this one kept; one process on each side is no reason to stop
+    base, new = folder / "baseline" / "latency.json", reports / "latency.json"
+    as_if_measured(base, processes=1, factor=0.01)
+    done = run("Compare")
+    assert done.returncode == 0, done.stderr
+    assert "no verdict on" in done.stdout
+    # an earlier measurement that was faster in each of four processes stops it
+    as_if_measured(base, processes=4, factor=1)
+    as_if_measured(new, processes=4, factor=1)
     done = run("Compare")
     assert done.returncode == 1
     assert "latency:b1/ort" in done.stdout
