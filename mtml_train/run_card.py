@@ -70,6 +70,11 @@ class RunCard:
         """Number of training images."""
         return sum(each.images for each in self.sets)
 
+    @property
+    def images_with_orientation(self) -> int:
+        """Training images from which branch D could learn orientations."""
+        return sum(each.with_orientation for each in self.sets)
+
 
 class _Header(Record, frozen=True):
     """The record in a checkpoint's header."""

@@ -15,9 +15,14 @@ from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
-from mtml_train.config import TrainConfig
+from mtml_train.config import VARIANTS, TrainConfig
 from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.validate import require_protocol, split_validation
+
+_WITHOUT_D: Final = ", ".join(
+    name for name, branches in VARIANTS.items() if "orientation" not in branches
+)
+"""Variants without branch D."""
 
 _SHOWN: Final = 3
 """Images that an error names."""
@@ -67,11 +72,16 @@ def load_run_data(
         for note in images.notes:
             report(f"{images.source}: {note}")
     train_set = join_training_sets(sets)
-    labelled = int((train_set.orientations >= 0).sum())
+    labelled = sum(each.with_orientation for each in train_set.sets)
     report(
         f"{len(train_set)} training images of {len(train_set.identities)} vehicles, "
         f"{labelled} with orientation"
     )
+    if labelled == 0 and "orientation" in config.branches:
+        report(
+            "no training image has an orientation, so branch orientation learns vehicles only and "
+            f"can tell none later: give labels, or take a variant without it ({_WITHOUT_D})"
+        )
     if val_sets is None:
         report("no validation: name query and gallery with --val, for example --val veri:DIR")
         return train_set, None

@@ -39,7 +39,12 @@ def tiny_manifest(**changes) -> Manifest:
         checkpoint_sha256="c" * 64,
         opset=20,
         versions={"torch": "2.15.0", "onnx": "1.23.2"},
-        training={"sources": ["veri:somewhere"], "images": 12, "seed": 0},
+        training={
+            "sources": ["veri:somewhere"],
+            "images": 12,
+            "images_with_orientation": 9,
+            "seed": 0,
+        },
         parity={"cosine_min": 0.99999999},
         licence="no terms",
     )

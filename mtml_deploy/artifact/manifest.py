@@ -53,7 +53,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         checkpoint_sha256: hash of the trained weights it was exported from.
         opset: ONNX operator set version.
         versions: versions of the libraries that exported it.
-        training: data card (sources, images, identities, recipe, steps, seed); JSON values only.
+        training: data card (sources, images, how many of them had an orientation, identities,
+            recipe, steps, seed); JSON values only.
         parity: what the comparison with the trained model measured; JSON values only.
         licence: terms of the weights, in words.
         compression: how the embedding was shortened after training, and what that did to the
@@ -101,6 +102,12 @@ class Manifest(Record, frozen=True, kw_only=True):
                 json.dumps(dict(getattr(self, name) or {}), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{name} must hold JSON values only: {error}") from error
+
+    @property
+    def learnt_orientations(self) -> int | None:
+        """Training images of known orientation; None where the record does not tell."""
+        count = self.training.get("images_with_orientation")
+        return count if type(count) is int else None
 
 
 _OPTIONAL: Final = ("compression", "conversion")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.cli.gallery_search import (
     Finding,
     chosen_finder,
@@ -20,6 +20,7 @@ from mtml_deploy.cli.gallery_search import (
 )
 from mtml_deploy.cli.groups import embedding_group, expansion_group, rerank_group
 from mtml_deploy.defaults import TOP_K
+from mtml_deploy.text import printable
 
 if TYPE_CHECKING:
     from mtml_deploy.gallery.values import Filter
@@ -106,6 +107,11 @@ def search(
         if expansion is not None:
             queries = expand_in_gallery(queries, gallery, finder.find, expansion)
         hits = finder.find(queries.features, wanted)
+        if where.orientations and not hits.rows.size and not gallery.summary().with_orientation:
+            write_note(
+                f"note: no row of {printable(name)} has a known orientation, so --orientation "
+                "finds none; leave it out"
+            )
         if reranking is None:
             lists = gallery.hit_lists(hits)
         else:

@@ -7,6 +7,7 @@ stopped or killed is continued by starting it again.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import file_sha256
+from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import BadImage, iterate_batches
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
@@ -24,6 +26,8 @@ from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.values import Added, NewRows, RowRecord
 from mtml_deploy.runtime.runtime import Runtime
+
+logger = logging.getLogger(__name__)
 
 _HASHED_AHEAD = 1024
 """Images hashed before they are decoded: few enough to be still in the system's cache then."""
@@ -143,7 +147,8 @@ def add_images(
 ) -> AddSummary:
     """Embed the images a gallery does not hold, and add them; equal files are kept once.
 
-    Where a record has no orientation and the model tells one, the most probable one is kept.
+    Where a record has no orientation and the model learnt to tell one, the most probable one is
+    kept; what a model tells that was never shown one is made up, and never kept.
 
     Args:
         gallery: open for writing.
@@ -164,6 +169,7 @@ def add_images(
         GalleryError: see `Gallery.add_rows`.
     """
     model = model_identity(runtime.manifest)
+    tells = _tells_orientation(runtime.manifest)
     # an empty batch: another model is refused before anything is computed
     gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
     total = len(images.records)
@@ -196,7 +202,9 @@ def add_images(
                         contents[position - start] or _content(images.records[position].path),
                         known,
                         _time(images.records[position], names[position], known),
-                        None if outputs.orientation is None else outputs.orientation[n],
+                        outputs.orientation[n]
+                        if tells and outputs.orientation is not None
+                        else None,
                     )
                     for n, position in enumerate(positions)
                 )
@@ -205,6 +213,19 @@ def add_images(
             if progress is not None:
                 progress(done, total)
     return AddSummary(added, total - added - len(skipped), tuple(skipped))
+
+
+def _tells_orientation(manifest: Manifest) -> bool:
+    """Whether orientations that the model tells may be kept; says where they are not."""
+    if not manifest.with_orientation or manifest.learnt_orientations:
+        return manifest.with_orientation
+    why = (
+        "no image it was trained on had one"
+        if manifest.learnt_orientations == 0
+        else "its manifest does not tell whether it ever learnt one; train and export it again"
+    )
+    logger.warning("orientations that the model tells are not kept: %s", why)
+    return False
 
 
 def _content(path: Path) -> str:

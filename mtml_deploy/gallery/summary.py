@@ -20,6 +20,7 @@ class GallerySummary:
         removed: removed rows that are still on the disk; None where a server does not tell.
         vehicles: different known vehicle ids.
         cameras: the known cameras, numbers ascending before texts.
+        with_orientation: rows whose orientation is known.
         with_time: rows whose time is known.
         first_time: earliest, ISO 8601 UTC; None where no time is known.
         last_time: latest.
@@ -34,6 +35,7 @@ class GallerySummary:
     removed: int | None
     vehicles: int
     cameras: tuple[int | str, ...]
+    with_orientation: int
     with_time: int
     first_time: str | None
     last_time: str | None
@@ -65,6 +67,7 @@ def summary_lines(summary: GallerySummary) -> list[str]:
         f"rows      {summary.rows}{removed}",
         f"vehicles  {summary.vehicles}",
         f"cameras   {cameras}",
+        f"views     {summary.with_orientation} rows of known orientation",
         f"times     {times} ({summary.with_time} rows)",
         f"vectors   {summary.dtype} [{model.dim}]{files}",
         f"disk      {disk}",

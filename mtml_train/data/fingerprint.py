@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from mtml_deploy.data.records import ImageSet
+from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.record_file import Count, Record, Sha256
 
 
@@ -20,12 +20,14 @@ class SetFingerprint(Record, frozen=True):
     Attributes:
         source: what the user named, with an absolute path.
         images: number of images.
+        with_orientation: those whose orientation is known.
         names_sha256: of their names, in the order of the set.
         labels_sha256: of vehicle, camera and orientation of each, in the same order.
     """
 
     source: str
     images: Count
+    with_orientation: Count
     names_sha256: Sha256
     labels_sha256: Sha256
 
@@ -36,6 +38,7 @@ def fingerprint(images: ImageSet) -> SetFingerprint:
     return SetFingerprint(
         source=images.source,
         images=len(images.records),
+        with_orientation=sum(each.orientation != UNKNOWN for each in images.records),
         names_sha256=_sha256(images.names()),
         labels_sha256=_sha256(f"{vehicle} {camera} {view}" for vehicle, camera, view in labels),
     )

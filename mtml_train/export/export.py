@@ -29,6 +29,7 @@ from mtml_deploy.artifact.manifest import (
     Branch,
     Manifest,
 )
+from mtml_deploy.errors import DataError
 from mtml_deploy.files import atomic_folder, require_absent
 from mtml_deploy.parity.images import parity_images
 from mtml_train.checkpoint import Checkpoint, load_model
@@ -80,7 +81,7 @@ def export(
         The artifact in `out`.
 
     Raises:
-        DataError: the model has not what is asked for.
+        DataError: the model has not what is asked for, or never learnt it.
         ParityError: the graph does not give what the model gives, or there are no images to
             compare on; nothing is written.
         OutputExistsError: `out` exists and `overwrite` is off.
@@ -93,6 +94,12 @@ def export(
         embedding=options.embedding,
         with_orientation=options.with_orientation,
     )
+    if options.with_orientation and checkpoint.card.images_with_orientation == 0:
+        raise DataError(
+            f"{checkpoint.path} was trained on {checkpoint.card.train_images} images, none of them "
+            "with an orientation, so what it tells of orientations is made up; leave "
+            "--with-orientation out, or train with labels"
+        )
     size = checkpoint.card.config.image_size
     images = parity_images(options.images or checkpoint.card.sources[0], size)
     reference = torch_reference(extractor, images)
@@ -228,6 +235,11 @@ def describe(
         training={
             "sources": list(card.sources),
             "images": card.train_images,
+            "images_with_orientation": card.images_with_orientation,
+            "sets": [
+                {"images": each.images, "images_with_orientation": each.with_orientation}
+                for each in card.sets
+            ],
             "identities": len(card.identities),
             "recipe": card.recipe,
             "seed": card.config.seed,

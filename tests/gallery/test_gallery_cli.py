@@ -159,6 +159,36 @@ def test_predicted_orientations_are_kept(tmp_path: Path) -> None:
         assert [stored.record.orientation for stored in gallery.rows()] == [0, 5]
 
 
+@pytest.mark.parametrize(
+    ("learnt", "why"),
+    [
+        ({"images_with_orientation": 0}, "no image it was trained on had one"),
+        ({}, "its manifest does not tell whether it ever learnt one"),
+    ],
+)
+def test_orientations_that_are_made_up_are_not_kept(
+    tmp_path: Path, learnt: dict[str, int], why: str
+) -> None:
+    manifest = tiny_manifest(with_orientation=True, training={"images": 12, **learnt})
+    write_artifact(tmp_path / "art", manifest, with_orientation=True)
+    write_images(tmp_path / "cars", 2)
+    model = ("--model", tmp_path / "art")
+    ok("gallery", "create", tmp_path / "g", *model)
+    added = ok("gallery", "add", tmp_path / "g", *model, "--images", tmp_path / "cars")
+    assert f"orientations that the model tells are not kept: {why}" in added.stderr
+    assert "0 rows of known orientation" in ok("gallery", "info", tmp_path / "g").stdout
+    query = ("--query", tmp_path / "cars" / "0001.png")
+    found = ok("search", "--gallery", tmp_path / "g", *model, *query, "--orientation", 0)
+    assert "has a known orientation, so --orientation finds none; leave it out" in found.stderr
+    (tmp_path / "one.csv").write_text("path,orientation\ncars/0001.png,5\n")
+    ok("gallery", "remove", tmp_path / "g", "--row", 2)
+    ok("gallery", "add", tmp_path / "g", *model, "--images", f"csv:{tmp_path / 'one.csv'}")
+    assert "1 rows of known orientation" in ok("gallery", "info", tmp_path / "g").stdout
+    # one row has a label: a search that finds none is no matter of labels
+    found = ok("search", "--gallery", tmp_path / "g", *model, *query, "--orientation", 0)
+    assert "known orientation" not in found.stderr
+
+
 def test_remove_info_compact(place: Path) -> None:
     add(place, "--time", "2024-05-01")
     assert "1 rows removed" in ok(

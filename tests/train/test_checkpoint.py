@@ -31,8 +31,8 @@ CARD = RunCard(
     recipe="strong",
     identities=((0, 5), (1, 5), (1, 80)),
     sets=(
-        SetFingerprint("veri:somewhere", 70, "a" * 64, "b" * 64),
-        SetFingerprint("cityflow:elsewhere", 7, "c" * 64, "d" * 64),
+        SetFingerprint("veri:somewhere", 70, 70, "a" * 64, "b" * 64),
+        SetFingerprint("cityflow:elsewhere", 7, 0, "c" * 64, "d" * 64),
     ),
     processes=2,
 )
@@ -259,7 +259,7 @@ def test_tensors_of_somebody_else_are_refused(tmp_path: Path) -> None:
         ({"identities": [[0, 5], [2, 5]]}, "identities name data set 2 of 2"),
         ({"identities": None}, "identities must be a list"),
         ({"progress": {"step": 1, "speed": 2}}, "progress has the unknown speed"),
-        ({"sets": [{"source": "x", "images": 1}]}, r"sets\[0\] lacks names_sha256"),
+        ({"sets": [{"source": "x", "images": 1}]}, r"sets\[0\] lacks with_orientation"),
         ({"processes": 0}, "processes must be an integer of 1 or more, found 0"),
         ({"recipe": ...}, "it lacks recipe"),
     ],

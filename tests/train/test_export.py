@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from helpers_training import SIZE
+from msgspec.structs import replace as msgspec_replace
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -118,6 +119,8 @@ def test_the_manifest_says_what_the_graph_is(tiny_artifact: Path, tiny_run: Path
     assert manifest.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert manifest.training["images"] == 36
     assert manifest.training["identities"] == 6
+    assert manifest.training["images_with_orientation"] == manifest.learnt_orientations == 36
+    assert manifest.training["sets"] == [{"images": 36, "images_with_orientation": 36}]
     assert manifest.training["steps"] == 2
     graph = load_graph(tiny_artifact)
     (default,) = [entry for entry in graph.opset_import if entry.domain in ("", "ai.onnx")]
@@ -313,6 +316,17 @@ def never(*_: object) -> onnx.ModelProto:
     raise AssertionError("nothing is traced for a request that is refused")
 
 
+def test_orientations_that_were_never_learnt_are_not_exported(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "trace", never)
+    sets = tuple(msgspec_replace(each, with_orientation=0) for each in checkpoint.card.sets)
+    unlabelled = replace(checkpoint, card=replace(checkpoint.card, sets=sets))
+    with pytest.raises(DataError, match="36 images, none of them with an orientation"):
+        export(unlabelled, tmp_path / "art", WITH_ORIENTATION)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -355,7 +369,8 @@ def test_without_images_there_is_no_export(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "trace", never)
-    moved = replace(checkpoint, card=replace(checkpoint.card, sources=("veri:moved/away",)))
+    sets = (msgspec_replace(checkpoint.card.sets[0], source="veri:moved/away"),)
+    moved = replace(checkpoint, card=replace(checkpoint.card, sets=sets))
     with pytest.raises(ParityError, match=r"could not be read .* name others with --images SOURCE"):
         export(moved, tmp_path / "art", ExportOptions())
     with pytest.raises(ParityError, match="could not be read"):

@@ -227,7 +227,11 @@ def test_a_set_without_any_orientation_trains_branch_d_on_identities(
 ) -> None:
     city = write_cityflow(tmp_path / "city")
     config = small_config("unused", variant="MTML-O", data=(f"cityflow:{city}",), max_steps=1)
-    train(config, run)
+    notes: list[object] = []
+    train(config, run, report=notes.append)
+    (note,) = [text for text in notes if "no training image has an orientation" in str(text)]
+    assert str(note).endswith("or take a variant without it (MTML-S, MTML-G, MTML-SG)")
+    assert load_checkpoint(run / LAST).card.images_with_orientation == 0
     assert board(run, "loss/orientation/orientation") == {1: 0.0}
     assert board(run, "loss/orientation/id")[1] > 0
 

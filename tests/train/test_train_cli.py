@@ -144,7 +144,7 @@ def stopped(tmp_path: Path) -> Path:
     from mtml_train.run_card import Progress, RunCard
 
     config = small_config("somewhere", max_steps=3, lr=3e-4)
-    sets = (SetFingerprint("veri:somewhere", 8, "0" * 64, "0" * 64),)
+    sets = (SetFingerprint("veri:somewhere", 8, 8, "0" * 64, "0" * 64),)
     card = RunCard(config, "strong", ((0, 1), (0, 2)), sets)
     save_checkpoint(tmp_path / "run" / LAST, card, Progress(), torch.nn.Linear(1, 1))
     return tmp_path / "run"

@@ -37,6 +37,7 @@ def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> Galle
         removed=len(numbers) - len(live),
         vehicles=vehicles,
         cameras=tuple(shown_id(camera) for camera in in_order(named)),
+        with_orientation=int((live["orientation"] != UNKNOWN).sum()),
         with_time=len(times),
         first_time=format_time(int(times.min())) if len(times) else None,
         last_time=format_time(int(times.max())) if len(times) else None,

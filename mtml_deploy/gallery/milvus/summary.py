@@ -10,14 +10,14 @@ from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.summary import GallerySummary
 
-_FIELDS: Final = ("vehicle_id", "camera_id", "time_us")
+_FIELDS: Final = ("vehicle_id", "camera_id", "orientation", "time_us")
 _ROW_BYTES: Final = 1024
-"""Generous for three numbers, so that an answer stays within what Milvus returns at once."""
+"""Generous for four numbers, so that an answer stays within what Milvus returns at once."""
 
 
 def summarize_collection(table: CollectionRows) -> GallerySummary:
-    """Count what a collection holds; reads three numbers of every row, no vectors."""
-    rows = with_time = 0
+    """Count what a collection holds; reads four numbers of every row, no vectors."""
+    rows = with_time = with_orientation = 0
     vehicles: set[int] = set()
     cameras: set[int] = set()
     first = last = None
@@ -25,6 +25,7 @@ def summarize_collection(table: CollectionRows) -> GallerySummary:
         rows += len(part)
         vehicles |= {entity["vehicle_id"] for entity in part}
         cameras |= {entity["camera_id"] for entity in part}
+        with_orientation += sum(entity["orientation"] != UNKNOWN for entity in part)
         times = [entity["time_us"] for entity in part if entity["time_us"] != UNKNOWN_TIME]
         with_time += len(times)
         if times:
@@ -35,6 +36,7 @@ def summarize_collection(table: CollectionRows) -> GallerySummary:
         removed=None,
         vehicles=len(vehicles - {UNKNOWN}),
         cameras=tuple(sorted(cameras - {UNKNOWN})),
+        with_orientation=with_orientation,
         with_time=with_time,
         first_time=None if first is None else format_time(first),
         last_time=None if last is None else format_time(last),
