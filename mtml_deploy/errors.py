@@ -54,6 +54,10 @@ class CheckpointError(MtmlError):
     """A training checkpoint is missing, corrupted or does not fit the request."""
 
 
+class DivergedError(MtmlError):
+    """A training has come to losses or weights that are not finite."""
+
+
 class ParityError(MtmlError):
     """An exported model does not give what the trained model gives."""
 

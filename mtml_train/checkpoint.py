@@ -23,6 +23,7 @@ from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import SchemaError
 from mtml_deploy.text import foreign
 from mtml_train.config import TrainConfig
+from mtml_train.divergence import first_not_finite
 from mtml_train.model import MTML
 from mtml_train.run_card import Progress, RunCard, header_text, read_header
 from mtml_train.weights_file import load_tensors
@@ -170,8 +171,13 @@ def load_model(checkpoint: Checkpoint) -> MTML:
         The model with its weights.
 
     Raises:
-        CheckpointError: the weights do not fit the settings.
+        CheckpointError: the weights do not fit the settings, or are not finite.
     """
+    if name := first_not_finite(checkpoint.weights()):
+        raise CheckpointError(
+            f"{checkpoint.path} holds numbers that are not finite ({name}): the training had "
+            "diverged; use an earlier checkpoint, or train again with a lower --lr"
+        )
     model = build_model(checkpoint.card.config, len(checkpoint.card.identities))
     load_weights(model, checkpoint)
     return model.eval()

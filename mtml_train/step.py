@@ -1,6 +1,6 @@
 """One optimiser step of one process: forward, losses, backward, update.
 
-In: micro-batches. Out: changed weights, and losses summed on the device until somebody reads them.
+In: micro-batches. Out: changed weights, and losses that stay on the device until they are read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from mtml_deploy.errors import BackendError
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
+from mtml_train.divergence import require_finite_losses
 from mtml_train.losses import mtml_loss
 from mtml_train.micro_batch import synchronises
 from mtml_train.model import MTML
 
+_ROWS = 1000  # tensors of losses that are kept apart
 _LOWEST_RATE = 0.01  # of lr, where the warm-up starts and the cosine ends
 
 
@@ -47,7 +49,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
 
 
 class TrainStep:
-    """Holds optimiser, loss scaler and the running sums of the losses."""
+    """Holds optimiser, loss scaler and the losses since they were read."""
 
     def __init__(self, model: MTML, config: TrainConfig, process: Process) -> None:
         """Prepare `model`, which is on the process's device, for training.
@@ -86,7 +88,7 @@ class TrainStep:
             self.optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.amp == "fp16")
         self._names: tuple[str, ...] = ()
-        self._sums: Tensor | None = None  # float [parts], summed over steps
+        self._losses: list[Tensor] = []  # float [steps, parts] each, since the last reading
         self._steps = 0
         self.restart_clock()
 
@@ -102,6 +104,7 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         count = self._config.accumulate
         labelled = self._labelled(micro_batches)
+        parts: list[Tensor] = []  # float [parts] of each micro-batch
         for number, batch in enumerate(micro_batches):
             # gradients are exchanged once, with the last micro-batch
             last = number == count - 1
@@ -112,10 +115,13 @@ class TrainStep:
                 else nullcontext()
             )
             with exchange:
-                self._backward(batch.to(self._process.device), 1 / count, labelled)
+                parts.append(self._backward(batch.to(self._process.device), 1 / count, labelled))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._steps += 1
+        self._losses.append(torch.stack(parts).sum(dim=0, keepdim=True))
+        if len(self._losses) > _ROWS:  # a run may be read rarely
+            self._losses = [torch.cat(self._losses)]
 
     def _labelled(self, micro_batches: Sequence[TrainBatch]) -> Tensor | None:
         """Images of known orientation in the whole step, over the number of its micro-batches.
@@ -132,8 +138,8 @@ class TrainStep:
             distributed.all_reduce(step)
         return step.clamp(min=1) / (len(micro_batches) * self._process.world)  # float64 []
 
-    def _backward(self, batch: TrainBatch, share: float, labelled: Tensor | None) -> None:
-        """Add `share` of the gradients and losses of one micro-batch."""
+    def _backward(self, batch: TrainBatch, share: float, labelled: Tensor | None) -> Tensor:
+        """Add `share` of the gradients of one micro-batch; that share of its losses [parts]."""
         config = self._config
         dtype = {"none": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.amp]
         with torch.autocast(self._process.device.type, dtype=dtype, enabled=config.amp != "none"):
@@ -153,27 +159,33 @@ class TrainStep:
         )
         self.scaler.scale(losses.total * share).backward()  # type: ignore[no-untyped-call]
         self._names = ("total", *losses.parts)
-        parts = torch.stack([losses.total, *losses.parts.values()]).detach() * share
-        self._sums = parts if self._sums is None else self._sums + parts
+        return torch.stack([losses.total, *losses.parts.values()]).detach() * share
 
-    def read(self) -> tuple[float, Mapping[str, float]]:
+    def read(self, *, step: int = 0) -> tuple[float, Mapping[str, float]]:
         """Speed and mean losses since the last reading; waits for the device.
+
+        Args:
+            step: steps of the whole run, to name the one that went wrong.
 
         Returns:
             Images per second over all processes, and name -> mean over steps and processes.
+
+        Raises:
+            DivergedError: a loss was not finite; in every process at once.
         """
-        if self._sums is None:
+        if not self._losses:
             return 0.0, {}
-        sums = self._sums / self._steps
+        table = torch.cat(self._losses)  # [steps, parts]
         if self._process.world > 1:
-            distributed.all_reduce(sums)
-            sums /= self._process.world
-        means = dict(zip(self._names, sums.tolist(), strict=True))
+            distributed.all_reduce(table)
+            table /= self._process.world
+        table = table.cpu()
         seconds = time.perf_counter() - self._since
         speed = (self._steps - self._steps_at_clock) * self._config.batch_size / seconds
-        self._sums, self._steps = None, 0
+        self._losses, self._steps = [], 0
         self.restart_clock()
-        return speed, means
+        require_finite_losses(table, self._names, first_step=step - len(table) + 1)
+        return speed, dict(zip(self._names, table.mean(dim=0).tolist(), strict=True))
 
     def restart_clock(self) -> None:
         """Leave the time until now out of the speed (validation, saving)."""

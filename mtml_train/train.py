@@ -1,6 +1,6 @@
 """Algorithm 1 of the paper as one visible loop: images in, checkpoints out.
 
-Nothing in the loop waits for the device: losses are summed there and read every `log_every` steps.
+Nothing in the loop waits for the device: losses stay there and are read every `log_every` steps.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.source import absolute_source
-from mtml_deploy.errors import DataError, MtmlError
+from mtml_deploy.errors import DataError, DivergedError, MtmlError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
     build_model,
+    load_checkpoint,
     load_optimizer,
     load_weights,
     save_checkpoint,
@@ -31,6 +32,7 @@ from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
 from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process, join_processes
+from mtml_train.divergence import advice, require_finite_state
 from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
 from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, require_there
@@ -96,7 +98,19 @@ def train(
         require_there(config, out=out)
     with join_processes(config.device) as process:
         speak: Report = report if process.is_first else lambda _: None
-        return _loop(_prepare(config, recipe, resume, process, speak), out, speak)
+        run = _prepare(config, recipe, resume, process, speak)
+        try:
+            return _loop(run, out, speak)
+        except DivergedError as error:
+            raise DivergedError(f"{error}, {advice(run.card.config, kept=_kept(out))}") from error
+
+
+def _kept(out: Path) -> str:
+    """Which checkpoint a run that went wrong leaves."""
+    if not (out / LAST).is_file():
+        return "no checkpoint was written yet"
+    step = load_checkpoint(out / LAST).progress.step
+    return f"{out / LAST} keeps step {step}, the last that was saved with finite weights"
 
 
 def _placed(config: TrainConfig) -> TrainConfig:
@@ -211,7 +225,7 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         )
         state = StepReport(done, total, number // steps_per_epoch + 1)
         if done % config.log_every == 0 or done == total:
-            speed, losses = run.step.read()
+            speed, losses = run.step.read(step=done)
             state = replace(state, images_per_second=speed, losses=losses)
             _log(board, done, "loss", losses)
             _log(board, done, "speed", {"images_per_second": speed, "learning_rate": rate})
@@ -245,6 +259,7 @@ def _pause(
     wait for the others: they would never answer.
     """
     if run.process.is_first:
+        require_finite_state(run.model, run.step.optimizer, step=run.progress.step)
         if board is not None:
             board.flush()  # after a kill, steps behind a checkpoint are not done again
         if "validate" in due and run.val_sets is not None:
@@ -270,6 +285,8 @@ def _validate(
     progress = run.progress
     try:
         result = validate(run.model, *sets, config=run.card.config, device=run.process.device)
+    except DivergedError:
+        raise
     except MtmlError as error:
         raise DataError(
             f"the validation after step {progress.step} failed: {error}; the step is saved, and "

@@ -20,7 +20,7 @@ from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import DataError
+from mtml_deploy.errors import DataError, DivergedError
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluation.no_match import require_match
@@ -163,6 +163,7 @@ def validate(
     Raises:
         ProtocolError: the sets lack labels that the protocol needs.
         ImageError: an image cannot be read and `skip_bad` is off.
+        DivergedError: an embedding is not finite.
     """
     training = model.training
     model.eval()
@@ -206,6 +207,8 @@ class _ModelInTraining:
             self.orientations.append(output.orientation_logits.argmax(dim=1).cpu().numpy())
         features: NDArray[np.float32] = output.fused.float().cpu().numpy()
         self._dim = features.shape[1]
+        if not np.isfinite(features).all():
+            raise DivergedError("the fused feature of a validation image is not finite")
         return features
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
