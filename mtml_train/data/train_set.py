@@ -64,7 +64,8 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
                 raise DataError(
                     f"{record.path} of {images.source} has no vehicle id; training needs one for "
                     "every image: leave it out of the list or label it, for example in a table "
-                    "(csv:FILE); a data set is named with its format, for example veri:DIR"
+                    "(csv:FILE@id=COLUMN) or by a folder per vehicle (folders:DIR); a data set is "
+                    "named with its format, for example veri:DIR"
                 )
             keys.append((group, record.vehicle_id))
             paths.append(str(record.path))

@@ -1,6 +1,7 @@
 """Damaged files of every kind end in an error a user can fix, never in anything else."""
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -215,7 +216,11 @@ def test_label_files(
 @given(text=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_bytes_as_table_or_list(tmp_path: Path, text: bytes) -> None:
     header = b"path,vehicle_id,camera_id,orientation\n"
-    sources = {"csv:a.csv": text, "csv:b.csv": header + text, "a.txt": text}
+    every = b"path;plate;camera;orientation;track;split;time;is_query;is_gallery;more\n"
+    sources = {
+        "csv:a.csv": text, "csv:b.csv": header + text, "csv:c.csv": every + text,
+        "csv:d.csv": every.replace(b";", b"\t") + b"a.jpg\t" + text, "a.txt": text,
+    }  # fmt: skip
     for source, content in sources.items():
         kind, _, name = source.rpartition(":")
         path = tmp_path / name
@@ -225,6 +230,46 @@ def test_any_bytes_as_table_or_list(tmp_path: Path, text: bytes) -> None:
         except MtmlError:
             continue
         assert len(images.names()) == len(images.records) > 0
+
+
+@pytest.mark.parametrize(
+    ("source", "files"),
+    [
+        ("vehicleid", {"train_list.txt": b"0000001 5\n0000002 7\n"}),
+        (
+            "veriwild",
+            {
+                "train_list.txt": b"00001/000001.jpg 0 159\n00002/000002.jpg 1 7\n",
+                "vehicle_info.txt": b"id/image;camera;time\n00001/000001;159;2018-03-17 09:57:56\n",
+            },
+        ),
+    ],
+)
+@FUZZ
+@given(change=damage(), text=st.text(max_size=40).map(str.encode))
+def test_lists_of_other_data_sets(
+    tmp_path_factory: pytest.TempPathFactory,
+    source: str,
+    files: dict[str, bytes],
+    change: Callable[[bytes], bytes],
+    text: bytes,
+) -> None:
+    root = tmp_path_factory.getbasetemp() / f"fuzzed-{source}"
+    for folder in ("image", "images", "train_test_split"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for damaged, changed in ((damaged, each) for damaged in files for each in (change, None)):
+        for name, whole in files.items():
+            content = whole
+            if name == damaged:
+                content = whole + text if changed is None else changed(whole)
+            (root / "train_test_split" / name).write_bytes(content)
+        try:
+            images = load_source(f"{source}:{root}#train")
+        except MtmlError as error:
+            assert str(root) in str(error)
+            continue
+        places = {os.path.normpath(record.path.parent.parent) for record in images.records}
+        assert places <= {str(root), str(root / "images")} and images.records
 
 
 def test_names_in_damaged_lists_never_leave_the_folder(tmp_path: Path) -> None:
