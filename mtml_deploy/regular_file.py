@@ -51,20 +51,36 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: it is missing or may not be read.
         ValueError: no file can have this name.
     """
+    return os.fdopen(regular_handle(path, os.O_RDONLY), "rb")
+
+
+def regular_handle(path: Path, flags: int) -> int:
+    """A handle of a regular file; never waits.
+
+    Args:
+        path: the file.
+        flags: of `os.open`; O_NOFOLLOW refuses a link.
+
+    Returns:
+        The handle; close it.
+
+    Raises:
+        NotAFileError: it is something else.
+        OSError: it is missing or may not be used so.
+        ValueError: no file can have this name.
+    """
     # without O_NONBLOCK the opening of a pipe waits for its other end
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-            raise NotAFileError(
-                f"{printable(path)} is {kind}, expected a regular file; name a file, or copy the "
-                "content into one"
-            )
-        return os.fdopen(handle, "rb")
-    except BaseException:
+        handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if not (flags & os.O_NOFOLLOW and path.is_symlink()):
+            raise
+        raise NotAFileError(_refusal(path, "a link")) from error
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise
+        raise NotAFileError(_refusal(path, _KINDS.get(stat.S_IFMT(mode), "no regular file")))
+    return handle
 
 
 def read_regular(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
@@ -87,3 +103,11 @@ def read_regular(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
                 "another file, or divide it"
             )
         return file.read()
+
+
+def _refusal(path: Path, kind: str) -> str:
+    """Why something is not opened."""
+    return (
+        f"{printable(path)} is {kind}, expected a regular file; name a file, or copy the content "
+        "into one"
+    )

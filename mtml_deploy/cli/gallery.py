@@ -126,6 +126,23 @@ def verify(*, name: str) -> None:
 
 @gallery.command()
 @click.argument("name", metavar="GALLERY")
+def upgrade(*, name: str) -> None:
+    """Bring a gallery of an earlier version to the format of this one; nothing is lost.
+
+    Rows keep their numbers, labels and times. Galleries of this version stay as they are.
+    """
+    from mtml_deploy.gallery.folder.upgrade import upgrade as upgrade_folder
+    from mtml_deploy.gallery.open import gallery_folder
+
+    done = upgrade_folder(gallery_folder(name))
+    if done is None:
+        write_note(f"{name}: has the format of this version already")
+        return
+    write_note(f"{name}: upgraded, {done.rows} rows and {done.removed} removed ones kept")
+
+
+@gallery.command()
+@click.argument("name", metavar="GALLERY")
 def compact(*, name: str) -> None:
     """Take removed rows off the disk; row numbers stay."""
     from mtml_deploy.gallery.open import open_gallery

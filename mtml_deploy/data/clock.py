@@ -26,6 +26,14 @@ def format_time(micros: int) -> str:
     return (_EPOCH + timedelta(microseconds=micros)).isoformat()
 
 
+FIRST_US: Final = time_us(datetime.min)
+LAST_US: Final = time_us(datetime.max)
+"""The calendar, years 1 to 9999: a time beyond it could not be shown."""
+
+UNKNOWN_TIME: Final = -(1 << 63)
+"""Unknown time among known ones, where every row has a number."""
+
+
 def read_time(text: str) -> int:
     """Microseconds since 1970-01-01 UTC of a text.
 

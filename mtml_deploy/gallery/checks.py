@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.gallery.values import NewRows
+from mtml_deploy.gallery.values import GalleryError, NewRows
 from mtml_deploy.search.distances import NORM_LIMIT, squared_norms
 
 
@@ -81,6 +81,40 @@ def require_range(new: NewRows) -> None:
             f"{NORM_LIMIT:.0e}, expected what a sound model gives; embed it again, with an fp32 "
             "artifact if this one is not"
         )
+
+
+def require_text(name: str, text: str, *, most_bytes: int, where: str) -> None:
+    """Refuse a text that cannot be kept.
+
+    Args:
+        name: what it is, for the error.
+        text: a path or a content.
+        most_bytes: of it in UTF-8.
+        where: what cannot keep a longer one, for the error.
+
+    Raises:
+        GalleryError: too long, or not Unicode.
+    """
+    if not is_unicode(text):
+        raise GalleryError(
+            f"the {name} {text[:60]!r} is not Unicode text, expected what UTF-8 can write; rename "
+            "the file"
+        )
+    size = len(text.encode())
+    if size > most_bytes:
+        raise GalleryError(
+            f"the {name} {text[:60]!r}... has {size} bytes, expected at most {most_bytes} in "
+            f"{where}; use a shorter one"
+        )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can write a text; the name of a file need not be one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def first_uses(contents: Sequence[str]) -> Iterator[tuple[int, str]]:

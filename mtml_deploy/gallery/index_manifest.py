@@ -6,11 +6,13 @@ or the new one.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
 from mtml_deploy.files import write_text
+from mtml_deploy.gallery.seal import parse_sealed, sealed_json
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.record_file import (
     Count,
@@ -19,12 +21,15 @@ from mtml_deploy.record_file import (
     Record,
     Sha256,
     parse_json,
-    record_json,
 )
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 _FOLDER: Final = "index"
 _FILE: Final = "card.json"
+_SUFFIXES: Final = (".faiss", ".npy")
+_NAME: Final = re.compile(r"\w{1,64}", re.ASCII)
+_MOST_ROWS: Final = 1 << 33
+"""Row numbers that a search keeps a bit of each for."""
 
 
 class Tuning(Record, frozen=True):
@@ -58,6 +63,7 @@ class IndexManifest(Record, frozen=True):
         lists: of the inverted file.
         tuning: None before `gallery tune`.
         schema: version of the format.
+        check: checksum of the other values, in the file only.
     """
 
     name: str
@@ -68,16 +74,38 @@ class IndexManifest(Record, frozen=True):
     last_row: Count
     lists: Positive
     tuning: Tuning | None
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
+    check: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a name that leads out of the folder.
+        """Refuse a name that leads out of the folder, and numbers that contradict each other.
 
         Raises:
-            ValueError: it is not the name of a file.
+            ValueError: it is not the name of a file, or numbers that no index has.
         """
-        if Path(self.name).name != self.name:
-            raise ValueError(f"name is a file name, found {self.name!r}")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name is a file name, found {self.name[:80]!r}")
+        if not self.lists <= self.rows <= self.last_row < _MOST_ROWS:
+            raise ValueError(
+                f"lists are at most as many as rows, and these not beyond the last one, found "
+                f"{self.lists} lists, {self.rows} rows, the last {self.last_row}"
+            )
+        if self.tuning is not None and self.tuning.probes > self.lists:
+            raise ValueError(f"{self.tuning.probes} probes of {self.lists} lists")
+
+
+class OldIndexManifest(Record, frozen=True):
+    """The manifest of the first version; see `IndexManifest`."""
+
+    name: str
+    fingerprint: Sha256
+    index_sha256: Sha256
+    rows_sha256: Sha256
+    rows: Count
+    last_row: Count
+    lists: Positive
+    tuning: Tuning | None
+    schema: Literal[1]
 
 
 def index_path(gallery: Path, name: str) -> Path:
@@ -93,11 +121,12 @@ def rows_path(gallery: Path, name: str) -> Path:
 def save_index_manifest(gallery: Path, manifest: IndexManifest) -> None:
     """Write the manifest, whole or not at all, then delete the files of earlier ones."""
     folder = gallery / _FOLDER
-    write_text(folder / _FILE, record_json(manifest, indent=2) + "\n")
+    write_text(folder / _FILE, sealed_json(manifest))
     named = {index_path(gallery, manifest.name), rows_path(gallery, manifest.name), folder / _FILE}
     for path in folder.iterdir():
-        if path not in named:
-            with suppress(FileNotFoundError):
+        # by the names of our own files: anything else that lies there is left alone
+        if path not in named and path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem):
+            with suppress(OSError):
                 path.unlink()
 
 
@@ -109,11 +138,25 @@ def load_index_manifest(gallery: Path) -> IndexManifest | None:
     """
     path = gallery / _FOLDER / _FILE
     try:
-        return parse_json(read_regular(path, most_bytes=RECORD_BYTES), IndexManifest)
+        return parse_sealed(read_regular(path, most_bytes=RECORD_BYTES), IndexManifest)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise GalleryError(f"{path} leads nowhere; {rebuild(gallery)}") from None
         return None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise GalleryError(f"{path} is damaged ({error}); {rebuild(gallery)}") from error
+
+
+def upgrade_index_manifest(gallery: Path) -> None:
+    """Write a manifest of the first version as one of this; one that is no such is left alone."""
+    path = gallery / _FOLDER / _FILE
+    try:
+        old = parse_json(read_regular(path, most_bytes=RECORD_BYTES), OldIndexManifest)
+        values = {name: getattr(old, name) for name in OldIndexManifest.__struct_fields__}
+        new = IndexManifest(**values | {"schema": 2})
+    except (OSError, ValueError):
+        return
+    save_index_manifest(gallery, new)
 
 
 def rebuild(gallery: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.clock import time_us
+from mtml_deploy.data.clock import FIRST_US, LAST_US, time_us
 from mtml_deploy.data.ids import NamedId
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
@@ -52,16 +52,18 @@ class RowRecord:
         """Refuse labels outside their range.
 
         Raises:
-            ValueError: an id outside -1..2^31 - 1, an orientation outside -1..7, a time outside 64
-                bits, or no `content`.
+            ValueError: an id outside -1..2^31 - 1, an orientation outside -1..7, a time
+                outside the years 1 to 9999, or no `content`.
         """
         for number in (self.vehicle_id, self.camera_id, self.tracklet_id):
             if not UNKNOWN <= number < 1 << 31 and not isinstance(number, NamedId):
                 raise ValueError(f"ids are -1 (unknown) to 2^31 - 1, found {self}")
         if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
             raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")
-        if self.time_us is not None and not -(1 << 63) < self.time_us < 1 << 63:
-            raise ValueError(f"time_us has 64 bits, found {self.time_us} for {self.path}")
+        if self.time_us is not None and not FIRST_US <= self.time_us <= LAST_US:
+            raise ValueError(
+                f"time_us is in the years 1 to 9999, found {self.time_us} for {self.path}"
+            )
         if not self.content:
             raise ValueError(f"content of {self.path} is empty")
 

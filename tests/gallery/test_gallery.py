@@ -198,7 +198,7 @@ def test_other_models_are_refused_at_every_use(tmp_path):
         record = RowRecord(path="p", content="c")
         with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
             gallery.add_rows(NewRows(other, query, (record,)))
-        with pytest.raises(EmbeddingsError, match="dim is 4, expected 3"):
+        with pytest.raises(EmbeddingsError, match="dim is 4 and 3"):
             gallery.search(np.zeros((1, 4), np.float32), model=identity(dim=4), top_k=1)
         assert len(gallery) == 3
 
@@ -324,8 +324,8 @@ def test_names_of_other_kinds_and_places_without_a_gallery(tmp_path):
     create_folder_gallery(tmp_path / "g", identity())
     with pytest.raises(OutputExistsError):
         create_folder_gallery(tmp_path / "g", identity())
-    (tmp_path / "g" / "gallery.json").write_text('{"schema": 2}')
-    with pytest.raises(GalleryError, match="schema is 2, this version reads 1; use the version"):
+    (tmp_path / "g" / "gallery.json").write_text('{"schema": 3}')
+    with pytest.raises(GalleryError, match="schema is 3, this version reads 2; use the version"):
         open_gallery(str(tmp_path / "g"))
     (tmp_path / "g" / "gallery.json").write_text("{")
     with pytest.raises(GalleryError, match="damaged"):

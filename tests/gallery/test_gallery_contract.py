@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, search_by_loop
 
+from mtml_deploy.data.clock import FIRST_US, LAST_US
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.gallery.open import create_gallery, open_gallery
@@ -90,9 +91,9 @@ def test_numbers_ascend_and_equal_contents_are_kept_once(gallery):
 
 def test_what_is_known_comes_back(gallery):
     records = (
-        RowRecord("/a b/Straße/☃.jpg", "one", 0, 2**31 - 1, 7, 12, -(2**63) + 1),
+        RowRecord("/a b/Straße/☃.jpg", "one", 0, 2**31 - 1, 7, 12, FIRST_US),
         RowRecord("https://x/y?z='\"\\n%$", "two\n\t\"'\\ in [row]"),
-        RowRecord("", "three", time_us=2**63 - 1),
+        RowRecord("", "three", time_us=LAST_US),
     )
     gallery.add_rows(NewRows(MODEL, vectors(3), records))
     assert [(stored.row, stored.record) for stored in gallery.rows()] == list(enumerate(records, 1))
@@ -210,7 +211,7 @@ def test_other_models_and_bad_vectors_are_refused(gallery):
     with pytest.raises(EmbeddingsError, match="model_sha256 is b"):
         gallery.add_rows(NewRows(other, vectors(1), (RowRecord("p", "c"),)))
     wide = identity(dim=DIM + 1)
-    with pytest.raises(EmbeddingsError, match="dim is 17, expected 16"):
+    with pytest.raises(EmbeddingsError, match="dim is 17 and 16"):
         gallery.search(np.zeros((1, DIM + 1), np.float32), model=wide, top_k=1)
     for value, text in ((np.nan, "not finite"), (1e19, "longer than")):
         bad = vectors(3)

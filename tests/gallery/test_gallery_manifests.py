@@ -46,7 +46,7 @@ def test_of_a_collection(tmp_path: Path):
 
 @pytest.mark.parametrize("tuning", [None, Tuning(4, 0.95, 0.9, 10, 100)])
 def test_of_an_index(tmp_path: Path, tuning):
-    manifest = IndexManifest("n", "f" * 64, "a" * 64, "b" * 64, 5, 9, 3, tuning)
+    manifest = IndexManifest("n", "f" * 64, "a" * 64, "b" * 64, 5, 9, 4, tuning)
     (tmp_path / "index").mkdir()
     save_index_manifest(tmp_path, manifest)
     assert load_index_manifest(tmp_path) == manifest

@@ -17,6 +17,7 @@ from helpers_artifact import write_artifact, write_images
 from helpers_gallery import batch, identity, search_by_loop
 
 from mtml_deploy.cli.main import main
+from mtml_deploy.data.clock import FIRST_US
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.gallery.milvus import gallery as store
@@ -416,7 +417,7 @@ def test_filters_outside_the_range_of_a_field(gallery):
     both = Filter(cameras=(3, 2**40, 1), not_cameras=(2**40,), until_us=INT64)
     known = f"row > 0 and camera_id in [1, 3] and time_us >= {1 - INT64}"
     assert filter_expression(both) == known
-    gallery.add_rows(batch(vectors(2), dim=DIM, time_us=[1 - INT64, None]))
+    gallery.add_rows(batch(vectors(2), dim=DIM, time_us=[FIRST_US, None]))
     for where, rows in (
         (Filter(cameras=(2**40,)), []),
         (Filter(until_us=INT64), [1]),

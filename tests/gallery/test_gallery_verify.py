@@ -80,7 +80,8 @@ def test_a_damaged_record(folder):
     database.execute("DELETE FROM sqlite_master WHERE name = 'by_path'")
     database.commit()
     database.close()
-    assert ("corrupted", None) in found(folder)
+    with pytest.raises(GalleryError, match="does not hold the tables of a record of rows"):
+        FolderGallery(folder)
 
 
 def test_damage_is_not_copied_but_can_be_removed(folder):

@@ -100,6 +100,16 @@ class InvertedFile:
         """How many lists."""
         return int(self._index.nlist)
 
+    @property
+    def dim(self) -> int:
+        """Values of a vector."""
+        return int(self._index.d)
+
+    @property
+    def rows(self) -> int:
+        """How many vectors."""
+        return int(self._index.ntotal)
+
     def candidates(
         self,
         query: NDArray[np.float32],

@@ -71,13 +71,34 @@ def open_index(gallery: FolderGallery) -> OpenIndex:
                 f"{expected[:12]}; {rebuild(folder)}"
             )
     _require_same_rows(gallery, manifest)
-    return OpenIndex(manifest, InvertedFile.read(index_path(folder, manifest.name)))
+    file = InvertedFile.read(index_path(folder, manifest.name))
+    if (file.lists, file.dim, file.rows) != (manifest.lists, gallery.model.dim, manifest.rows):
+        raise GalleryError(
+            f"the index of {folder} holds {file.rows} rows of {file.dim} values in {file.lists} "
+            f"lists, expected {manifest.rows} of {gallery.model.dim} in {manifest.lists}; "
+            f"{rebuild(folder)}"
+        )
+    return OpenIndex(manifest, file)
 
 
 def _require_same_rows(gallery: FolderGallery, manifest: IndexManifest) -> None:
     """Refuse an index that lacks rows, or has other vectors under their numbers."""
-    indexed = np.load(rows_path(gallery.folder, manifest.name), allow_pickle=False)  # [n, 2]
-    numbers = gallery.table.numbers()
+    path = rows_path(gallery.folder, manifest.name)
+    try:
+        # mapped: a head that promises more than the file holds is refused before any memory is
+        # taken
+        indexed = np.load(path, allow_pickle=False, mmap_mode="r")  # [n, 2]
+        right = indexed.dtype == np.int64 and indexed.shape == (manifest.rows, 2)
+        right = right and bool((np.diff(indexed[:, 0]) > 0).all())
+    except (OSError, ValueError, SyntaxError) as error:
+        raise GalleryError(f"{path} cannot be read ({error}); {rebuild(gallery.folder)}") from error
+    if not right or indexed[-1, 0] != manifest.last_row:
+        raise GalleryError(
+            f"{path} is not a table of {manifest.rows} rows, the last of which is "
+            f"{manifest.last_row}; {rebuild(gallery.folder)}"
+        )
+    with gallery.table.snapshot():
+        numbers = gallery.table.numbers()
     live = numbers[~numbers["removed"] & (numbers["row"] <= manifest.last_row)]
     places = np.searchsorted(indexed[:, 0], live["row"])
     places[places == len(indexed)] = 0

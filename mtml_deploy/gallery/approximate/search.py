@@ -77,6 +77,7 @@ def search_approximate(
             order = np.lexsort((rows, exact))[:top_k]
             found = rows[order], exact[order]
             lists.append(merged(found, newest[start + offset], top_k))
+    gallery.require_unchanged(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in lists)]))
     passing = indexed.count + sum(int(np.count_nonzero(part.passing(where))) for part in newer)
     return to_hits(lists, min(top_k, passing))
 

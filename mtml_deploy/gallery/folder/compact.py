@@ -47,8 +47,8 @@ def compact(folder: Path, manifest: GalleryManifest, table: RowTable) -> Compact
         if dropped:
             old = table.segments()
             _move(folder, manifest, table, live)
-            table.drop_segments(segment.number for segment in old)
-            table.texts.drop_unused()
+            table.drop_removed(segment.number for segment in old)
+            table.texts.drop_unused(live)
             table.count_rewrite()
     # also what an interrupted call left behind
     cut_files(folder, manifest, {part.number: part.rows for part in table.segments()})
@@ -71,5 +71,7 @@ def _move(folder: Path, manifest: GalleryManifest, table: RowTable, live: NDArra
                 segment = writer.open_segment(stored, new=True)
             placed = writer.append(segment, stored)
             segment = replace(segment, rows=placed.slots.stop)
-            places = zip(chunk["row"].tolist(), placed.slots, placed.spread.tolist(), strict=True)
-            table.move(segment.number, places)
+            moved = chunk.copy()
+            moved["segment"], moved["slot"] = segment.number, placed.slots
+            moved["spread"] = placed.spread
+            table.move(moved)

@@ -22,10 +22,11 @@ from mtml_deploy.gallery.checks import (
     require_query,
     require_range,
     require_same_model,
+    require_text,
 )
 from mtml_deploy.gallery.folder.compact import compact
 from mtml_deploy.gallery.folder.export import export_embeddings
-from mtml_deploy.gallery.folder.lock import WriterLock
+from mtml_deploy.gallery.folder.lock import LOCK_FILE, WriterLock
 from mtml_deploy.gallery.folder.manifest import (
     GalleryManifest,
     load_manifest,
@@ -36,7 +37,7 @@ from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NewRow, Segment
 from mtml_deploy.gallery.folder.search import search_segments
 from mtml_deploy.gallery.folder.summary import summarize
-from mtml_deploy.gallery.folder.vectors import crc32_of, cut_files, make_folder
+from mtml_deploy.gallery.folder.vectors import crc32_of, cut_files, make_folder, require_folder
 from mtml_deploy.gallery.folder.verify import verify
 from mtml_deploy.gallery.folder.view import SegmentView, View
 from mtml_deploy.gallery.folder.writer import SegmentWriter
@@ -53,7 +54,8 @@ from mtml_deploy.gallery.values import (
     StoredRow,
 )
 
-_LOCK: Final = "writer.lock"
+_MOST_TEXT: Final = 1 << 15
+"""Bytes of a path, a URI or a content: systems and servers allow fewer."""
 
 
 def create_folder_gallery(
@@ -91,9 +93,10 @@ class FolderGallery(Gallery):
         """
         self.folder = folder
         self.manifest = load_manifest(folder)
-        self._lock = WriterLock(folder / _LOCK) if write else None
+        require_folder(folder)
+        self._lock = WriterLock(folder / LOCK_FILE) if write else None
         try:
-            self.table = RowTable(folder, write=write)
+            self.table = RowTable(folder, self.model.dim, write=write)
             if write:
                 committed = {part.number: part.rows for part in self.table.segments()}
                 cut_files(folder, self.manifest, committed)
@@ -117,6 +120,9 @@ class FolderGallery(Gallery):
         self.require_writable()
         require_same_model(new.model, self.model, "this batch")
         require_range(new)
+        for record in new.records:
+            for name, text in (("path", record.path), ("content", record.content)):
+                require_text(name, text, most_bytes=_MOST_TEXT, where="a gallery")
         contents = [record.content for record in new.records]
         with self.table.change():
             row_of = self.table.rows_of(contents)
@@ -159,14 +165,24 @@ class FolderGallery(Gallery):
         """See `Gallery.search`; `memory_bytes` as in `nearest_lists`."""
         features, made_by = query_of(query, model)
         require_query(features, made_by, self.model)
-        return search_segments(
+        found = search_segments(
             self.segments(), features, top_k=top_k, where=where, memory_bytes=memory_bytes
         )
+        self.require_unchanged(found.rows)
+        return found
 
     def segments(self) -> tuple[SegmentView, ...]:
         """What a search sees now, of one moment."""
         self._view.refresh(self.table)
         return self._view.segments
+
+    def require_unchanged(self, rows: NDArray[np.int64]) -> None:
+        """Refuse rows that `segments` gave, any shape, whose vectors are not what was added.
+
+        Raises:
+            GalleryError: a row is corrupted.
+        """
+        self._view.require_unchanged(rows)
 
     def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
         """See `Gallery.rows`."""

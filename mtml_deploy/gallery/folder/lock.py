@@ -5,8 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.regular_file import regular_handle
+
+LOCK_FILE: Final = "writer.lock"
 
 
 class WriterLock:
@@ -23,7 +27,7 @@ class WriterLock:
             GalleryError: another writer holds it, or the folder cannot be written.
         """
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._handle = regular_handle(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         except OSError as error:
             raise GalleryError(
                 f"{path.parent} cannot be written ({error}); check its permissions"

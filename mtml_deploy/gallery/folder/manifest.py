@@ -11,6 +11,7 @@ import numpy as np
 from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.files import write_text
+from mtml_deploy.gallery.seal import parse_sealed, sealed_json
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, parse_plain, record_json
@@ -26,11 +27,13 @@ class GalleryManifest(Record, frozen=True):
         model: the one model whose vectors it holds.
         dtype: how they are kept.
         schema: version of the format on disk.
+        check: checksum of the other values, in the file only.
     """
 
     model: ModelIdentity
     dtype: StoredType
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
+    check: str = ""
 
     @property
     def row_bytes(self) -> int:
@@ -44,9 +47,21 @@ class GalleryManifest(Record, frozen=True):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class OldManifest(Record, frozen=True):
+    """The manifest of the first version; see `GalleryManifest`."""
+
+    model: ModelIdentity
+    dtype: StoredType
+    schema: Literal[1]
+
+    def upgraded(self) -> GalleryManifest:
+        """The same of this version."""
+        return GalleryManifest(model=self.model, dtype=self.dtype)
+
+
 def save_manifest(folder: Path, manifest: GalleryManifest) -> None:
     """Write the manifest, whole or not at all."""
-    write_text(folder / _FILE, record_json(manifest, indent=2) + "\n")
+    write_text(folder / _FILE, sealed_json(manifest))
 
 
 def load_manifest(folder: Path) -> GalleryManifest:
@@ -56,22 +71,66 @@ def load_manifest(folder: Path) -> GalleryManifest:
         GalleryError: no gallery there, a damaged manifest, one of another version, or one of
             float16 vectors, which earlier versions made.
     """
+    path, content = _read(folder)
+    try:
+        _require_readable_vectors(folder, content)
+        return parse_sealed(content, GalleryManifest)
+    except SchemaError as error:
+        if _is_old(content):
+            raise GalleryError(
+                f"{folder} was made by an earlier version, expected the format of this one; bring "
+                f"it there, nothing is lost: mtml-deploy gallery upgrade {folder}"
+            ) from error
+        raise GalleryError(f"{path}: {error}; use the version that wrote it") from error
+    except ValueError as error:
+        raise GalleryError(
+            f"{path} is damaged: {error}; restore it from a backup of the gallery"
+        ) from error
+
+
+def load_old_manifest(folder: Path) -> OldManifest | None:
+    """The manifest of a gallery of the first version; None where it is of this one.
+
+    Raises:
+        GalleryError: see `load_manifest`.
+    """
+    path, content = _read(folder)
+    if not _is_old(content):
+        load_manifest(folder)
+        return None
+    _require_readable_vectors(folder, content)
+    try:
+        return parse_json(content, OldManifest)
+    except ValueError as error:
+        raise GalleryError(
+            f"{path} is damaged: {error}; restore it from a backup of the gallery"
+        ) from error
+
+
+def _read(folder: Path) -> tuple[Path, bytes]:
+    """The manifest's path and content."""
     path = folder / _FILE
     if not path.is_file():
         raise GalleryError(
             f"{folder} is not a gallery: it lacks {_FILE}{what_it_is(folder)}; make one with "
             f"mtml-deploy gallery create GALLERY --model ARTIFACT"
         )
-    content = read_regular(path, most_bytes=RECORD_BYTES)
     try:
-        _require_readable_vectors(folder, content)
-        return parse_json(content, GalleryManifest)
-    except SchemaError as error:
-        raise GalleryError(f"{path}: {error}; use the version that wrote it") from error
-    except ValueError as error:
+        return path, read_regular(path, most_bytes=RECORD_BYTES)
+    except OSError as error:
         raise GalleryError(
-            f"{path} is damaged: {error}; restore it from a backup of the gallery"
+            f"{path} cannot be read ({error}); check its permissions, or restore the gallery from "
+            "a backup"
         ) from error
+
+
+def _is_old(content: bytes) -> bool:
+    """Whether a manifest says that it is of the first version."""
+    try:
+        values = parse_plain(content)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and type(values.get("schema")) is int and values["schema"] == 1
 
 
 def _require_readable_vectors(folder: Path, content: bytes) -> None:

@@ -39,6 +39,16 @@ def read_stored(
         # only as far as needed: damage behind these rows is no reason to refuse them
         mapped = map_rows(folder, number, manifest, int(slots.max()) + 1)
         stored[here] = mapped[slots]
+    require_crcs(folder, stored, chunk)
+    return stored
+
+
+def require_crcs(folder: Path, stored: NDArray[np.float32], chunk: NDArray[np.void]) -> None:
+    """Refuse vectors float32 [n, D] whose checksums are not those of their rows, `NUMBERS` [n].
+
+    Raises:
+        GalleryError: a row is corrupted.
+    """
     wrong = np.flatnonzero(np.array(crc32_of(stored), dtype=np.uint32) != chunk["crc"])
     if len(wrong):
         row = int(chunk["row"][wrong[0]])
@@ -47,7 +57,6 @@ def read_stored(
             f"rows read); run mtml-deploy gallery verify {folder}, then restore a backup "
             "or remove the rows it names and add their images again"
         )
-    return stored
 
 
 def read_rows(
@@ -68,7 +77,6 @@ def read_rows(
         with table.snapshot():
             rewrites = table.rewrites()
             chunk = table.numbers_of(rows)
-        places = np.searchsorted(chunk["row"], rows)
         absent = sorted(set(rows) - set(chunk["row"].tolist()))
         if absent:
             raise GalleryError(
@@ -82,4 +90,4 @@ def read_rows(
             # a compaction may have replaced the files after they were looked up
             if table.rewrites() == rewrites or attempt == _ATTEMPTS - 1:
                 raise
-    return stored[places]
+    return stored[np.searchsorted(chunk["row"], rows)]

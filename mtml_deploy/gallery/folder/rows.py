@@ -1,53 +1,68 @@
 """The record of rows: an SQLite file that alone says which rows a gallery holds.
 
 Every change is one transaction, on disk when it returns (WAL, synchronous=FULL). Readers see the
-state before it or after it.
+state before it or after it. Whatever is read is checked by its mark before it is used.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.folder.schema import (
+from mtml_deploy.data.clock import UNKNOWN_TIME
+from mtml_deploy.gallery.checks import is_unicode
+from mtml_deploy.gallery.folder.facts import (
     NUMBERS,
-    ROWS_FILE,
-    SCHEMA_SQL,
-    UNKNOWN_TIME,
-    NewRow,
-    Segment,
+    Told,
+    checked_numbers,
+    checked_rows,
+    damaged,
+    mark_of,
+    packed,
+    text_crc,
 )
+from mtml_deploy.gallery.folder.schema import ROWS_FILE, SCHEMA_SQL, STATES, NewRow, Segment
 from mtml_deploy.gallery.folder.sqlite import Database
 from mtml_deploy.gallery.folder.texts import IdTexts
-from mtml_deploy.gallery.values import GalleryError, RowRecord, Selection, StoredRow
+from mtml_deploy.gallery.values import Selection, StoredRow
 
-_NUMBERS_SQL: Final = (
-    "SELECT row, segment, slot, removed, camera_id, orientation, "
-    f"coalesce(time_us, {UNKNOWN_TIME}), norm, spread, crc FROM rows"
+_NUMBERED_SQL: Final = "SELECT row, removed, facts FROM rows"
+_TOLD_SQL: Final = "SELECT row, removed, facts, path, content FROM rows"
+_ALL_SQL: Final = (
+    "SELECT row, removed, facts, path, content, value "
+    "FROM state LEFT JOIN rows ON 1 WHERE name = 'live' ORDER BY row"
 )
-"""The columns of `NUMBERS`."""
+"""With their count beside every row, so that both are of one moment."""
+
+_STATE_SQL: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?)"
+
+_CHUNK: Final = 1024
+"""Rows with their texts that are held at once."""
 
 
 class RowTable:
     """The open record; owned by one thread."""
 
-    def __init__(self, gallery: Path, *, write: bool) -> None:
+    def __init__(self, gallery: Path, dim: int, *, write: bool) -> None:
         """Open it.
 
         Args:
             gallery: folder of the gallery.
+            dim: values of a vector.
             write: open it for changes.
 
         Raises:
             GalleryError: it is missing, damaged or of no use.
         """
-        self._database = Database(gallery / ROWS_FILE, write=write)
+        self._dim = dim
+        self._database = Database(gallery / ROWS_FILE, write=write, schema=SCHEMA_SQL)
         self.texts = IdTexts(self._database)
         try:
             self.rewrites()  # a file that is no record is refused at once
@@ -58,12 +73,10 @@ class RowTable:
     @staticmethod
     def create(gallery: Path) -> None:
         """Make an empty record in a folder that has none."""
-        database = sqlite3.connect(gallery / ROWS_FILE, isolation_level=None)
-        try:
+        with closing(sqlite3.connect(gallery / ROWS_FILE, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(SCHEMA_SQL)
-        finally:
-            database.close()  # folds the log into the file
+            database.executemany(_STATE_SQL, [marked_state(*state) for state in STATES.items()])
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -77,16 +90,23 @@ class RowTable:
         with self._database.transaction("BEGIN"):
             yield
 
+    def count(self) -> int:
+        """Rows that were not removed."""
+        return self._state("live")
+
     def rewrites(self) -> int:
         """How often rows were removed or moved; equal numbers mean only additions in between."""
         return self._state("rewrites")
 
     def count_rewrite(self) -> None:
         """Tell readers that rows were removed or moved."""
-        self._database.run("UPDATE state SET value = value + 1 WHERE name = 'rewrites'")
+        self._take("rewrites", 1)
 
     def take_rows(self, count: int) -> int:
         """The first of `count` new row numbers."""
+        last = self._database.run("SELECT max(row) FROM rows")[0][0]
+        if (last or 0) >= self._state("next_row"):
+            damaged(self._database.path, f"row {last} is there, which was not given out yet")
         return self._take("next_row", count)
 
     def take_segment(self) -> int:
@@ -95,21 +115,21 @@ class RowTable:
 
     def segments(self) -> tuple[Segment, ...]:
         """All segments, oldest first."""
-        found = self._database.run("SELECT segment, rows, centre FROM segments ORDER BY segment")
-        return tuple(Segment(n, rows, np.frombuffer(centre, "<f8")) for n, rows, centre in found)
+        return tuple(
+            self._segment(*values)
+            for values in self._database.run("SELECT * FROM segments ORDER BY segment")
+        )
 
     def put_segment(self, segment: Segment) -> None:
         """Record a segment, new or grown."""
         self._database.run(
-            "INSERT INTO segments VALUES (?, ?, ?) "
-            "ON CONFLICT (segment) DO UPDATE SET rows = excluded.rows",
-            (segment.number, segment.rows, segment.centre.astype("<f8").tobytes()),
+            "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?)", marked_segment(segment)
         )
 
-    def drop_segments(self, numbers: Iterable[int]) -> None:
-        """Forget segments, their removed rows included."""
+    def drop_removed(self, numbers: Iterable[int]) -> None:
+        """Forget all removed rows, and segments."""
+        self._database.run("DELETE FROM rows WHERE removed = 1")
         for number in numbers:
-            self._database.run("DELETE FROM rows WHERE segment = ? AND removed = 1", (number,))
             self._database.run("DELETE FROM segments WHERE segment = ?", (number,))
 
     def insert(self, segment: int, rows: Sequence[NewRow]) -> None:
@@ -119,23 +139,14 @@ class RowTable:
             for new in rows
             for id_ in (new.record.vehicle_id, new.record.camera_id, new.record.tracklet_id)
         )
-        self._database.run_many(
-            "INSERT INTO rows VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    new.row, segment, new.slot, new.record.path, new.record.content,
-                    new.record.vehicle_id, new.record.camera_id, new.record.orientation,
-                    new.record.tracklet_id, new.record.time_us, new.norm, new.spread, new.crc,
-                )
-                for new in rows
-            ),
-        )  # fmt: skip
+        self._database.run_many("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", new_rows(segment, rows))
+        self._take("live", len(rows))
 
-    def move(self, segment: int, places: Iterable[tuple[int, int, float]]) -> None:
-        """Record new places of rows: (row, slot, spread)."""
+    def move(self, moved: NDArray[np.void]) -> None:
+        """Record new places of rows, `NUMBERS` [n]."""
         self._database.run_many(
-            "UPDATE rows SET segment = ?, slot = ?, spread = ? WHERE row = ?",
-            ((segment, slot, spread, row) for row, slot, spread in places),
+            "UPDATE rows SET facts = ? WHERE row = ?",
+            zip(packed(moved), moved["row"].tolist(), strict=True),
         )
 
     def mark_removed(self, selection: Selection) -> int:
@@ -144,62 +155,74 @@ class RowTable:
         Returns:
             How many were not removed before.
         """
-        count = 0
-        for column, values in (
-            ("row", selection.rows),
-            ("path", selection.paths),
-            ("vehicle_id", selection.vehicles),
-        ):
-            count += self._database.run_many(
-                f"UPDATE rows SET removed = 1 WHERE {column} = ? AND removed = 0",
-                [(value if isinstance(value, str) else int(value),) for value in values],
-            )
-        return count
+        chosen = set(selection.rows)
+        for path in selection.paths:
+            chosen |= {stored.row for stored in self._told("path = ?", [path])}
+        if selection.vehicles:
+            numbers = self.numbers()
+            wanted = set(map(int, selection.vehicles))
+            here = [vehicle in wanted for vehicle in numbers["vehicle"].tolist()]
+            chosen |= set(numbers["row"][np.array(here, dtype=np.bool_)].tolist())
+        gone = self.numbers_of(chosen)
+        gone["removed"] = True
+        self._database.run_many(
+            "UPDATE rows SET removed = 1, facts = ? WHERE row = ?",
+            zip(packed(gone), gone["row"].tolist(), strict=True),
+        )
+        self._take("live", -len(gone))
+        return len(gone)
 
     def numbers(self, after: int = 0) -> NDArray[np.void]:
-        """`NUMBERS` [n] of all rows above `after`, removed ones included, in row order."""
-        found = self._database.run(f"{_NUMBERS_SQL} WHERE row > ? ORDER BY row", (after,))
-        return np.array(found, dtype=NUMBERS)
+        """`NUMBERS` [n] of all rows above `after`, removed ones included, in row order.
 
-    def numbers_of(self, rows: Sequence[int]) -> NDArray[np.void]:
+        Inside a change or a snapshot: all rows are compared with their count.
+        """
+        found = self._database.run(f"{_NUMBERED_SQL} WHERE row > ? ORDER BY row", (after,))
+        numbers = checked_numbers(found, self._database.path)
+        if not after and np.count_nonzero(~numbers["removed"]) != self.count():
+            damaged(self._database.path, f"{len(numbers)} rows are there, some are missing")
+        return numbers
+
+    def everything(self) -> tuple[NDArray[np.void], tuple[Segment, ...]]:
+        """`numbers` and `segments`, which fit together; inside a change or a snapshot."""
+        numbers, segments = self.numbers(), self.segments()
+        found, counts = np.unique(numbers["segment"], return_counts=True)
+        there = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        told = {segment.number: segment.rows for segment in segments}
+        if there != told:
+            damaged(self._database.path, f"rows by segment are {there}, expected {told}")
+        return numbers, segments
+
+    def numbers_of(self, rows: Iterable[int]) -> NDArray[np.void]:
         """`NUMBERS` [n] of given rows in row order, without unknown and removed ones."""
         found = []
-        for row in sorted(set(rows)):
-            found += self._database.run(f"{_NUMBERS_SQL} WHERE row = ? AND removed = 0", (row,))
-        return np.array(found, dtype=NUMBERS)
-
-    def count(self) -> int:
-        """Rows that were not removed."""
-        return int(self._database.run("SELECT count(*) FROM rows WHERE removed = 0")[0][0])
-
-    def vehicles(self) -> int:
-        """Different known vehicle ids of rows that were not removed."""
-        sql = "SELECT count(DISTINCT vehicle_id) FROM rows WHERE removed = 0 AND vehicle_id >= 0"
-        return int(self._database.run(sql)[0][0])
+        for row in sorted(set(filter(_can_be_row, rows))):
+            found += self._database.run(f"{_NUMBERED_SQL} WHERE row = ?", (row,))
+        numbers = checked_numbers(found, self._database.path)
+        live: NDArray[np.void] = numbers[~numbers["removed"]]
+        return live
 
     def rows_of(self, contents: Sequence[str]) -> dict[str, int]:
         """Content -> its row, for those that the gallery holds."""
-        found = {}
-        for content in dict.fromkeys(contents):
-            for (row,) in self._database.run(
-                "SELECT row FROM rows WHERE content = ? AND removed = 0", (content,)
-            ):
-                found[content] = row
-        return found
+        found = self._told("content = ? AND removed = 0", list(dict.fromkeys(contents)))
+        return {stored.record.content: stored.row for stored in found}
 
     def records(self, rows: Sequence[int] | None = None) -> Iterator[StoredRow]:
         """Rows that were not removed: the given ones in their order, or all by number."""
-        select = (
-            "SELECT row, path, content, vehicle_id, camera_id, orientation, tracklet_id, time_us "
-            "FROM rows WHERE removed = 0"
-        )
         if rows is None:
-            for values in self._database.iterate(f"{select} ORDER BY row"):
-                yield self._stored(values)
+            # removed ones are read as well: a wrong mark tells of one that was not removed
+            seen = live = 0
+            for found in self._database.iterate(_ALL_SQL, _CHUNK):
+                told = [values[:-1] for values in found if values[0] is not None]
+                stored = checked_rows(told, self.texts.named, self._database.path)
+                seen, live = seen + len(stored), found[0][-1]
+                yield from stored
+            if seen != live:
+                damaged(self._database.path, f"{seen} rows are there, expected {live}")
             return
-        for row in rows:
-            for values in self._database.run(f"{select} AND row = ?", (row,)):
-                yield self._stored(values)
+        wanted = [row for row in rows if _can_be_row(row)]
+        for start in range(0, len(wanted), _CHUNK):
+            yield from self._told("row = ?", wanted[start : start + _CHUNK])
 
     def faults(self) -> list[str]:
         """What SQLite finds wrong with its own file, one text each."""
@@ -214,24 +237,70 @@ class RowTable:
         """Close the file; closing twice is allowed."""
         self._database.close()
 
-    def _stored(self, values: tuple[Any, ...]) -> StoredRow:
-        """One row of the record."""
-        row, path, content, vehicle, camera, orientation, tracklet, time_us = values
-        ids = (self.texts.named(number) for number in (vehicle, camera, tracklet))
-        vehicle, camera, tracklet = ids
-        return StoredRow(
-            row, RowRecord(path, content, vehicle, camera, orientation, tracklet, time_us)
-        )
+    def _told(self, where: str, values: Sequence[int | str]) -> list[StoredRow]:
+        """Rows that were not removed and fit one of the values, in the order of these."""
+        found: list[Told] = []
+        for value in values:
+            if not isinstance(value, str) or is_unicode(value):
+                found += self._database.run(f"{_TOLD_SQL} WHERE {where}", (value,))
+        return checked_rows(found, self.texts.named, self._database.path)
+
+    def _segment(self, number: object, rows: object, centre: object, mark: object) -> Segment:
+        """A segment as it was written."""
+        if isinstance(number, int) and isinstance(rows, int) and isinstance(centre, bytes):
+            values = np.frombuffer(centre[: len(centre) // 8 * 8], "<f8")
+            segment = Segment(number, rows, values)
+            right = number > 0 and rows >= 0 and mark == marked_segment(segment)[-1]
+            if right and len(centre) == 8 * self._dim and np.isfinite(values).all():
+                return segment
+        damaged(self._database.path, f"segment {number} was changed")
 
     def _state(self, name: str) -> int:
-        found = self._database.run("SELECT value FROM state WHERE name = ?", (name,))
-        if not found:
-            raise GalleryError(
-                f"{self._database.path} lacks its state {name!r}; restore it from a backup"
-            )
-        return int(found[0][0])
+        for found in self._database.run("SELECT * FROM state WHERE name = ?", (name,)):
+            value = found[1]
+            if type(value) is int and value >= 0 and found == marked_state(name, value):
+                return value
+        damaged(self._database.path, f"its state {name!r} is missing or was changed")
 
     def _take(self, name: str, count: int) -> int:
+        """Add to a state; its value before."""
         value = self._state(name)
-        self._database.run("UPDATE state SET value = ? WHERE name = ?", (value + count, name))
+        self._database.run(_STATE_SQL, marked_state(name, value + count))
         return value
+
+
+def new_rows(segment: int, rows: Sequence[NewRow]) -> Iterator[tuple[int, int, bytes, str, str]]:
+    """What the table `rows` keeps of new rows of a segment."""
+    numbers = np.array([_numbers_of_new(segment, new) for new in rows], NUMBERS)
+    for new, facts in zip(rows, packed(numbers), strict=True):
+        yield new.row, int(new.removed), facts, new.record.path, new.record.content
+
+
+def _numbers_of_new(segment: int, new: NewRow) -> tuple[int | float, ...]:
+    """One of `NUMBERS`."""
+    known = new.record
+    time_us = UNKNOWN_TIME if known.time_us is None else known.time_us
+    return (
+        new.row, segment, new.slot, new.removed, known.vehicle_id, known.camera_id,
+        known.tracklet_id, known.orientation, time_us, new.norm, new.spread, new.crc,
+        text_crc(known.path, known.content),
+    )  # fmt: skip
+
+
+def marked_segment(segment: Segment) -> tuple[int, int, bytes, int]:
+    """What the table `segments` keeps of one."""
+    centre = segment.centre.astype("<f8").tobytes()
+    return (
+        segment.number, segment.rows, centre,
+        mark_of(segment.number, segment.rows, zlib.crc32(centre)),
+    )  # fmt: skip
+
+
+def marked_state(name: str, value: int) -> tuple[str, int, int]:
+    """What the table `state` keeps of a number."""
+    return name, value, mark_of(zlib.crc32(name.encode()), value)
+
+
+def _can_be_row(number: int) -> bool:
+    """Whether SQLite can be asked for a row of that number."""
+    return 0 < number < 1 << 63

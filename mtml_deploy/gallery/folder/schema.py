@@ -1,4 +1,4 @@
-"""How rows and segments are recorded: tables, and the values that go in and out of them."""
+"""How rows and segments are recorded: tables, and the values that go in."""
 
 from __future__ import annotations
 
@@ -8,37 +8,34 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.text_files import LARGEST_ID
+from mtml_deploy.gallery.folder.facts import FACTS_BYTES
 from mtml_deploy.gallery.values import RowRecord
 
 ROWS_FILE: Final = "rows.sqlite"
-UNKNOWN_TIME: Final = -(1 << 63)
-"""Unknown time in `NUMBERS`."""
 
-NUMBERS: Final = np.dtype(
-    [
-        ("row", np.int64), ("segment", np.int64), ("slot", np.int64), ("removed", np.bool_),
-        ("camera", np.int64), ("orientation", np.int8), ("time_us", np.int64),
-        ("norm", np.float32), ("spread", np.float32), ("crc", np.uint32),
-    ]
-)  # fmt: skip
-"""What searching and checking need of a row, one record per row."""
+STATES: Final = {"next_row": 1, "next_segment": 1, "rewrites": 0, "live": 0}
+"""Numbers of the whole record, as they begin; `live` counts the rows that were not removed."""
 
-SCHEMA_SQL: Final = """
-CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO state VALUES ('next_row', 1), ('next_segment', 1), ('rewrites', 0);
-CREATE TABLE segments (segment INTEGER PRIMARY KEY, rows INTEGER NOT NULL, centre BLOB NOT NULL);
+SCHEMA_SQL: Final = f"""
+CREATE TABLE state (
+    name TEXT PRIMARY KEY, value INTEGER NOT NULL CHECK (value >= 0), mark INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE segments (
+    segment INTEGER PRIMARY KEY CHECK (segment > 0), rows INTEGER NOT NULL CHECK (rows >= 0),
+    centre BLOB NOT NULL, mark INTEGER NOT NULL
+) STRICT;
 CREATE TABLE rows (
-    row INTEGER PRIMARY KEY, segment INTEGER NOT NULL, slot INTEGER NOT NULL,
-    removed INTEGER NOT NULL DEFAULT 0, path TEXT NOT NULL, content TEXT NOT NULL,
-    vehicle_id INTEGER NOT NULL, camera_id INTEGER NOT NULL, orientation INTEGER NOT NULL,
-    tracklet_id INTEGER NOT NULL, time_us INTEGER,
-    norm REAL NOT NULL, spread REAL NOT NULL, crc INTEGER NOT NULL,
-    UNIQUE (segment, slot)
-);
+    row INTEGER PRIMARY KEY CHECK (row > 0),
+    removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+    facts BLOB NOT NULL CHECK (length(facts) = {FACTS_BYTES}),
+    path TEXT NOT NULL, content TEXT NOT NULL CHECK (content <> '')
+) STRICT;
+CREATE TABLE texts (id INTEGER PRIMARY KEY CHECK (id > {LARGEST_ID}), text TEXT NOT NULL) STRICT;
 CREATE UNIQUE INDEX one_of_each_content ON rows (content) WHERE removed = 0;
 CREATE INDEX by_path ON rows (path);
-CREATE INDEX by_vehicle ON rows (vehicle_id);
 """
+"""A record with any other declaration is refused: what is not declared here never runs."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,7 @@ class NewRow:
         norm: L2 norm of the stored vector.
         spread: see `RowTerms`.
         crc: checksum of the stored bytes.
+        removed: whether it was removed since.
     """
 
     row: int
@@ -75,3 +73,4 @@ class NewRow:
     norm: float
     spread: float
     crc: int
+    removed: bool = False

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mtml_deploy.data.clock import format_time
+from mtml_deploy.data.clock import UNKNOWN_TIME, format_time
 from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
-from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.index_manifest import load_index_manifest
 from mtml_deploy.gallery.summary import GallerySummary
 
@@ -25,23 +24,22 @@ def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> Galle
         table: its record of rows.
     """
     with table.snapshot():
-        numbers = table.numbers()
-        segments = len(table.segments())
-        vehicles = table.vehicles()
+        numbers, segments = table.everything()
         live = numbers[~numbers["removed"]]
         cameras = np.unique(live["camera"])
         named = [table.texts.named(camera) for camera in cameras[cameras != UNKNOWN].tolist()]
+    vehicles = np.unique(live["vehicle"])
     times = live["time_us"][live["time_us"] != UNKNOWN_TIME]
     return GallerySummary(
         rows=len(live),
         removed=len(numbers) - len(live),
-        vehicles=vehicles,
+        vehicles=int(np.count_nonzero(vehicles != UNKNOWN)),
         cameras=tuple(shown_id(camera) for camera in in_order(named)),
         with_orientation=int((live["orientation"] != UNKNOWN).sum()),
         with_time=len(times),
         first_time=format_time(int(times.min())) if len(times) else None,
         last_time=format_time(int(times.max())) if len(times) else None,
-        segments=segments,
+        segments=len(segments),
         disk_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         dtype=manifest.dtype,
         model=manifest.model,

@@ -1,21 +1,19 @@
-"""The texts behind ids of a gallery's rows: a table of its record, made with the first such id."""
+"""The texts behind ids of a gallery's rows: a table of its record.
+
+An id is made of its text, so that neither can be changed alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mtml_deploy.data.ids import NamedId
 from mtml_deploy.data.text_files import LARGEST_ID
 from mtml_deploy.gallery.folder.sqlite import Database
 from mtml_deploy.gallery.values import GalleryError
-
-_MADE: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'texts'"
-_TABLE: Final = "CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL)"
-_UNUSED: Final = (
-    "DELETE FROM texts WHERE id NOT IN (SELECT vehicle_id FROM rows UNION "
-    "SELECT camera_id FROM rows UNION SELECT tracklet_id FROM rows)"
-)
 
 
 class IdTexts:
@@ -35,7 +33,6 @@ class IdTexts:
         texts = {int(id_): id_.text for id_ in ids if isinstance(id_, NamedId)}
         if not texts:
             return
-        self._database.run(_TABLE)
         self._database.run_many("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts.items())
         for number, text in texts.items():
             kept = self._database.run("SELECT text FROM texts WHERE id = ?", (number,))[0][0]
@@ -64,8 +61,9 @@ class IdTexts:
             self._found[number] = NamedId(str(found[0][0]))
         return self._found[number]
 
-    def drop_unused(self) -> None:
-        """Forget the texts that no row has any more; inside a change."""
-        if self._database.run(_MADE)[0][0]:
-            self._database.run(_UNUSED)
-            self._found.clear()
+    def drop_unused(self, live: NDArray[np.void]) -> None:
+        """Forget the texts that none of the rows, `NUMBERS` [n], has; inside a change."""
+        used = {id_ for name in ("vehicle", "camera", "tracklet") for id_ in live[name].tolist()}
+        kept = {id_ for (id_,) in self._database.run("SELECT id FROM texts")}
+        self._database.run_many("DELETE FROM texts WHERE id = ?", [(id_,) for id_ in kept - used])
+        self._found.clear()

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +26,14 @@ from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.folder.int8 import coded_type
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.regular_file import regular_handle
 
 HEAD_BYTES: Final = 4096
 """One page, so that mapped rows are aligned."""
 
 _FOLDER: Final = "vectors"
+_DIGITS: Final = 8
+"""Of a segment's number in the name of its files."""
 
 Layer = Literal["vectors", "codes"]
 """Which file of a segment: the vectors that decide, or codes of them that are scanned first."""
@@ -49,12 +56,27 @@ class FileState:
 
 def segment_path(gallery: Path, number: int, layer: Layer = "vectors") -> Path:
     """A file of segment `number`."""
-    return gallery / _FOLDER / f"{number:08d}{_SUFFIXES[layer]}"
+    return gallery / _FOLDER / f"{number:0{_DIGITS}d}{_SUFFIXES[layer]}"
 
 
 def layers(manifest: GalleryManifest) -> tuple[Layer, ...]:
     """The files that every segment of a gallery has."""
     return ("vectors", "codes") if manifest.dtype == "int8" else ("vectors",)
+
+
+def require_folder(gallery: Path) -> None:
+    """Refuse a gallery without its folder of vector files, or with something else in its place.
+
+    Raises:
+        GalleryError: no such folder; a link is none, since what is written and deleted in it would
+            be somewhere else.
+    """
+    path = gallery / _FOLDER
+    if path.is_symlink() or not path.is_dir():
+        found = "is a link" if path.is_symlink() else "is missing or no folder"
+        raise GalleryError(
+            f"{path} {found}, expected the folder of the vector files; restore it from a backup"
+        )
 
 
 def make_folder(gallery: Path) -> None:
@@ -69,16 +91,19 @@ def crc32_of(vectors: NDArray[np.float32]) -> list[int]:
 
 def create_segment(gallery: Path, number: int, manifest: GalleryManifest) -> None:
     """Make empty files, in place of those that a killed writer left."""
-    for layer in layers(manifest):
-        with segment_path(gallery, number, layer).open("wb") as file:
-            file.write(_head(manifest, layer))
-            file.flush()
-            os.fsync(file.fileno())
-    folder = os.open(gallery / _FOLDER, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the files' names, too, must survive a power cut
-    finally:
-        os.close(folder)
+    with _told(gallery):
+        for layer in layers(manifest):
+            path = segment_path(gallery, number, layer)
+            path.unlink(missing_ok=True)
+            with path.open("xb") as file:
+                file.write(_head(manifest, layer))
+                file.flush()
+                os.fsync(file.fileno())
+        folder = os.open(gallery / _FOLDER, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the files' names, too, must survive a power cut
+        finally:
+            os.close(folder)
 
 
 def write_rows(
@@ -100,7 +125,7 @@ def write_rows(
         rows: vectors float32 [n, D], or `coded_type` [n].
         layer: which file they belong in.
     """
-    with segment_path(gallery, number, layer).open("r+b") as file:
+    with _told(gallery), _opened(segment_path(gallery, number, layer), write=True) as file:
         file.seek(HEAD_BYTES + first * _row_bytes(manifest, layer))
         file.write(np.ascontiguousarray(rows).data)
         file.flush()
@@ -120,27 +145,25 @@ def cut_files(gallery: Path, manifest: GalleryManifest, committed: dict[int, int
             segment_path(gallery, number, layer): HEAD_BYTES + rows * _row_bytes(manifest, layer)
             for number, rows in committed.items()
         }
-        for path in (gallery / _FOLDER).glob(f"*{_SUFFIXES[layer]}"):
-            if path not in sizes:
-                path.unlink()
-            elif path.stat().st_size > sizes[path]:
-                os.truncate(path, sizes[path])
+        # by the names of our own files: anything else that lies there is left alone
+        with _told(gallery):
+            for path in (gallery / _FOLDER).glob(f"{'[0-9]' * _DIGITS}{_SUFFIXES[layer]}"):
+                mode = path.lstat()
+                if path not in sizes:
+                    path.unlink()
+                elif stat.S_ISREG(mode.st_mode) and mode.st_size > sizes[path]:
+                    os.truncate(path, sizes[path])
 
 
 def segment_state(
     gallery: Path, number: int, manifest: GalleryManifest, layer: Layer = "vectors"
 ) -> FileState:
     """What is found where a file of segment `number` should be; reads no vectors."""
-    path = segment_path(gallery, number, layer)
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
+        with _opened(segment_path(gallery, number, layer)) as file:
+            return _state(file, manifest, layer)
+    except OSError:  # also something else of that name
         return FileState(0, "missing")
-    if head != _head(manifest, layer):
-        return FileState(0, "foreign")
-    return FileState((size - HEAD_BYTES) // _row_bytes(manifest, layer), "")
 
 
 def map_rows(
@@ -155,10 +178,10 @@ def map_rows(
         EmbeddingsError: they are of another model.
         GalleryError: the file is missing or too short.
     """
-    path = _checked_path(gallery, number, manifest, "vectors", rows)
     shape = (rows, manifest.model.dim)
-    # a plain array over the map: the subclass would slow down every small operation
-    return np.asarray(np.memmap(path, np.float32, "r", offset=HEAD_BYTES, shape=shape))
+    with _checked_file(gallery, number, manifest, "vectors", rows) as file:
+        # a plain array over the map: the subclass would slow down every small operation
+        return np.asarray(np.memmap(file, np.float32, "r", offset=HEAD_BYTES, shape=shape))
 
 
 def map_codes(gallery: Path, number: int, manifest: GalleryManifest, rows: int) -> NDArray[np.void]:
@@ -171,27 +194,57 @@ def map_codes(gallery: Path, number: int, manifest: GalleryManifest, rows: int) 
         EmbeddingsError: they are of another model.
         GalleryError: the file is missing or too short.
     """
-    path = _checked_path(gallery, number, manifest, "codes", rows)
     row_type = coded_type(manifest.model.dim)
-    return np.asarray(np.memmap(path, row_type, "r", offset=HEAD_BYTES, shape=(rows,)))
+    with _checked_file(gallery, number, manifest, "codes", rows) as file:
+        return np.asarray(np.memmap(file, row_type, "r", offset=HEAD_BYTES, shape=(rows,)))
 
 
-def _checked_path(
+def _checked_file(
     gallery: Path, number: int, manifest: GalleryManifest, layer: Layer, rows: int
-) -> Path:
-    """A file of a segment that is this gallery's and holds `rows` rows."""
-    state = segment_state(gallery, number, manifest, layer)
+) -> BufferedRandom:
+    """A file of a segment that is this gallery's and holds `rows` rows, open."""
     path = segment_path(gallery, number, layer)
     fix = f"run mtml-deploy gallery verify {gallery}, and restore the file from a backup"
-    if state.fault == "foreign":
+    try:
+        file = _opened(path)
+    except OSError as error:
+        found = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise GalleryError(f"{path} {found}, expected {rows} rows; {fix}") from error
+    state = _state(file, manifest, layer)
+    if not state.fault and state.rows >= rows:
+        return file
+    file.close()
+    if state.fault:
         raise EmbeddingsError(
             f"{path} does not begin as a vector file of this gallery's model and type must; {fix}"
         )
-    if state.rows < rows:
+    raise GalleryError(f"{path} holds {state.rows} rows, expected {rows} rows; {fix}")
+
+
+@contextmanager
+def _told(gallery: Path) -> Iterator[None]:
+    """What the system says about writing, as GalleryError."""
+    try:
+        yield
+    except OSError as error:
         raise GalleryError(
-            f"{path} {state.fault or f'holds {state.rows} rows'}, expected {rows} rows; {fix}"
-        )
-    return path
+            f"the vectors of {gallery} cannot be written ({error}), nothing was added; make room, "
+            "check the folder and its permissions, then try again"
+        ) from error
+
+
+def _opened(path: Path, *, write: bool = False) -> BufferedRandom:
+    """A vector file, open; OSError where there is none, or something else of that name."""
+    handle = regular_handle(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW)
+    return cast(BufferedRandom, os.fdopen(handle, "r+b" if write else "rb"))
+
+
+def _state(file: BufferedRandom, manifest: GalleryManifest, layer: Layer) -> FileState:
+    """What an open file holds."""
+    if file.read(HEAD_BYTES) != _head(manifest, layer):
+        return FileState(0, "foreign")
+    size = os.fstat(file.fileno()).st_size
+    return FileState((size - HEAD_BYTES) // _row_bytes(manifest, layer), "")
 
 
 def _row_bytes(manifest: GalleryManifest, layer: Layer) -> int:

@@ -23,7 +23,7 @@ from mtml_deploy.gallery.folder.vectors import (
     map_rows,
     segment_state,
 )
-from mtml_deploy.gallery.values import Finding
+from mtml_deploy.gallery.values import Finding, GalleryError
 
 _CHUNK_BYTES: Final = 1 << 24
 """Vectors read at once (16 MiB)."""
@@ -71,9 +71,15 @@ def _faults(
 ) -> Iterator[Finding]:
     """One pass."""
     with table.snapshot():
-        for text in table.faults():
-            yield Finding("corrupted", None, f"the record of rows: {text}")
-        numbers = table.numbers()
+        try:
+            for text in table.faults():
+                yield Finding("corrupted", None, f"the record of rows: {text}")
+            numbers, _ = table.everything()
+            for _ in table.records():
+                pass  # reading them checks their texts
+        except GalleryError as error:
+            yield Finding("corrupted", None, str(error))
+            return
     live = numbers[~numbers["removed"]]
     sound = np.zeros(len(live), dtype=np.bool_)
     done = 0

@@ -12,10 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.errors import MtmlError
+from mtml_deploy.gallery.folder.facts import NUMBERS
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
+from mtml_deploy.gallery.folder.reader import require_crcs
 from mtml_deploy.gallery.folder.rows import RowTable
-from mtml_deploy.gallery.folder.schema import NUMBERS, UNKNOWN_TIME, Segment
+from mtml_deploy.gallery.folder.schema import Segment
 from mtml_deploy.gallery.folder.vectors import layers, map_codes, map_rows
 from mtml_deploy.gallery.values import Filter, GalleryError
 from mtml_deploy.search.error_bounds import RowTerms
@@ -82,6 +85,7 @@ class View:
         self._rewrites = -1
         self._last_row = 0
         self._segments: dict[int, SegmentView] = {}
+        self._unchanged: set[int] = set()
 
     @property
     def segments(self) -> tuple[SegmentView, ...]:
@@ -99,7 +103,7 @@ class View:
             with table.snapshot():
                 rewrites = table.rewrites()
                 if rewrites != self._rewrites:
-                    self._segments, self._last_row = {}, 0
+                    self._segments, self._last_row, self._unchanged = {}, 0, set()
                 found = table.numbers(after=self._last_row)
                 segments = table.segments()
             self._rewrites = -1  # until all of it is taken over
@@ -113,15 +117,39 @@ class View:
             self._rewrites = rewrites
             return
 
+    def require_unchanged(self, rows: NDArray[np.int64]) -> None:
+        """Compare the vectors of rows with their checksums, of each row once.
+
+        Args:
+            rows: int64, any shape, of the segments.
+
+        Raises:
+            GalleryError: one is corrupted.
+        """
+        new = np.array(sorted(set(rows.ravel().tolist()) - self._unchanged), np.int64)
+        for segment in self._segments.values():
+            slots = np.searchsorted(segment.numbers["row"], new)
+            slots = slots[slots < len(segment.numbers)]
+            slots = slots[np.isin(segment.numbers["row"][slots], new)]
+            require_crcs(self._gallery, segment.features[slots], segment.numbers[slots])
+        self._unchanged.update(new.tolist())
+
     def _extend(self, found: NDArray[np.void], segments: tuple[Segment, ...]) -> None:
         """Add rows to the segments they are in."""
+        strangers = np.setdiff1d(found["segment"], [segment.number for segment in segments])
+        if len(strangers):
+            raise GalleryError(
+                f"the record of {self._gallery} tells of rows in segment {strangers[0]}, which it "
+                "does not have; restore it from a backup"
+            )
         for segment in segments:
             new = found[found["segment"] == segment.number]
             old = self._segments.get(segment.number)
             if old is not None and not len(new):
                 continue
             numbers = np.concatenate([np.empty(0, NUMBERS) if old is None else old.numbers, new])
-            if not np.array_equal(numbers["slot"], np.arange(segment.rows)):
+            here = np.arange(len(numbers))
+            if len(numbers) != segment.rows or not np.array_equal(numbers["slot"], here):
                 raise GalleryError(
                     f"the record of {self._gallery} tells of {len(numbers)} rows in segment "
                     f"{segment.number}, expected {segment.rows}; restore it from a backup"

@@ -13,8 +13,9 @@ from typing import Final, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.data.ids import NamedId
-from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
+from mtml_deploy.gallery.checks import is_unicode, require_text
 from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest, manifest_text
 from mtml_deploy.gallery.values import Filter, GalleryError, RowRecord, StoredRow
 
@@ -92,16 +93,7 @@ def entity_of(row: int, record: RowRecord, vector: NDArray[np.float32]) -> Entit
                 "Milvus collection; number the ids, or keep the rows in a gallery in a folder"
             )
     for name, text in (("path", record.path), ("content", record.content)):
-        if not _is_unicode(text):
-            raise GalleryError(
-                f"the {name} {text!r} is not Unicode text, expected what UTF-8 can write; rename "
-                "the file"
-            )
-        if len(text.encode()) > TEXT_BYTES[name]:
-            raise GalleryError(
-                f"the {name} {text[:60]!r}... has {len(text.encode())} bytes, expected at most "
-                f"{TEXT_BYTES[name]} in a Milvus collection; use a shorter one"
-            )
+        require_text(name, text, most_bytes=TEXT_BYTES[name], where="a Milvus collection")
     return Entity(
         row=row,
         vector=vector,
@@ -198,22 +190,13 @@ def number_expression(field: str, numbers: Iterable[int]) -> str | None:
 
 def text_expression(field: str, texts: Iterable[str]) -> str | None:
     """The expression that a field is one of some texts; None where none can be."""
-    kept = [_quoted(text) for text in texts if _is_unicode(text)]
+    kept = [_quoted(text) for text in texts if is_unicode(text)]
     return f"{IMAGES} and {field} in [{', '.join(kept)}]" if kept else None
 
 
 def _within(numbers: Iterable[int], limit: int) -> list[int]:
     """The different numbers n with -limit < n < limit, ascending."""
     return sorted({int(number) for number in numbers if -limit < number < limit})
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether UTF-8 can write a text; the name of a file need not be one."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _quoted(text: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mtml_deploy.data.clock import format_time
+from mtml_deploy.data.clock import UNKNOWN_TIME, format_time
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.gallery.folder.schema import UNKNOWN_TIME
 from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.summary import GallerySummary
 
