@@ -3,9 +3,24 @@
 The command line prints the text and exits with 1. A caller's programming mistake is a `ValueError`.
 """
 
+from __future__ import annotations
+
+from typing import Final
+
+_MOST_SHOWN: Final = 4_000
+"""Characters of an error: a damaged file may hold a name of megabytes."""
+
 
 class MtmlError(Exception):
     """Base of every error that is the input's, not the program's; `str(error)` is for the user."""
+
+    def __str__(self) -> str:
+        """The text, its middle left out where it is long."""
+        text = super().__str__()
+        if len(text) <= _MOST_SHOWN:
+            return text
+        half = _MOST_SHOWN // 2
+        return f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
 
 
 class DataError(MtmlError):

@@ -140,7 +140,7 @@ def _require_schema(values: object, info: inspect.StructType, table: Table) -> N
         if field.name == "schema" and isinstance(field.type, inspect.LiteralType):
             found, expected = values.get("schema"), field.type.values[0]
             if found != expected or type(found) is not type(expected):
-                raise SchemaError(f"schema is {found!r}, this version reads {expected}")
+                raise SchemaError(f"schema is {_shown(found)}, this version reads {expected}")
 
 
 def _refusal(
@@ -271,7 +271,7 @@ def _shown(value: object) -> str:
 def _key(key: object) -> str:
     """An unknown field's name: as it is, in quotes where it is no plain word."""
     text = str(key)
-    return text if text.isidentifier() else _shown(text)
+    return text if text.isidentifier() and len(text) <= _MOST_SHOWN else _shown(text)
 
 
 def _place(what: str, text: str) -> str:

@@ -6,6 +6,7 @@ image, list, table and record that a user names is opened here.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import BufferedReader
@@ -73,13 +74,15 @@ def regular_handle(path: Path, flags: int) -> int:
     try:
         handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        if not (flags & os.O_NOFOLLOW and path.is_symlink()):
-            raise
-        raise NotAFileError(_refusal(path, "a link")) from error
+        if flags & os.O_NOFOLLOW and path.is_symlink():
+            raise NotAFileError(_refusal(path, "a link")) from error
+        if error.errno == errno.ENXIO:  # a socket cannot be opened at all, nor a missing device
+            raise NotAFileError(_refusal(path, _kind(path.stat().st_mode))) from error
+        raise
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        raise NotAFileError(_refusal(path, _KINDS.get(stat.S_IFMT(mode), "no regular file")))
+        raise NotAFileError(_refusal(path, _kind(mode)))
     return handle
 
 
@@ -103,6 +106,11 @@ def read_regular(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
                 "another file, or divide it"
             )
         return file.read()
+
+
+def _kind(mode: int) -> str:
+    """What something is, in words."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def _refusal(path: Path, kind: str) -> str:

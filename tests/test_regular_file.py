@@ -62,11 +62,15 @@ def test_everything_else_is_refused_at_once(entry: Path):
         load_times(entry)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_the_text_names_the_kind(tmp_path: Path, kind: str):
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_the_text_names_the_kind(tmp_path: Path, kind: str, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
     path = tmp_path / "x"
     if kind == "pipe":
         os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("x")
     else:
         path.symlink_to("/dev/zero")
     with pytest.raises(NotAFileError, match=f"x is a {kind}, expected a regular file; name a file"):

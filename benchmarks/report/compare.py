@@ -21,6 +21,7 @@ from benchmarks.report.record import Record
 from mtml_deploy import record_file
 from mtml_deploy.errors import DataError, MissingExtraError, MtmlError
 from mtml_deploy.record_file import Fraction
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 Verdict = Literal["worse", "better", "same", "cannot tell"]
 
@@ -138,7 +139,8 @@ def load_thresholds(path: Path | None) -> CompareThresholds:
     if path is None:
         return CompareThresholds()
     try:
-        found = record_file.parse_toml(path.read_bytes(), CompareThresholds)
+        content = read_regular(path, most_bytes=RECORD_BYTES)
+        found = record_file.parse_toml(content, CompareThresholds)
         if found.p == 0:
             raise ValueError("p is 0, which no chance is below; expected a number above 0")
         return found

@@ -9,6 +9,7 @@ from benchmarks.measure.rounds import Ratio, Series
 from benchmarks.report.record import Record, WrittenRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.record_file import SchemaError, parse_json, parse_plain
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 
 def load_record(path: Path) -> Record:
@@ -25,7 +26,7 @@ def load_record(path: Path) -> Record:
     """
     fix = "give a file that python -m benchmarks wrote, or measure again"
     try:
-        return _record(parse_json(path.read_bytes(), WrittenRecord))
+        return _record(parse_json(read_regular(path, most_bytes=RECORD_BYTES), WrittenRecord))
     except SchemaError as error:
         raise DataError(f"{path}: {error}; {fix}") from error
     except (OSError, ValueError) as error:
@@ -58,7 +59,7 @@ def load_records(place: Path) -> tuple[Record, ...]:
 def _is_record(path: Path) -> bool:
     """Whether a JSON file says that it is a record, of any schema."""
     try:
-        values = parse_plain(path.read_bytes())
+        values = parse_plain(read_regular(path, most_bytes=RECORD_BYTES))
     except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"schema", "kind", "series", "machine"} <= values.keys()

@@ -8,6 +8,7 @@ from typing import Final
 
 from benchmarks.measure.rounds import Ratio
 from benchmarks.report.record import Record, record_markdown
+from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 SUMMARY_LIMIT_BYTES: Final = 1 << 20
 """A larger job summary is dropped as a whole."""
@@ -49,7 +50,11 @@ def summary_markdown(records: Sequence[Record], *, before: str = "") -> str:
 def extra_markdown(folder: Path) -> str:
     """Verdicts that other commands left in the folder of the reports, the gate's first."""
     found = [folder / name for name in ("parity.md", "compare.md")]
-    texts = [path.read_text(encoding="utf-8") for path in found if path.is_file()]
+    texts = [
+        read_regular(path, most_bytes=RECORD_BYTES).decode("utf-8", "backslashreplace")
+        for path in found
+        if path.is_file()
+    ]
     return "\n".join(texts)
 
 

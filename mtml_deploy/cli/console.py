@@ -71,6 +71,9 @@ def prepare_streams(*, verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
+    # what Pillow thinks of a damaged image, which is read or refused in our own words
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @contextmanager

@@ -170,14 +170,15 @@ def read_plan(engine: Engine) -> bytes:
 
 
 def list_engines(artifact: Artifact) -> tuple[Engine, ...]:
-    """Every engine of an artifact whose manifest can be read, by name; plans are hashed."""
+    """Every engine of an artifact that can be read with its manifest, by name; plans are hashed."""
     found = []
     for path in sorted((artifact.folder / FOLDER).glob(f"*{ENGINE_SUFFIX}")):
         try:
             manifest = load_engine_manifest(path.with_suffix(".json"))
-        except ArtifactError:
+            found_sha256 = file_sha256(path)
+        except (ArtifactError, OSError):
             continue
-        if file_sha256(path) == manifest.plan_sha256:
+        if found_sha256 == manifest.plan_sha256:
             found.append(Engine(path, manifest))
     return tuple(found)
 

@@ -63,7 +63,10 @@ class GraphSession:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = ort.InferenceSession(
-                content, sess_options=options, providers=["CPUExecutionProvider"]
+                content,
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
             )
         except Exception as error:  # the library's exceptions have no common base of their own
             first = (str(error) or type(error).__name__).splitlines()[0]

@@ -94,16 +94,18 @@ class OrtRuntime:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             session = ort.InferenceSession(
-                artifact.model_path, sess_options=options, providers=providers
+                artifact.model_path, sess_options=options, providers=providers, enable_fallback=0
             )
+            record = session.get_modelmeta().custom_metadata_map
+            inputs, outputs = session.get_inputs(), session.get_outputs()
         except Exception as error:  # the library's exceptions have no common base of their own
             raise ArtifactError(
                 f"ONNX Runtime cannot load {artifact.model_path}: {first_line(error)}; "
                 f"export it again: mtml-export RUN --out {artifact.folder}"
             ) from error
         require_active(session.get_providers(), device, providers[0])
-        check_record(session.get_modelmeta().custom_metadata_map, artifact)
-        check_graph(session.get_inputs(), session.get_outputs(), artifact)
+        check_record(record, artifact)
+        check_graph(inputs, outputs, artifact)
         self._manifest = artifact.manifest
         self._session = session
         self._bound: BoundSession | None = None

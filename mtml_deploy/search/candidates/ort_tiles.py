@@ -102,7 +102,7 @@ class OrtTiles:
         self.pair_bytes = 0 if self.keeps else 8
         self._values = library.OrtValue
         self._session = library.InferenceSession(
-            _nearest_graph(), sess_options=options, providers=[provider]
+            _nearest_graph(), sess_options=options, providers=[provider], enable_fallback=0
         )
         require_active(self._session.get_providers(), device, provider)
 

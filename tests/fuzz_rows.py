@@ -1,4 +1,4 @@
-"""The files of deployment for fuzz tests: embeddings, artifacts, tables, lists, labels, records."""
+"""The files that hold rows of embeddings, for fuzz tests: whole ones and interrupted runs."""
 
 from __future__ import annotations
 
@@ -134,11 +134,5 @@ def partial_rows(folder: Path) -> Kind:
     return Kind("partial rows", files, read, (damaged_line,) * 2)
 
 
-def deployment_kinds(folder: Path) -> list[Kind]:
-    """Every kind, each in a folder of its own."""
-    kinds = []
-    for make in (embeddings, crafted_embeddings, partial_rows):
-        place = folder / make.__name__
-        place.mkdir(parents=True)
-        kinds.append(make(place))
-    return kinds
+ROW_KINDS = (embeddings, crafted_embeddings, partial_rows)
+"""Each makes its files in an empty folder."""
