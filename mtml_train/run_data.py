@@ -16,6 +16,7 @@ from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 from mtml_train.config import VARIANTS, TrainConfig
+from mtml_train.data.overlap import copies, require_disjoint, trained_on
 from mtml_train.data.train_set import TrainSet, join_training_sets
 from mtml_train.validate import require_protocol, split_validation
 
@@ -62,7 +63,12 @@ def load_run_data(
     if not config.data:
         raise DataError("no training data; name it with --data, for example --data veri:DIR")
     sets = [load_source(source, split="train") for source in config.data]
+    require_disjoint(sets)
+    for note in copies(sets):
+        report(note)
     sets, val_sets = split_validation(config, sets)
+    if val_sets is not None and (note := trained_on(sets, val_sets)):
+        report(note)
     if config.skip_bad:
         sets = [_without_bad(images, report) for images in sets]
     else:
