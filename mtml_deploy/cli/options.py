@@ -17,7 +17,6 @@ import click
 
 from mtml_deploy.cli.console import Progress, progress_bar, write_note
 from mtml_deploy.data.ids import UNKNOWN, read_id
-from mtml_deploy.data.source import FORMS
 from mtml_deploy.defaults import (
     BACKEND,
     BATCH_SIZE,
@@ -40,7 +39,12 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions, Model
     from mtml_deploy.search.rerank import RerankOptions
 
-SOURCES: Final = f"SOURCE is {FORMS}."
+# written out: what reads sources loads NumPy and Pillow, and --help must not wait for those
+SOURCES: Final = (
+    "SOURCE is veri:DIR, cityflow:DIR, vehicleid:DIR, veriwild:DIR, csv:FILE[@id=COLUMN,...], "
+    "folders:DIR, market1501:DIR, all with #train, #query or #gallery where they tell parts, a "
+    "folder, a LIST.txt or an image."
+)
 PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 
 

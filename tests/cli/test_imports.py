@@ -11,7 +11,9 @@ import click
 import pytest
 
 import mtml_deploy
+from mtml_deploy.cli import options
 from mtml_deploy.cli.main import main
+from mtml_deploy.data.source import FORMS
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
 
@@ -135,3 +137,7 @@ def test_missing_inference_library_is_one_line(tmp_path: Path) -> None:
     assert text.startswith("1 error: ")
     assert "pip install 'mtml-reid[cpu]'" in text
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_the_forms_of_sources_in_help_are_those_that_are_read():
+    assert f"SOURCE is {FORMS}." == options.SOURCES
