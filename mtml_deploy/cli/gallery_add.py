@@ -74,6 +74,12 @@ def add(
         f"{name}: {summary.added} added, {summary.present} there already, "
         f"{len(summary.skipped)} skipped"
     )
+    if summary.labelled_otherwise:
+        write_note(
+            f"note: {summary.labelled_otherwise} of those there already have another label, camera "
+            f"or time here, and what is kept was not changed; to change it, remove them and add "
+            f"them again: mtml-deploy gallery remove {name} --path PATH"
+        )
 
 
 def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> AddSummary:

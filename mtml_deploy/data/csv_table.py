@@ -16,6 +16,7 @@ from mtml_deploy.data.csv_columns import choice_text
 from mtml_deploy.data.csv_rows import Cells, Rows
 from mtml_deploy.data.folder import common_root
 from mtml_deploy.data.ids import UNKNOWN_TEXTS, read_id
+from mtml_deploy.data.listed_path import ListedPaths
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split, unknown_notes
 from mtml_deploy.errors import DataError
@@ -69,6 +70,7 @@ def load_table(
             "split (train, query or gallery) or the columns is_query and is_gallery; add one, or "
             "write a table for each part"
         )
+    paths = ListedPaths(path.parent)
     records: dict[Path, ImageRecord] = {}
     lines: dict[Path, int] = {}
     seen: dict[str, int] = {}
@@ -80,7 +82,7 @@ def load_table(
             seen[name] = seen.get(name, 0) + 1
         if part and part not in of_row:
             continue
-        record = _record(cells, path.parent, where)
+        record = _record(cells, paths, where)
         if (first := lines.setdefault(record.path, line)) != line:
             if not part and rows.tells_splits and not parts[record.path] & of_row:
                 parts[record.path] |= of_row  # a query that is in the gallery too
@@ -107,7 +109,7 @@ def load_table(
         f"csv:{path}{chosen}{f'#{part}' if part else ''}",
         common_root(tuple(records), path),
         tuple(records.values()),
-        (*rows.notes, *_notes(tuple(records.values()))),
+        (*rows.notes, *paths.notes(), *_notes(tuple(records.values()))),
     )
 
 
@@ -173,17 +175,12 @@ def _flag(cells: Cells, name: str, where: str) -> bool:
     return _FLAGS[text]
 
 
-def _record(cells: Cells, folder: Path, where: str) -> ImageRecord:
+def _record(cells: Cells, paths: ListedPaths, where: str) -> ImageRecord:
     """One row as a record."""
     name = cells["path"]
     if not name.strip() or "\0" in name:
         raise DataError(f"{where}: the path is empty or holds a NUL; name the image file")
-    path = folder / name
-    if "\\" in name and not path.is_file():
-        raise DataError(
-            f"{where}: the path {printable(name)!r} holds back slashes and no such file is there, "
-            "expected forward slashes between folders; replace them"
-        )
+    path = paths.read(name, where=where)
 
     def read(column: str, reader: Callable[[str], int]) -> int:
         try:

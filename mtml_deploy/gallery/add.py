@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.gallery.values import Added, NewRows, RowRecord
+from mtml_deploy.gallery.values import Added, NewRows, RowRecord, StoredRow
 from mtml_deploy.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,12 @@ class RowStore(Protocol):
         """Add a batch."""
         ...
 
-    def holds(self, contents: Sequence[str]) -> frozenset[str]:
-        """Those of the content hashes that it has."""
+    def holds(self, contents: Sequence[str]) -> Mapping[str, int]:
+        """The rows of those content hashes that it has."""
+        ...
+
+    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
+        """What is known of rows."""
         ...
 
 
@@ -71,11 +75,14 @@ class AddSummary:
         added: new rows.
         present: images that were there already, or came twice.
         skipped: images that cannot be used; only with `skip_bad`.
+        labelled_otherwise: images that were there already and of which something else was told
+            now, such as another vehicle; what is kept of them was not changed.
     """
 
     added: int
     present: int
     skipped: tuple[BadImage, ...] = ()
+    labelled_otherwise: int = 0
 
 
 def add_embeddings(
@@ -112,7 +119,7 @@ def add_embeddings(
         times_us = [known.times_us.get(name) for name in embeddings.names]
     if len(times_us) != len(embeddings):
         raise ValueError(f"{len(times_us)} times of {len(embeddings)} rows")
-    added = 0
+    added = otherwise = 0
     for start in range(0, len(embeddings), _VECTORS):
         part = range(start, min(start + _VECTORS, len(embeddings)))
         features = embeddings.features[part.start : part.stop]
@@ -128,10 +135,12 @@ def add_embeddings(
             )
             for i in part
         )
-        added += int(gallery.add_rows(NewRows(embeddings.model, features, records)).is_new.sum())
+        new = gallery.add_rows(NewRows(embeddings.model, features, records))
+        added += int(new.is_new.sum())
+        otherwise += _count_otherwise(gallery, new, records)
         if progress is not None:
             progress(part.stop, len(embeddings))
-    return AddSummary(added, len(embeddings) - added)
+    return AddSummary(added, len(embeddings) - added, labelled_otherwise=otherwise)
 
 
 def add_images(
@@ -174,12 +183,21 @@ def add_images(
     gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
     total = len(images.records)
     names = images.names()
-    added = done = 0
+    added = done = otherwise = 0
     skipped: list[BadImage] = []
     for start in range(0, total, _HASHED_AHEAD):
-        contents = [_content(record.path) for record in images.records[start:][:_HASHED_AHEAD]]
+        part = slice(start, start + _HASHED_AHEAD)
+        contents = [_content(record.path) for record in images.records[part]]
         held = gallery.holds([content for content in contents if content])
         wanted = [start + i for i, content in enumerate(contents) if content not in held]
+        told = [
+            (held[content], _record(image, content, known, _time(image, name, known), None))
+            for content, image, name in zip(
+                contents, images.records[part], names[part], strict=True
+            )
+            if content in held
+        ]
+        otherwise += _differing(gallery, told)
         done += len(contents) - len(wanted)
         batches = iterate_batches(
             [images.records[i].path for i in wanted],
@@ -209,10 +227,38 @@ def add_images(
                     for n, position in enumerate(positions)
                 )
                 new = NewRows(model, outputs.embeddings, records)
-                added += int(gallery.add_rows(new).is_new.sum())
+                became = gallery.add_rows(new)
+                added += int(became.is_new.sum())
+                otherwise += _count_otherwise(gallery, became, records)
             if progress is not None:
                 progress(done, total)
-    return AddSummary(added, total - added - len(skipped), tuple(skipped))
+    present = total - added - len(skipped)
+    return AddSummary(added, present, tuple(skipped), otherwise)
+
+
+def _count_otherwise(gallery: RowStore, became: Added, records: Sequence[RowRecord]) -> int:
+    """How many records that were not new tell something else than what is kept."""
+    told = [(int(became.rows[i]), records[i]) for i in np.flatnonzero(~became.is_new).tolist()]
+    return _differing(gallery, told)
+
+
+def _differing(gallery: RowStore, told: Sequence[tuple[int, RowRecord]]) -> int:
+    """How many records tell something else than what is kept of their row; -1 tells nothing."""
+    kept = {stored.row: stored.record for stored in gallery.rows([row for row, _ in told])}
+    count = 0
+    for row, record in told:
+        old = kept.get(row)
+        if old is None:  # removed a moment ago
+            continue
+        ids = (
+            (record.vehicle_id, old.vehicle_id),
+            (record.camera_id, old.camera_id),
+            (record.orientation, old.orientation),
+            (record.tracklet_id, old.tracklet_id),
+        )
+        other_time = record.time_us not in (None, old.time_us)
+        count += other_time or any(new not in (UNKNOWN, there) for new, there in ids)
+    return count
 
 
 def _tells_orientation(manifest: Manifest) -> bool:

@@ -107,8 +107,8 @@ class Gallery(ABC):
         """
 
     @abstractmethod
-    def holds(self, contents: Sequence[str]) -> frozenset[str]:
-        """Those of the given content hashes that the gallery has, to spare computing them."""
+    def holds(self, contents: Sequence[str]) -> Mapping[str, int]:
+        """The rows of those content hashes that the gallery has, to spare computing them."""
 
     @abstractmethod
     def remove(self, selection: Selection) -> int:

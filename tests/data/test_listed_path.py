@@ -140,3 +140,17 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / name).write_text("a.jpg\n")
     with pytest.raises(DataError, match=f"is neither an image, by its content, .*{words}"):
         load_source(str(tmp_path / name))
+
+
+def test_tables_read_paths_as_lists_do(place: Path) -> None:
+    table = place / "t.csv"
+    table.write_text("path,vehicle_id\nimage_test\\x.jpg,1\n\"'a b.jpg'\",2\n")
+    images = load_source(f"csv:{table}")
+    assert images.names() == ("image_test/x.jpg", "a b.jpg")
+    assert images.notes[:2] == (
+        "paths with back slashes, read with /: 1",
+        "paths in quotes, read without them: 1",
+    )
+    table.write_text("path,vehicle_id\nC:\\x.jpg,1\n")
+    with pytest.raises(DataError, match=r"line 2: .* is a path of Windows"):
+        load_source(f"csv:{table}")

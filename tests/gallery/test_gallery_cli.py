@@ -288,3 +288,31 @@ def test_real_cars(place: Path) -> None:
     for query, rows in zip(found, expected.rows.tolist(), strict=True):
         assert [hit["row"] - 1 for hit in query["ranks"]] == rows
         assert [hit["vehicle_id"] for hit in query["ranks"]] == gallery.vehicle_ids[rows].tolist()
+
+
+def test_other_labels_of_images_that_are_there_are_told(place: Path) -> None:
+    assert "another label" not in add(place).stderr
+    assert "another label" not in add(place).stderr  # nothing else is told
+    table = place / "cars" / "labels.csv"
+    lines = table.read_text().splitlines()
+    name, vehicle, camera = lines[1].split(",")
+    lines[1] = f"{name},{int(vehicle) + 100},{camera}"  # another vehicle
+    name, vehicle, camera = lines[2].split(",")
+    lines[2] = f"{name},{vehicle},{int(camera) + 100}"  # another camera
+    name, vehicle, camera = lines[3].split(",")
+    lines[3] = f"{name},,"  # nothing is told of it any more
+    table.write_text("\n".join(lines) + "\n")
+    result = add(place)
+    assert "0 added, 12 there already" in result.stderr
+    assert "note: 2 of those there already have another label, camera or time" in result.stderr
+    ok("embed", place / "art", "--images", f"csv:{table}", "--out", place / "rows.npz")
+    words = ("gallery", "add", place / "g", "--embeddings", place / "rows.npz")
+    assert "12 added" in ok(*words).stderr  # rows of vectors are other contents than files
+    table.write_text("\n".join([lines[0], *(f"{line}9" for line in lines[1:])]) + "\n")
+    ok("embed", place / "art", "--images", f"csv:{table}", "--out", place / "other.npz")
+    words = ("gallery", "add", place / "g", "--embeddings", place / "other.npz")
+    assert "note: 12 of those there already have another label" in ok(*words).stderr
+    # the hint: removed and added again, the new labels are kept
+    path = place / "cars" / lines[1].partition(",")[0]
+    ok("gallery", "remove", place / "g", "--path", path)
+    assert "1 added, 11 there already" in add(place).stderr

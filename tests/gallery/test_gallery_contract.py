@@ -63,7 +63,7 @@ def test_a_new_gallery_is_empty_and_is_not_made_twice(name):
         assert gallery.model == MODEL
         assert len(gallery) == 0
         assert list(gallery.rows()) == []
-        assert gallery.holds(["x"]) == frozenset()
+        assert gallery.holds(["x"]) == {}
         assert gallery.verify() == ()
         assert found(gallery, vectors(2)) == ([[], []], [[], []])
         with pytest.raises(GalleryError, match="no rows to export"):
@@ -83,7 +83,7 @@ def test_numbers_ascend_and_equal_contents_are_kept_once(gallery):
     again = gallery.add_rows(batch(vectors(3, seed=1), contents=["c", "d", "a"], dim=DIM))
     assert again.rows.tolist() == [3, 4, 1]
     assert again.is_new.tolist() == [False, True, False]
-    assert gallery.holds(["a", "d", "nowhere", "b"]) == {"a", "b", "d"}
+    assert set(gallery.holds(["a", "d", "nowhere", "b"])) == {"a", "b", "d"}
     assert len(gallery) == 4
     nothing = gallery.add_rows(batch(np.empty((0, DIM)), dim=DIM))
     assert nothing.rows.tolist() == []
@@ -99,7 +99,7 @@ def test_what_is_known_comes_back(gallery):
     assert [(stored.row, stored.record) for stored in gallery.rows()] == list(enumerate(records, 1))
     given = [stored.row for stored in gallery.rows([3, 99, 1, 3, -1])]
     assert given == [3, 1, 3]
-    assert gallery.holds([record.content for record in records]) == {
+    assert set(gallery.holds([record.content for record in records])) == {
         record.content for record in records
     }
 

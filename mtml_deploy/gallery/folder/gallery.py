@@ -6,7 +6,7 @@ between the first two leaves bytes that no record tells of, which the next write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -140,9 +140,9 @@ class FolderGallery(Gallery):
         rows = np.array([row_of[content] for content in contents], dtype=np.int64)
         return Added(rows, is_new)
 
-    def holds(self, contents: Sequence[str]) -> frozenset[str]:
+    def holds(self, contents: Sequence[str]) -> Mapping[str, int]:
         """See `Gallery.holds`."""
-        return frozenset(self.table.rows_of(contents))
+        return self.table.rows_of(contents)
 
     def remove(self, selection: Selection) -> int:
         """See `Gallery.remove`."""

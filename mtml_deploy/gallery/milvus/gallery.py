@@ -8,7 +8,7 @@ batch, whose images are passed over when they are added again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import structs
@@ -124,9 +124,9 @@ class MilvusGallery(Gallery):
         is_new[fresh] = True
         return Added(np.array([row_of[content] for content in contents], dtype=np.int64), is_new)
 
-    def holds(self, contents: Sequence[str]) -> frozenset[str]:
+    def holds(self, contents: Sequence[str]) -> Mapping[str, int]:
         """See `Gallery.holds`."""
-        return frozenset(self.table.rows_of(contents))
+        return self.table.rows_of(contents)
 
     def remove(self, selection: Selection) -> int:
         """See `Gallery.remove`."""
