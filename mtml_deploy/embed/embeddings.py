@@ -14,11 +14,12 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.data.ids import joined, texts_of, texts_of_names
 from mtml_deploy.defaults import Grouping, Pool, Rounding
-from mtml_deploy.embed.file import ARRAYS, FileContent, read_content, write_content
+from mtml_deploy.embed.file import ARRAYS, OPTIONAL, FileContent, read_content, write_content
 from mtml_deploy.embed.pooling import as_one, pool_tracklets
-from mtml_deploy.embed.rows import IDS, LABELS, LabelledRows, Labels, Unit, id_array
+from mtml_deploy.embed.rows import IDS, LABELS, LabelledRows, Labels, Unit, id_array, time_array
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.record_file import Positive, Record
 from mtml_deploy.user_path import user_path
@@ -163,6 +164,7 @@ class Embeddings(LabelledRows):
             source=source,
             model=model,
             pixels=pixels,
+            times_us=time_array([record.time_us for record in records]),
             id_texts=texts_of(
                 id_
                 for record in records
@@ -194,12 +196,14 @@ class Embeddings(LabelledRows):
         manifest = EmbeddingsManifest(
             root=self.root, source=self.source, unit=self.unit, model=self.model
         )
-        known = ARRAYS if self.pixels is None else (*ARRAYS, "pixels")
-        arrays = {name: getattr(self, name) for name in known}
+        counted = [name for name in OPTIONAL if getattr(self, name) is not None]
+        arrays = {name: getattr(self, name) for name in (*ARRAYS, *counted)}
         # rows may have been taken: what no row needs any more is not written
         arrays |= {name: id_array(arrays[name].tolist()) for name in IDS}
-        used = {number for name in IDS for number in np.unique(arrays[name]).tolist()}
-        texts = tuple(sorted(text for number, text in self.id_texts.items() if number in used))
+        texts: tuple[str, ...] = ()
+        if self.id_texts:
+            used = {number for name in IDS for number in np.unique(arrays[name]).tolist()}
+            texts = tuple(sorted(self.id_texts[number] for number in used & self.id_texts.keys()))
         write_content(user_path(file), FileContent(manifest, arrays, self.names, texts))
 
     def take(self, rows: slice | ArrayLike) -> Self:
@@ -225,6 +229,7 @@ class Embeddings(LabelledRows):
             **{name: getattr(self, name)[part] for name in LABELS},
             names=tuple(self.names[number] for number in numbers.tolist()),
             pixels=None if self.pixels is None else self.pixels[part],
+            times_us=None if self.times_us is None else self.times_us[part],
         )
 
     def __getitem__(self, rows: slice | ArrayLike) -> Self:
@@ -259,6 +264,10 @@ class Embeddings(LabelledRows):
         if len(sets) == 1:
             return first
         one_root = len({images.root for images in sets}) == 1
+        times: list[int | None] = []
+        for images in sets:
+            told = [None] * len(images) if images.times_us is None else images.times_us.tolist()
+            times += [None if time == UNKNOWN_TIME else time for time in told]
         counted = [images.pixels for images in sets if images.pixels is not None]
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(images, name) for images in sets]) for name in ARRAYS
@@ -274,6 +283,7 @@ class Embeddings(LabelledRows):
             root=first.root if one_root else "",
             source=", ".join(images.source for images in sets),
             pixels=np.concatenate(counted) if len(counted) == len(sets) else None,
+            times_us=time_array(times),
             id_texts=joined(images.id_texts for images in sets),
         )
 

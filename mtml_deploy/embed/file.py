@@ -29,6 +29,9 @@ from mtml_deploy.regular_file import NotAFileError, open_regular
 ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "tracklet_ids")
 """What every file holds besides the manifest and the names."""
 
+OPTIONAL: Final = ("pixels", "times_us")
+"""What a file may hold."""
+
 _FIX: Final = "embed the images again: mtml-deploy embed ARTIFACT --images ... --out FILE"
 _DAMAGE: Final = (
     # what zipfile raises on damaged bytes; unknown compression or encryption is a RuntimeError
@@ -42,10 +45,11 @@ _DAMAGE: Final = (
 )
 _TEXTS: Final = ("header", "names", "id_texts")
 _NEEDED: Final = ("header", *ARRAYS, "names")
-_KNOWN: Final = (*_NEEDED, "pixels", "id_texts")
+_KNOWN: Final = (*_NEEDED, *OPTIONAL, "id_texts")
 _NUMBERS: Final = {
     "features": ("<f4",),
     "pixels": ("<i4",),
+    "times_us": ("<i8",),
     "orientations": ("<i4",),
     # ids that are texts have numbers of 64 bits
     **dict.fromkeys(("vehicle_ids", "camera_ids", "tracklet_ids"), ("<i4", "<i8")),
@@ -66,7 +70,7 @@ class FileContent(Generic[M]):
 
     Attributes:
         manifest: what it says of them.
-        arrays: those of `ARRAYS`, and "pixels" where they were counted.
+        arrays: those of `ARRAYS`, and of `OPTIONAL` what is known.
         names: [N] text.
         id_texts: of the ids that are texts; a file without such ids has no array of them.
     """

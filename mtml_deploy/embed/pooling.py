@@ -93,6 +93,7 @@ def pool_tracklets(
         names=tuple(images.names[row] for row in first),
         source=f"{images.source}, {grouping} ({pool})",
         pixels=None,
+        times_us=None,
         unit="tracklet",
     )
 
@@ -130,6 +131,7 @@ def as_one(images: RowsT) -> RowsT:
         tracklet_ids=id_array(_common(images.tracklet_ids, every)),
         names=(f"{images.names[0]}{more}",),
         pixels=None,
+        times_us=None,
         unit="tracklet",
     )
 

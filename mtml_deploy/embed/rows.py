@@ -5,13 +5,14 @@ In: float32 features, labels and names. Out: one checked value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.data.clock import FIRST_US, LAST_US, UNKNOWN_TIME
 from mtml_deploy.data.ids import named, require_texts
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.data.text_files import LARGEST_ID
@@ -52,6 +53,11 @@ class Labels(Protocol):
         """-1 unknown."""
         ...
 
+    @property
+    def time_us(self) -> int | None:
+        """Microseconds since 1970 UTC, None unknown."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
@@ -69,6 +75,8 @@ class LabelledRows:
         source: what the user asked to embed, for example "veri:DIR#gallery".
         pixels: int32 [N], 1 or more, width times height of each image before resizing; None where
             nobody counted them, and for tracklets.
+        times_us: int64 [N], when each image was taken, microseconds since 1970 UTC, `UNKNOWN_TIME`
+            where that is not known; None where no time is known, and for tracklets.
         unit: what one row stands for, "image" or "tracklet".
         id_texts: number -> text of the ids that are texts; numbers of equal texts are equal in all
             sets, so ids are compared as numbers.
@@ -83,6 +91,7 @@ class LabelledRows:
     root: str
     source: str
     pixels: NDArray[np.int32] | None = None
+    times_us: NDArray[np.int64] | None = None
     unit: Unit = "image"
     id_texts: Mapping[int, str] = field(default_factory=dict)
 
@@ -107,6 +116,14 @@ class LabelledRows:
         if (self.orientations >= len(ORIENTATIONS)).any():
             raise ValueError(f"orientations are below {len(ORIENTATIONS)}, found "
                              f"{self.orientations.max()}")  # fmt: skip
+        times = self.times_us
+        if times is not None and (times.shape != (rows,) or times.dtype != np.int64):
+            raise ValueError(f"times_us must be int64 [{rows}], found {times.dtype} "
+                             f"{list(times.shape)}")  # fmt: skip
+        if times is not None:
+            known = times[times != UNKNOWN_TIME]
+            if ((known < FIRST_US) | (known > LAST_US)).any():
+                raise ValueError("a time is outside the years 1 to 9999")
         if len(self.names) != rows:
             raise ValueError(f"{rows} features but {len(self.names)} names")
         if self.unit not in get_args(Unit):
@@ -133,3 +150,10 @@ def id_array(ids: Iterable[int]) -> Ids:
     if not len(values) or int(values.max()) <= LARGEST_ID:
         return values.astype(np.int32)
     return values
+
+
+def time_array(times_us: Sequence[int | None]) -> NDArray[np.int64] | None:
+    """Times of rows as an array int64 [N]; None where none of them is known."""
+    if all(time is None for time in times_us):
+        return None
+    return np.array([UNKNOWN_TIME if time is None else time for time in times_us], dtype=np.int64)

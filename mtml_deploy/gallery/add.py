@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import BadImage, iterate_batches
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import model_identity
@@ -99,7 +100,8 @@ def add_embeddings(
         gallery: open for writing.
         embeddings: what to add.
         known: what the file does not tell.
-        times_us: [N] the time of each row, before that of `known`; None entries are unknown.
+        times_us: [N] the time of each row, before those of the embeddings and of `known`; None
+            entries are unknown.
         progress: called with (rows dealt with, all rows).
 
     Returns:
@@ -119,6 +121,12 @@ def add_embeddings(
         times_us = [known.times_us.get(name) for name in embeddings.names]
     if len(times_us) != len(embeddings):
         raise ValueError(f"{len(times_us)} times of {len(embeddings)} rows")
+    told = embeddings.times_us
+    if told is not None:
+        times_us = [
+            (None if kept == UNKNOWN_TIME else kept) if time is None else time
+            for time, kept in zip(times_us, told.tolist(), strict=True)
+        ]
     added = otherwise = 0
     for start in range(0, len(embeddings), _VECTORS):
         part = range(start, min(start + _VECTORS, len(embeddings)))

@@ -95,6 +95,16 @@ def test_a_gallery_of_plates(place: Path) -> None:
     with open_gallery(str(gallery)) as opened:
         times = {Path(s.record.path).name: s.record.time_us for s in opened.rows()}
     assert sorted(times.values()) == [n * 1_000_000 for n in range(8, 24)]
+    # the same by way of files: times travel with embeddings, and with an exported gallery
+    embed(place, f"{table}#gallery", "rows")
+    ok("gallery", "export", gallery, "--out", place / "exported.npz")
+    for name in ("rows", "exported"):
+        ok("gallery", "create", place / f"g-{name}", "--model", place / "art")
+        ok("gallery", "add", place / f"g-{name}", "--embeddings", place / f"{name}.npz")
+        with open_gallery(str(place / f"g-{name}")) as opened:
+            found = {Path(s.record.path).name: s.record for s in opened.rows()}
+        assert {image: record.time_us for image, record in found.items()} == times
+        assert {str(record.vehicle_id) for record in found.values()} == set(VEHICLES)
     embed(place, f"{table}#query", "query")
     words = ("search", "--gallery", gallery, "--query", place / "query.npz", "--top-k", 16)
     ok(*words, "--camera", "north gate", "--json", place / "s.json")

@@ -1,6 +1,7 @@
 """Embeddings whose ids are texts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from helpers_gallery import identity
 
 from mtml_deploy.data import ids
+from mtml_deploy.data.clock import LAST_US, UNKNOWN_TIME
 from mtml_deploy.data.ids import NamedId
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
@@ -20,6 +22,14 @@ from mtml_deploy.search.rank import rank
 
 PLATES = ("AB-1", "AB-2", "AB-3")
 CAMERAS = ("north gate", "south <gate>", "dock")
+
+
+def timed(*times_us: int | None) -> Embeddings:
+    """One row per time."""
+    records = [ImageRecord(Path(f"{n}.jpg"), time_us=time) for n, time in enumerate(times_us)]
+    features = np.eye(3, dtype=np.float32)[: len(records)]
+    names = [str(record.path) for record in records]
+    return Embeddings.of(features, records, names=names, model=identity())
 
 
 def rows(*labels: tuple[object, object], source: str = "s") -> Embeddings:
@@ -128,3 +138,22 @@ def test_reports_show_the_texts() -> None:
     html = rank_page([model], find_protocol("plain")).html
     assert "vehicle AB-1 · camera north gate" in html
     assert "cam south &lt;gate&gt;" in html and "<gate>" not in html
+
+
+def test_times_travel_with_the_rows(tmp_path: Path) -> None:
+    made = timed(1_500_000, None, -2)
+    made.save(tmp_path / "e.npz")
+    read = Embeddings.load(tmp_path / "e.npz")
+    assert read.times_us is not None and read.times_us.tolist() == [1_500_000, UNKNOWN_TIME, -2]
+    assert read[[2, 0]].times_us.tolist() == [-2, 1_500_000]  # type: ignore[union-attr]
+    whole = Embeddings.concat([timed(None), read, timed(7)])
+    assert whole.times_us is not None
+    assert whole.times_us.tolist() == [UNKNOWN_TIME, 1_500_000, UNKNOWN_TIME, -2, 7]
+    assert (
+        timed(None, None).times_us is None and Embeddings.concat([timed(None)] * 2).times_us is None
+    )
+    assert made.pool("one").times_us is None
+    with pytest.raises(ValueError, match=r"times_us must be int64 \[3\], found int64 \[2\]"):
+        replace(made, times_us=np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="outside the years 1 to 9999"):
+        replace(made, times_us=np.array([0, 0, LAST_US + 1]))

@@ -24,7 +24,7 @@ _ATTEMPTS: Final = 5
 
 
 def export_embeddings(folder: Path, manifest: GalleryManifest, table: RowTable) -> Embeddings:
-    """All rows in the order of their numbers; times and row numbers have no place in the result.
+    """All rows in the order of their numbers; row numbers have no place in the result.
 
     Args:
         folder: the gallery.
