@@ -75,6 +75,11 @@ def gallery_folder(name: str | Path) -> Path:
     Raises:
         GalleryError: it is that of another kind of gallery.
     """
+    if not str(name):
+        raise GalleryError(
+            "the name of the gallery is empty, expected a folder or the address of a collection; "
+            "name one"
+        )
     scheme = _scheme(name)
     if scheme is not None:
         raise GalleryError(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 from typing import Final
 
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.regular_file import regular_handle
+from mtml_deploy.text import printable
 
 LOCK_FILE: Final = "writer.lock"
+
+_MOST_BYTES: Final = 200
+"""Of what a lock file says of its holder."""
 
 
 class WriterLock:
@@ -35,14 +41,17 @@ class WriterLock:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._handle, 32).decode("ascii", "replace").strip()
+            found = os.read(self._handle, _MOST_BYTES).decode("utf-8", "replace")
+            holder = printable(" ".join(found.split()) or "unknown")
             os.close(self._handle)
             raise GalleryError(
-                f"{path.parent} is being written by another process (number {holder or 'unknown'}),"
-                " expected one writer at a time; wait until it has ended, reading is possible"
+                f"{path.parent} is being written by another process (number {holder}), expected "
+                "one writer at a time; this one did not wait: start it again when that one has "
+                "ended, reading is possible"
             ) from error
         os.truncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        os.pwrite(self._handle, f"{os.getpid()} on {gethostname()} since {since}\n".encode(), 0)
 
     def close(self) -> None:
         """Give the lock back; closing twice is allowed."""

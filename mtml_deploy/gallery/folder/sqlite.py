@@ -6,6 +6,7 @@ after a number of steps that no sound file of its size needs.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +47,10 @@ class Database:
         self._looks = 0
         for name in (path.name, *(f"{path.name}-{part}" for part in ("wal", "shm", "journal"))):
             _require_plain(path.with_name(name))
-        uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}"
+        mode = "rw" if write else "ro"
+        if not write and _never_changes(path):
+            mode += "&immutable=1"  # readers coordinate through a file that cannot be made there
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
         with self._told():
             self._connection = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
         try:
@@ -168,6 +172,25 @@ def _require_plain(path: Path) -> None:
             f"{path} is no regular file, expected one and no link; put the gallery's own file "
             "back, for example from a backup"
         )
+
+
+def _never_changes(path: Path) -> bool:
+    """Whether a file is whole and lies on a file system that nobody writes to."""
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        if not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            return False
+        left = log.stat().st_size
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # SQLite says what is wrong
+    if left:
+        raise GalleryError(
+            f"{log} holds changes of a writer that was killed, on a file system that is read-only; "
+            "copy the gallery to where it can be written, and read it there"
+        )
+    return True
 
 
 @lru_cache
