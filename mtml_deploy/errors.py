@@ -47,6 +47,10 @@ class BackendError(MtmlError):
     """An inference backend or device that was asked for is not usable here."""
 
 
+class UnsupportedGpuError(BackendError):
+    """A library has no kernels for a GPU; another backend may have."""
+
+
 class MissingExtraError(MtmlError):
     """A library of an optional extra is not installed; the text holds the install command."""
 

@@ -14,7 +14,7 @@ from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BuildOptions
-from mtml_deploy.errors import ArtifactError, BackendError
+from mtml_deploy.errors import ArtifactError, BackendError, UnsupportedGpuError
 
 _SHOWN: Final = 3
 """Messages of the library that one error text repeats."""
@@ -69,7 +69,7 @@ def build_plan(
     if options.workspace_bytes:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if library.is_rtx:
-        capabilities = _capabilities(library, options)
+        capabilities = _capabilities(library, options, gpu)
         config.num_compute_capabilities = len(capabilities)
         for position, capability in enumerate(capabilities):
             config.set_compute_capability(capability, position)
@@ -109,6 +109,7 @@ def require_fitting(
 
     Raises:
         BackendError: names the option.
+        UnsupportedGpuError: the library has no kernels for `gpu`.
     """
     if library.is_rtx:
         for given, flag, instead in (
@@ -122,7 +123,7 @@ def require_fitting(
                 "no GPU was found to build for; name compute capabilities, for example --sm 86 "
                 "--sm 89"
             )
-        _capabilities(library, options)
+        _capabilities(library, options, gpu)
         return
     if options.sm:
         raise BackendError(
@@ -136,18 +137,25 @@ def require_fitting(
         )
 
 
-def _capabilities(library: Library, options: BuildOptions) -> list[object]:
+def _capabilities(library: Library, options: BuildOptions, gpu: Gpu | None) -> list[object]:
     """The GPUs that a TensorRT-RTX engine is for, as its library names them."""
     known = library.module.ComputeCapability.__members__
-    names = [f"SM{number}" for number in options.sm] or ["CURRENT"]
-    for name in names:
-        if name not in known:
-            found = sorted(int(key[2:]) for key in known if re.fullmatch(r"SM\d+", key))
+    found = sorted(int(key[2:]) for key in known if re.fullmatch(r"SM\d+", key))
+    has = f"it has {', '.join(map(str, found))}"
+    for number in options.sm:
+        if number not in found:
             raise BackendError(
-                f"TensorRT-RTX {library.version} has no compute capability {name[2:]}, it has "
-                f"{', '.join(map(str, found))}; choose --sm among these, or use --target tensorrt"
+                f"TensorRT-RTX {library.version} has no compute capability {number}, {has}; "
+                "choose --sm among these, or use --target tensorrt"
             )
-    return [known[name] for name in names]
+    if options.sm:
+        return [known[f"SM{number}"] for number in options.sm]
+    if gpu is not None and int(gpu.compute_capability.replace(".", "")) not in found:
+        raise UnsupportedGpuError(
+            f"TensorRT-RTX {library.version} has no kernels for {gpu.name} (compute capability "
+            f"{gpu.compute_capability}), {has}; use --target tensorrt"
+        )
+    return [known["CURRENT"]]
 
 
 def _few(messages: list[str]) -> str:

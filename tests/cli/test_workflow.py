@@ -89,10 +89,11 @@ def test_the_commands_run_on_a_cpu(place: tuple[Path, dict[str, str]]):
     folder, environment = place
     commands = steps()
     assert list(commands) == [
-        "Install", "Look at the machine", "Export", "Build the engine", "Parity gate", "Measure",
-        "Compare", "Report", "Keep this measurement",
+        "Install", "Look at the machine", "Test on the GPU", "Export", "Build the engine",
+        "Parity gate", "Measure", "Compare", "Report", "Keep this measurement",
     ]  # fmt: skip
     del commands["Install"]  # installs what runs this test
+    assert commands.pop("Test on the GPU").split() == ["make", "test-gpu"]
 
     def run(name: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

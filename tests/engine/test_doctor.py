@@ -9,6 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 from helpers_engine import a_gpu
+from helpers_gpu import require_gpu
 
 from mtml_deploy.cli import doctor
 from mtml_deploy.cli.doctor import examine
@@ -81,9 +82,7 @@ def test_a_driver_that_fails_is_an_answer(monkeypatch):
 
 @pytest.mark.gpu
 def test_a_gpu_that_is_here_is_found():
-    found = find_gpus()
-    if not found.gpus:
-        pytest.skip(found.reason)
-    for gpu in found.gpus:
+    require_gpu()
+    for gpu in find_gpus().gpus:
         assert gpu.name and gpu.memory_bytes > 1 << 30
         assert float(gpu.compute_capability) >= 5

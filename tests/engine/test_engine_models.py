@@ -5,6 +5,7 @@ Values do not matter to a builder, so that the fp16 and int8 graphs are lowered 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,13 +16,13 @@ from helpers_engine import a_gpu, rtx_library
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT
-from mtml_deploy.engine.build import build_plan
+from mtml_deploy.engine.build import build_plan, require_fitting
 from mtml_deploy.engine.folder import build_engine
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.graph_check import fp32_products, require_buildable
 from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.errors import ArtifactError, BackendError
+from mtml_deploy.errors import ArtifactError, BackendError, UnsupportedGpuError
 from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
 from mtml_deploy.precision.network import read_network
 from mtml_train.config import VARIANTS
@@ -146,3 +147,13 @@ def test_fp32_products_are_refused_for_turing_before_the_builder(
     with pytest.raises(ArtifactError, match=r"7\.5.*mtml-deploy convert .* --fp16"):
         build_engine(artifact, options, library, gpu=gpu)
     assert not (artifact.folder / "engines").exists()
+
+
+def test_a_gpu_without_kernels_is_named_before_building():
+    hopper = a_gpu("NVIDIA H100", "9.0")
+    options = BuildOptions(profile=SMALL)
+    with pytest.raises(UnsupportedGpuError, match=r"no kernels for NVIDIA H100 .*9\.0.* 89, 120"):
+        require_fitting(options, rtx_library(), hopper)
+    require_fitting(options, rtx_library(), a_gpu("NVIDIA RTX 5090", "12.0"))
+    # for others it builds here as well
+    require_fitting(replace(options, sm=(86,)), rtx_library(), hopper)

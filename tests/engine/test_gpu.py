@@ -1,4 +1,4 @@
-"""What only a GPU can do: run with `make test-gpu`; each test says what it lacks and skips."""
+"""What only a GPU can do: run with `make test-gpu`; what may skip is in `helpers_gpu`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers_gpu import require_gpu, skip, skip_if_absent
 
 from benchmarks.__main__ import main
 from benchmarks.branches.layout_model import random_extractor
@@ -22,7 +23,7 @@ from benchmarks.runners.torch_model import GpuModule, record_graph
 from mtml_deploy.artifact.artifact import Artifact, open_artifact
 from mtml_deploy.defaults import Backend
 from mtml_deploy.engine.folder import build_engine
-from mtml_deploy.engine.gpu import find_gpus, gpu_of
+from mtml_deploy.engine.gpu import Gpu, gpu_of
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import MtmlError
@@ -30,11 +31,7 @@ from mtml_deploy.runtime.open import open_runtime
 
 DEVICE = "cuda:0"
 
-# not a fixture: those of a whole run would be built first
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(gpu_of(DEVICE) is None, reason=find_gpus().reason or "there is no cuda:0"),
-]
+pytestmark = pytest.mark.gpu
 
 SIZE = 32
 
@@ -43,9 +40,15 @@ COSINE = 0.9999
 of `pixels` have 0.96, so a row of another image shows."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def gpu() -> Gpu:
+    """Of the session, so that nothing is built for tests that skip."""
+    return require_gpu()
+
+
 def require_torch() -> torch.device:
-    if not torch.cuda.is_available():
-        pytest.skip(f"torch {torch.__version__} was built without CUDA, or finds no GPU")
+    if torch.version.cuda is None:
+        skip("torch", f"torch {torch.__version__} was built without CUDA")
     return torch.device(DEVICE)
 
 
@@ -134,7 +137,7 @@ def test_onnx_runtime_on_the_gpu(tiny_artifact: Path):
     try:
         agree(open_artifact(tiny_artifact), "ort")
     except MtmlError as error:
-        skip_unless_installed(error)
+        skip_if_absent("ort", error)
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
@@ -149,17 +152,7 @@ def test_engines(tiny_artifact: Path, tmp_path: Path, target: Target):
         build_engine(artifact, options, library, gpu=gpu_of(DEVICE))
         agree(artifact, target)
     except MtmlError as error:
-        skip_unless_installed(error)
-
-
-def skip_unless_installed(error: MtmlError) -> None:
-    """Skip for what is missing or what the library does not support; anything else is a failure."""
-    text = str(error)
-    if "not installed" in text or "offers" in text or "cannot run on this GPU" in text:
-        pytest.skip(text)
-    if "compute capability" in text and "RTX" in text:
-        pytest.skip(text)
-    raise error
+        skip_if_absent(target, error)
 
 
 # --- the benchmarks themselves --------------------------------------------------------------------

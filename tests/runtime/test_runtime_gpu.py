@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers_artifact import SIZE, expected_embeddings, tiny_manifest, write_artifact
+from helpers_gpu import require_gpu, skip_if_absent
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.engine.folder import build_engine
-from mtml_deploy.engine.gpu import Gpu, find_gpus
+from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
-from mtml_deploy.errors import BackendError, MissingExtraError, MtmlError
+from mtml_deploy.errors import MtmlError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import OrtRuntime
 from mtml_deploy.runtime.runtime import Runtime
@@ -32,6 +33,11 @@ def random_images(count: int) -> np.ndarray:
     return rng.integers(0, 256, size=(count, SIZE, SIZE, 3), dtype=np.uint8)
 
 
+def library_of(backend: str) -> str:
+    """What has to be installed for it: "ort with CUDA graphs" is "ort"."""
+    return backend.partition(" ")[0]
+
+
 def open_backend(name: str, artifact: Artifact, gpu: Gpu) -> Runtime:
     """The runtime of a backend; an engine is built first where it needs one."""
     if name == "ort with CUDA graphs":
@@ -43,21 +49,23 @@ def open_backend(name: str, artifact: Artifact, gpu: Gpu) -> Runtime:
 
 
 @pytest.fixture(params=BACKENDS)
-def opened(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Runtime]:
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def opened(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     """A runtime of each backend whose libraries are installed and support this GPU."""
-    found = find_gpus()
-    if not found.gpus:
-        pytest.skip(found.reason)
+    gpu = require_gpu(library_of(backend))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     artifact = write_artifact(
         tmp_path / "model", tiny_manifest(with_orientation=True), with_orientation=True
     )
     try:
-        runtime = open_backend(request.param, artifact, found.gpus[0])
-    except (MissingExtraError, BackendError) as error:
-        pytest.skip(f"{request.param} on {found.gpus[0].name}: {error}")
+        runtime = open_backend(backend, artifact, gpu)
+    except MtmlError as error:
+        skip_if_absent(library_of(backend), error)
     with runtime:
         yield runtime
 
@@ -100,15 +108,14 @@ def test_a_view_that_is_not_contiguous_is_copied(opened: Runtime) -> None:
     np.testing.assert_array_equal(opened.run(view), opened.run(np.ascontiguousarray(view)))
 
 
-def test_closing_is_final_and_another_can_be_opened(opened: Runtime, tmp_path: Path) -> None:
+def test_closing_is_final_and_another_can_be_opened(
+    backend: str, opened: Runtime, tmp_path: Path
+) -> None:
     images = random_images(4)
     opened.close()
     opened.close()
     with pytest.raises(ValueError, match="closed"):
         opened.run(images)
     other = write_artifact(tmp_path / "other")
-    try:
-        with open_runtime(other, backend="ort", device="cuda:0") as again:
-            assert again.run(images).shape[0] == 4
-    except MtmlError as error:
-        pytest.skip(f"ONNX Runtime does not run on this GPU: {error}")
+    with open_backend(backend, other, require_gpu()) as again:
+        assert again.run(images).shape[0] == 4
