@@ -29,10 +29,14 @@ def printable(text: Path | str, *, keep: str = "") -> str:
     shown = str(text)
     if shown.isprintable():  # a long text is looked at in no time
         return shown
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
-        for char in shown
-    )
+    return "".join(char if char.isprintable() or char in keep else _escape(char) for char in shown)
+
+
+def _escape(char: str) -> str:
+    """A character as an escape; of a byte that is not UTF-8, the byte."""
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def foreign(text: object) -> str:

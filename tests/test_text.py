@@ -8,7 +8,7 @@ from mtml_deploy.text import foreign, percent, printable, table
 def test_printable_keeps_text_and_disarms_the_rest() -> None:
     assert printable("Zoë\t車\n", keep="\n\t") == "Zoë\t車\n"
     assert printable("a\x1b[31mb\rc") == "a\\x1b[31mb\\rc"
-    assert printable(os.fsdecode(b"\xff.jpg")) == "\\udcff.jpg"
+    assert printable(os.fsdecode(b"\xff.jpg")) == "\\xff.jpg"
 
 
 def test_text_of_another_library_is_one_plain_sentence() -> None:

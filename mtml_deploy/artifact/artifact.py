@@ -25,6 +25,7 @@ from mtml_deploy.files import write_text
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
+from mtml_deploy.text import printable
 
 if TYPE_CHECKING:
     import onnx
@@ -95,6 +96,13 @@ def open_artifact(folder: Path) -> Artifact:
             f"{folder} is no artifact, expected a folder with {MODEL_FILE} and {MANIFEST_FILE}"
             f"{what}"
         )
+    try:
+        str(folder.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:  # the libraries that run models take names in UTF-8 only
+        raise ArtifactError(
+            f"{printable(folder)}: the name of the folder, or of one above it, is not UTF-8; "
+            "rename it"
+        ) from error
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(

@@ -267,7 +267,10 @@ def _require_regular_file(path: Path) -> None:
         mode = path.stat().st_mode
     except UnicodeEncodeError as error:
         # results hold names as UTF-8 text, and must lead back to the file
-        raise RefusedImageError(path, "file name is not UTF-8; rename the file") from error
+        reason = "file name is not UTF-8; rename the file"
+        if not any("\ud800" <= char <= "\udfff" for char in path.name):
+            reason = "the name of a folder above it is not UTF-8; rename that folder"
+        raise RefusedImageError(path, reason) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RefusedImageError(path, why_missing(path)) from error
     except (OSError, ValueError) as error:

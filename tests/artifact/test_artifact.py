@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,13 @@ def test_a_damaged_manifest_is_refused_in_words(folder: Path) -> None:
         ArtifactError,
         optional=frozenset({"compression"}),
     )
+
+
+def test_a_folder_whose_name_is_not_utf8(folder: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(folder.parent) + b"/mod\xe8le"))
+    try:
+        folder.rename(odd)
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    with pytest.raises(ArtifactError, match=r"mod\\xe8le: the name of the folder, .* not UTF-8"):
+        open_artifact(odd)

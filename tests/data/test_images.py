@@ -170,8 +170,12 @@ def test_name_that_is_not_utf8(tmp_path: Path) -> None:
         write_gray(path, [[7]])
     except OSError:
         pytest.skip("this file system refuses names that are not UTF-8")
-    text = refusal(path)
-    assert "not UTF-8; rename" in text and "caf" in text
+    assert "caf\\xe9.png: file name is not UTF-8; rename the file" in refusal(path)
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/stra\xdfe"))
+    folder.mkdir()
+    write_gray(folder / "a.png", [[7]])
+    text = refusal(folder / "a.png")
+    assert "stra\\xdfe/a.png: the name of a folder above it is not UTF-8; rename that" in text
 
 
 @pytest.mark.parametrize("color", [0, 2, 6])
