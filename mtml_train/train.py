@@ -6,7 +6,7 @@ Nothing in the loop waits for the device: losses stay there and are read every `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.source import absolute_source
-from mtml_deploy.errors import DataError, DivergedError, MtmlError
+from mtml_deploy.errors import DataError, DivergedError, ImageError, MtmlError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
@@ -29,7 +29,7 @@ from mtml_train.checkpoint import (
     save_checkpoint,
 )
 from mtml_train.config import TrainConfig
-from mtml_train.data.loader import training_batches
+from mtml_train.data.loader import TrainBatch, training_batches
 from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process, join_processes
 from mtml_train.divergence import advice, require_finite_state
@@ -39,6 +39,7 @@ from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, re
 from mtml_train.run_card import Progress, RunCard, advanced, write_run_files
 from mtml_train.run_data import Checking, load_run_data
 from mtml_train.step import TrainStep, learning_rate
+from mtml_train.stop import Stopped, StopRequests
 from mtml_train.validate import Validation, judged_by, validate
 
 
@@ -92,6 +93,7 @@ def train(
 
     Raises:
         MtmlError: data, weights, device or checkpoint do not allow the run.
+        Stopped: Ctrl-C or SIGTERM; what was trained is saved.
     """
     config = _placed(config)
     if resume is not None:
@@ -100,7 +102,8 @@ def train(
         speak: Report = report if process.is_first else lambda _: None
         run = _prepare(config, recipe, resume, process, speak)
         try:
-            return _loop(run, out, speak)
+            with StopRequests(process) as stop:
+                return _loop(run, out, speak, stop)
         except DivergedError as error:
             raise DivergedError(f"{error}, {advice(run.card.config, kept=_kept(out))}") from error
 
@@ -125,7 +128,7 @@ def _placed(config: TrainConfig) -> TrainConfig:
 
 @dataclass
 class _Run:
-    """One run in one process; `progress` is the only thing that changes here."""
+    """One run in one process; `progress` and `saved`, the step in LAST, change here."""
 
     card: RunCard
     process: Process
@@ -135,6 +138,7 @@ class _Run:
     step: TrainStep
     progress: Progress
     judge: str
+    saved: int
 
 
 def _prepare(
@@ -174,7 +178,9 @@ def _prepare(
     judge = "" if val_sets is None else judged_by(*val_sets, config.val_protocol)
     if judge and progress.judge not in ("", judge) and process.is_first:
         report(f"validated on other images or by another protocol than before: {BEST} starts anew")
-    return _Run(card, process, train_set, val_sets, model.train(), step, progress, judge)
+    return _Run(
+        card, process, train_set, val_sets, model.train(), step, progress, judge, progress.step
+    )
 
 
 def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -> str:
@@ -190,8 +196,8 @@ def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -
     )
 
 
-def _loop(run: _Run, out: Path, report: Report) -> Progress:
-    """Algorithm 1: all remaining steps, with validation and saving in between."""
+def _loop(run: _Run, out: Path, report: Report, stop: StopRequests) -> Progress:
+    """All remaining steps; what was trained is saved where they end early."""
     config, process = run.card.config, run.process
     steps_per_epoch = len(run.train_set) // config.batch_size
     total = steps_per_epoch * config.epochs
@@ -214,15 +220,40 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
         write_run_files(out, run.card)
         # scalars of steps that are done again are replaced; those of step `first` are of the past
         board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
+    try:
+        _steps(run, out, report, board, stop, batches, total)
+    except (Stopped, ImageError) as error:
+        _save_early(run, out, report, board, error)
+        raise
+    finally:
+        if board is not None:
+            board.close()
+    return run.progress
+
+
+def _steps(
+    run: _Run,
+    out: Path,
+    report: Report,
+    board: SummaryWriter | None,
+    stop: StopRequests,
+    batches: Iterator[TrainBatch],
+    total: int,
+) -> None:
+    """Algorithm 1, with validation and saving in between."""
+    config, first = run.card.config, run.progress.step
+    steps_per_epoch = len(run.train_set) // config.batch_size
     if total == 0 or run.progress.validation_due:  # untrained weights, or where it failed
         _pause(run, out, report, board, {"validate", "save"})
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
-        run.step([next(batches) for _ in range(config.accumulate)], rate)
-        done = number + 1
-        run.progress = advanced(
-            run.progress, step=done, images=run.progress.images + config.batch_size
-        )
+        micro_batches = [next(batches) for _ in range(config.accumulate)]
+        with stop.held():  # weights and progress belong together
+            run.step(micro_batches, rate)
+            done = number + 1
+            run.progress = advanced(
+                run.progress, step=done, images=run.progress.images + config.batch_size
+            )
         state = StepReport(done, total, number // steps_per_epoch + 1)
         if done % config.log_every == 0 or done == total:
             speed, losses = run.step.read(step=done)
@@ -238,9 +269,34 @@ def _loop(run: _Run, out: Path, report: Report) -> Progress:
             due.add("save")
         if due:
             _pause(run, out, report, board, due)
-    if board is not None:
-        board.close()
-    return run.progress
+        if not last:
+            stop.require_none()
+
+
+def _save_early(
+    run: _Run,
+    out: Path,
+    report: Report,
+    board: SummaryWriter | None,
+    error: Stopped | ImageError,
+) -> None:
+    """Save a run that ends before its time, and say what there is."""
+    step, stopped = run.progress.step, isinstance(error, Stopped)
+    if isinstance(error, Stopped) and error.agreed:
+        _pause(run, out, report, board, {"save"})
+    elif isinstance(error, Stopped) and error.torn:
+        step = run.saved
+    elif step > run.saved and run.process.is_first:
+        require_finite_state(run.model, run.step.optimizer, step=step)
+        if board is not None:
+            board.flush()
+        _save(run, out / LAST)
+    begin = "stopped" if stopped else "an image cannot be read"
+    if step:
+        when = "" if stopped else " when it is mended"
+        report(f"{begin}: step {step} is saved; go on{when}: mtml-train --out {out} --resume")
+    else:
+        report(f"{begin} before the end of the first step: there is nothing to save")
 
 
 def _longer(config: TrainConfig) -> str:
@@ -321,6 +377,8 @@ def _save(run: _Run, path: Path) -> None:
         optimizer=run.step.optimizer if resumable else None,
         scaler=run.step.scaler if resumable else None,
     )
+    if resumable:
+        run.saved = run.progress.step
 
 
 def _log(board: SummaryWriter | None, step: int, group: str, values: Mapping[str, float]) -> None:

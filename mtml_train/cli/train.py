@@ -160,11 +160,14 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
     """Run the loop with a display, and say at the end what there is now."""
     from mtml_train.checkpoint import BEST, LAST
     from mtml_train.cli.progress import TrainDisplay, in_percent
+    from mtml_train.stop import Stopped
     from mtml_train.train import train
 
     try:
         with TrainDisplay() as display:
             progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
+    except Stopped as stopped:  # what was saved is told
+        raise click.exceptions.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
         if (out / LAST).exists():
             write_note(f"stopped; go on from the last checkpoint: mtml-train --out {out} --resume")

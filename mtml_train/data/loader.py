@@ -6,6 +6,7 @@ ahead of the model. Nothing depends on the number of workers, so a resumed run r
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from mtml_train.data.train_set import TrainSet
 
 BATCHES_AHEAD: Final = 4
 """Micro-batches that each worker prepares before they are asked for."""
+
+_GRACE_S: Final = 120
+"""Seconds after which a worker follows a SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -193,10 +197,18 @@ def training_batches(
         collate_fn=_collate,
         pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if config.workers else None,
+        worker_init_fn=_leave_signals_to_the_parent,
         # its own: else every start of the loader would move the random state of the run
         generator=torch.Generator(),
     )
     return _raising(loader)
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a worker outlive signals that its whole group is sent: the parent wants to save first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # not ignored: the parent ends a worker that does not answer in the same way
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
 def _raising(loader: Iterable[TrainBatch | ImageError]) -> Iterator[TrainBatch]:
