@@ -10,6 +10,7 @@ import pytest
 from helpers_gallery import batch, identity, search_by_loop
 
 from mtml_deploy.data.clock import FIRST_US, LAST_US
+from mtml_deploy.data.ids import NamedId
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.gallery.open import create_gallery, open_gallery
@@ -354,3 +355,26 @@ def test_the_python_of_the_docs(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["1", "2"]
     assert sorted(line.split()[3] for line in lines) == ["/cars/1.png", "/cars/2.png"]
+
+
+def test_ids_that_are_texts(gallery):
+    plates = [NamedId("AB-1"), NamedId('京A"·\\1'), 7, NamedId("AB-1")]
+    cameras = [NamedId("north gate"), NamedId("x" * 200), NamedId("north gate"), 4]
+    points = vectors(4)
+    gallery.add_rows(batch(points, dim=DIM, vehicle_id=plates, camera_id=cameras))
+    kept = [(str(s.record.vehicle_id), str(s.record.camera_id)) for s in gallery.rows()]
+    assert kept == [
+        (str(plate), str(camera)) for plate, camera in zip(plates, cameras, strict=True)
+    ]
+    summary = gallery.summary()
+    assert summary.vehicles == 3
+    assert summary.cameras == (4, "north gate", "x" * 200)
+    wanted = Filter(cameras=(NamedId("north gate"),))
+    assert sorted(found(gallery, points[:1], where=wanted)[0][0]) == [1, 3]
+    assert found(gallery, points[:1], where=Filter(cameras=(NamedId("west"),)))[0] == [[]]
+    others = Filter(not_cameras=(NamedId("north gate"),))
+    assert sorted(found(gallery, points[:1], where=others)[0][0]) == [2, 4]
+    exported = gallery.embeddings()
+    assert [exported.named(vehicle) for vehicle in exported.vehicle_ids.tolist()] == plates
+    assert gallery.remove(Selection(vehicles=(NamedId("AB-1"),))) == 2
+    assert [str(s.record.vehicle_id) for s in gallery.rows()] == [str(plates[1]), "7"]

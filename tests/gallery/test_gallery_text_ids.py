@@ -12,7 +12,7 @@ from mtml_deploy.data.ids import NamedId
 from mtml_deploy.gallery.folder.gallery import FolderGallery
 from mtml_deploy.gallery.folder.schema import ROWS_FILE
 from mtml_deploy.gallery.hit_lists import hits_json, hits_text
-from mtml_deploy.gallery.milvus.entities import entity_of
+from mtml_deploy.gallery.milvus.entities import entity_of, stored_row
 from mtml_deploy.gallery.summary import summary_lines
 from mtml_deploy.gallery.values import Filter, GalleryError, RowRecord, Selection
 
@@ -121,7 +121,11 @@ def test_a_number_without_text_is_no_record() -> None:
         RowRecord("a.jpg", "c", vehicle_id=int(NamedId("AB-1")))
 
 
-def test_a_server_keeps_numbers_only() -> None:
-    rows = batch([[1, 0, 0]], camera_id=[NamedId("north")])
-    with pytest.raises(GalleryError, match=r"the id 'north' of .* is a text, expected numbers"):
-        entity_of(1, rows.records[0], rows.features[0])
+@pytest.mark.parametrize("text", ['["AB-2"]', "[1]", "{}", "[", '"AB-1"'])
+def test_texts_of_a_collection_that_were_changed(text: str) -> None:
+    rows = batch([[1, 0, 0]], vehicle_id=[NamedId("AB-1")])
+    entity = entity_of(5, rows.records[0], rows.features[0])
+    assert stored_row(entity).record == rows.records[0]
+    entity["id_texts"] = text
+    with pytest.raises(GalleryError, match="row 5 was not written by this program"):
+        stored_row(entity)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from mtml_deploy.data.clock import UNKNOWN_TIME, format_time
+from mtml_deploy.data.ids import in_order, named, shown_id
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.gallery.milvus.entities import MAX_ID_TEXTS_BYTES, id_texts_of
 from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.summary import GallerySummary
 
-_FIELDS: Final = ("vehicle_id", "camera_id", "orientation", "time_us")
-_ROW_BYTES: Final = 1024
-"""Generous for four numbers, so that an answer stays within what Milvus returns at once."""
+_FIELDS: Final = ("vehicle_id", "camera_id", "orientation", "time_us", "id_texts")
+_ROW_BYTES: Final = 1024 + MAX_ID_TEXTS_BYTES
+"""Generous, so that an answer stays within what Milvus returns at once."""
 
 
 def summarize_collection(table: CollectionRows) -> GallerySummary:
-    """Count what a collection holds; reads four numbers of every row, no vectors."""
+    """Count what a collection holds; reads numbers and texts of every row, no vectors."""
     rows = with_time = with_orientation = 0
     vehicles: set[int] = set()
     cameras: set[int] = set()
@@ -23,7 +25,7 @@ def summarize_collection(table: CollectionRows) -> GallerySummary:
     for part in table.windows(_FIELDS, row_bytes=_ROW_BYTES):
         rows += len(part)
         vehicles |= {entity["vehicle_id"] for entity in part}
-        cameras |= {entity["camera_id"] for entity in part}
+        cameras |= {named(entity["camera_id"], id_texts_of(entity)) for entity in part}
         with_orientation += sum(entity["orientation"] != UNKNOWN for entity in part)
         times = [entity["time_us"] for entity in part if entity["time_us"] != UNKNOWN_TIME]
         with_time += len(times)
@@ -34,7 +36,7 @@ def summarize_collection(table: CollectionRows) -> GallerySummary:
         rows=rows,
         removed=None,
         vehicles=len(vehicles - {UNKNOWN}),
-        cameras=tuple(sorted(cameras - {UNKNOWN})),
+        cameras=tuple(shown_id(camera) for camera in in_order(cameras - {UNKNOWN})),
         with_orientation=with_orientation,
         with_time=with_time,
         first_time=None if first is None else format_time(first),
