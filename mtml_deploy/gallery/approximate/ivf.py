@@ -73,7 +73,7 @@ class InvertedFile:
 
         try:
             index = faiss.read_index(str(path))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:  # the second: a size that was changed
             raise GalleryError(
                 f"{path} cannot be read by this version of faiss ({error}); build it again: "
                 "mtml-deploy gallery index GALLERY"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from tokenize import TokenError
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def _require_same_rows(gallery: FolderGallery, manifest: IndexManifest) -> None:
         indexed = np.load(path, allow_pickle=False, mmap_mode="r")  # [n, 2]
         right = indexed.dtype == np.int64 and indexed.shape == (manifest.rows, 2)
         right = right and bool((np.diff(indexed[:, 0]) > 0).all())
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:
         raise GalleryError(f"{path} cannot be read ({error}); {rebuild(gallery.folder)}") from error
     if not right or indexed[-1, 0] != manifest.last_row:
         raise GalleryError(

@@ -43,6 +43,9 @@ _ALL_SQL: Final = (
 
 _STATE_SQL: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?)"
 
+_MOST: Final = dict.fromkeys(STATES, 1 << 62) | {"next_segment": (1 << 31) - 1}
+"""Numbers beyond these were never given out."""
+
 _CHUNK: Final = 1024
 """Rows with their texts that are held at once."""
 
@@ -265,6 +268,8 @@ class RowTable:
     def _take(self, name: str, count: int) -> int:
         """Add to a state; its value before."""
         value = self._state(name)
+        if value + count > _MOST[name]:
+            damaged(self._database.path, f"its state {name!r} is {value}, more than can be")
         self._database.run(_STATE_SQL, marked_state(name, value + count))
         return value
 
