@@ -22,8 +22,11 @@ Table = Literal["an object", "a table"]
 Sha256 = Annotated[
     str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lower-case hexadecimal digits")
 ]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+MOST: Final = 2**63 - 1
+"""Of every number that counts: what arrays, libraries and other programs hold."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _MOST_SHOWN: Final = 200
@@ -75,11 +78,19 @@ def parse_plain(content: bytes | str) -> object:
 
 def parse_toml(content: bytes, kind: type[R]) -> R:
     """The record in a TOML text; arguments and errors as of `parse_json`."""
+    return _checked(parse_table(content.decode("utf-8")), kind, table="a table")
+
+
+def parse_table(text: str) -> dict[str, object]:
+    """Any TOML text.
+
+    Raises:
+        ValueError: not TOML; the text says where.
+    """
     try:
-        values = tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(text)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
-    return _checked(values, kind, table="a table")
 
 
 def require_fields(record: msgspec.Struct) -> None:
@@ -135,12 +146,12 @@ def _checked(values: object, kind: type[R], *, table: Table) -> R:
 def _require_schema(values: object, info: inspect.StructType, table: Table) -> None:
     """Compare the version first: another one may have other fields."""
     if not isinstance(values, dict):
-        raise ValueError(f"expected {table}, found {_shown(values)}")
+        raise ValueError(f"expected {table}, found {shown(values)}")
     for field in info.fields:
         if field.name == "schema" and isinstance(field.type, inspect.LiteralType):
             found, expected = values.get("schema"), field.type.values[0]
             if found != expected or type(found) is not type(expected):
-                raise SchemaError(f"schema is {_shown(found)}, this version reads {expected}")
+                raise SchemaError(f"schema is {shown(found)}, this version reads {expected}")
 
 
 def _refusal(
@@ -197,7 +208,7 @@ def _wrong(name: str, value: object, info: inspect.Type, table: Table, what: str
             expected = f", expected {', '.join(known)}" if unknown else ""
             return f"{', '.join(parts)}{expected}"
         return f"{name}: {what}" if name else what  # a record's own check
-    return f"{name} must be {_words(info, table)}, found {_shown(value)}"
+    return f"{name} must be {_words(info, table)}, found {shown(value)}"
 
 
 def _inner(info: inspect.Type) -> inspect.Type:
@@ -252,26 +263,28 @@ def _words(info: inspect.Type, table: Table) -> str:
 
 def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
     """The bounds of a number, with a space before them."""
-    if info.ge is not None and info.le is not None:
+    if info.ge is not None and info.le is not None and info.le != MOST:
         return f" in {info.ge:g}..{info.le:g}"
     if info.ge is not None:
         return f" of {info.ge:g} or more"
     return f" above {info.gt:g}" if info.gt is not None else ""
 
 
-def _shown(value: object) -> str:
-    """A found value, cut off where it is long."""
+def shown(value: object) -> str:
+    """A found value as an error shows it: cut off where it is long."""
     try:
         text = repr(value)
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
+    except ValueError:  # an integer of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _key(key: object) -> str:
     """An unknown field's name: as it is, in quotes where it is no plain word."""
     text = str(key)
-    return text if text.isidentifier() and len(text) <= _MOST_SHOWN else _shown(text)
+    return text if text.isidentifier() and len(text) <= _MOST_SHOWN else shown(text)
 
 
 def _place(what: str, text: str) -> str:

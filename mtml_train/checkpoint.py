@@ -6,6 +6,7 @@ safetensors only, so reading one runs no code. Tensors are named "model.*", "opt
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ from mtml_train.weights_file import load_tensors
 
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
+
+_OF_MODEL: Final = "crc32.model"
+_OF_ALL: Final = "crc32.all"
+_SLOTS: Final = frozenset({"step", "exp_avg", "exp_avg_sq"})
+"""What Adam keeps of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def save_checkpoint(
     # one device, contiguous and without shared memory, as the format requires
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"mtml": header})
+        metadata = {"mtml": header, **_checksums(header, tensors)}
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -139,7 +146,8 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
     fix = "use another checkpoint or train again"
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            text = (opened.metadata() or {}).get("mtml")
+            metadata = opened.metadata() or {}
+            text = metadata.get("mtml")
             if text is None:
                 raise CheckpointError(
                     f"{file} is not a checkpoint of mtml-train: its header has no record of a run"
@@ -150,6 +158,9 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
                 if resume or name.startswith("model.")
             }
         card, progress, scaler = read_header(text, where=str(file))
+        for name, checksum in _checksums(text, tensors).items():
+            if checksum != metadata.get(name) and (resume or name == _OF_MODEL):
+                raise ValueError(f"its checksum {name} is {checksum}, not {metadata.get(name)}")
         return Checkpoint(file, card, progress, tensors, scaler)
     except SchemaError as error:
         raise CheckpointError(f"{file}: {error}; {fix}") from error
@@ -215,9 +226,14 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
             )
         parameters = [value for group in optimizer.param_groups for value in group["params"]]
         for index, slots in state.items():
-            if missing := {"step", "exp_avg", "exp_avg_sq"} - slots.keys():
-                raise ValueError(f"parameter {index} has no {min(missing)}")
+            if slots.keys() != _SLOTS:
+                raise ValueError(f"parameter {index} has {', '.join(sorted(slots))}")
+            done = checkpoint.progress.step  # loss scaling may have left out some
+            if slots["step"].numel() != 1 or not 0 <= slots["step"].item() <= done:
+                raise ValueError(f"parameter {index} is at a step beyond {done}")
             for slot, tensor in slots.items():
+                if not tensor.isfinite().all() or (slot == "exp_avg_sq" and (tensor < 0).any()):
+                    raise ValueError(f"{slot} of parameter {index} holds impossible numbers")
                 if slot == "step":
                     continue
                 # torch does not compare shapes, and would fail at the next step
@@ -229,13 +245,27 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
             raise ValueError(f"{len(state)} parameters instead of {len(parameters)}")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (ValueError, LookupError) as error:
+        if "rng.cpu" in checkpoint.tensors:
+            torch.set_rng_state(checkpoint.tensors["rng.cpu"])
+    except (ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
         raise CheckpointError(
             f"{checkpoint.path} holds the optimiser of another model ({error}); resume from the "
             f"{LAST} that this run wrote"
         ) from error
-    if "rng.cpu" in checkpoint.tensors:
-        torch.set_rng_state(checkpoint.tensors["rng.cpu"])
+
+
+def _checksums(header: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """CRC-32 of the header and the model's tensors, and of these and what resuming needs."""
+    checksum = zlib.crc32(header.encode())
+    found = {}
+    for key, of_model in ((_OF_MODEL, True), (_OF_ALL, False)):
+        for name in sorted(name for name in tensors if name.startswith("model.") is of_model):
+            tensor = tensors[name]
+            checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+            content = tensor.reshape(-1).view(torch.uint8).numpy()
+            checksum = zlib.crc32(content.data, checksum)
+        found[key] = f"{checksum:08x}"
+    return found
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

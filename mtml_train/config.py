@@ -6,13 +6,13 @@ Order of precedence: recipe < TOML file < command-line flag. Needs no torch.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Literal, get_args, get_type_hints
 
 from mtml_deploy.errors import DataError
+from mtml_deploy.record_file import MOST, parse_table, shown
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -100,6 +100,12 @@ class TrainConfig:
         for name, minimum in _MINIMUM.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {minimum} or more, found {getattr(self, name)}")
+        for name, maximum in _MAXIMUM.items():
+            if getattr(self, name) > maximum:
+                raise ValueError(f"{name} is {maximum} or less, found {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is 0 or more and below 1, found {getattr(self, name)}")
         for name in ("flip", "erase", "jitter", "pad", "label_smoothing"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is 0..1, found {getattr(self, name)}")
@@ -133,6 +139,10 @@ _MINIMUM: Final = {
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
     "consensus_weight": 0, "triplet_weight": 0, "triplet_margin": 0, "instances": 2,
     "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
+}  # fmt: skip
+_MAXIMUM: Final = {
+    "image_size": 4096, "scale_size": 4096, "consensus_dim": 2**15, "epochs": 2**31 - 1,
+    "batch_size": 2**20, "workers": 1024,
 }  # fmt: skip
 _CHOICES: Final = {
     "variant": tuple(VARIANTS),
@@ -203,8 +213,8 @@ def read_toml(file: Path) -> dict[str, object]:
         DataError: unreadable or invalid TOML, unknown key, or wrong type.
     """
     try:
-        values = tomllib.loads(read_regular(file, most_bytes=RECORD_BYTES).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = parse_table(read_regular(file, most_bytes=RECORD_BYTES).decode("utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read settings from {file}: {error}") from error
     return from_plain(values, where=str(file))
 
@@ -225,8 +235,8 @@ def parse_setting(text: str) -> dict[str, object]:
     if not equals:
         raise DataError(f"--set {text}: write NAME=VALUE, for example --set flip=0.5")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = parse_table(f"value = {value}")["value"]
+    except ValueError:
         parsed = value
     return from_plain({name.strip().replace("-", "_"): parsed}, where=f"--set {text}")
 
@@ -266,12 +276,12 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
             return tuple(items)
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) or (type(value) is int and abs(value) <= MOST):
             return float(value)
     elif hint in (int, bool):
-        if type(value) is hint:
+        if type(value) is hint and abs(value) <= MOST:
             return value
     elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
         return value
     expected = "list of strings" if hint == tuple[str, ...] else getattr(hint, "__name__", "string")
-    raise DataError(f"{where}: {name} must be a {expected}, found {value!r}")
+    raise DataError(f"{where}: {name} must be a {expected}, found {shown(value)}")

@@ -215,6 +215,35 @@ def test_a_truncated_file_is_refused(file: Path) -> None:
             load_checkpoint(file, resume=True)
 
 
+def test_a_flipped_bit_in_any_number_is_found(file: Path) -> None:
+    whole = file.read_bytes()
+    start = 8 + struct.unpack("<Q", whole[:8])[0]
+    for position in range(start, len(whole), 97):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="its checksum"):
+            load_checkpoint(file, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("slot", "value", "words"),
+    [
+        ("exp_avg", float("nan"), "exp_avg of parameter 0 holds impossible numbers"),
+        ("exp_avg_sq", -1.0, "exp_avg_sq of parameter 0 holds impossible numbers"),
+        ("step", 13.0, "parameter 0 is at a step beyond 12"),
+        ("step", -1.0, "parameter 0 is at a step beyond 12"),
+    ],
+)
+def test_a_state_that_no_step_leaves(file: Path, slot: str, value: float, words: str) -> None:
+    found = load_checkpoint(file, resume=True)
+    tensors = dict(found.tensors)
+    name = f"optimizer.0.{slot}"
+    tensors[name] = torch.full_like(tensors[name], value)
+    with pytest.raises(CheckpointError, match=words):
+        load_optimizer(replace(found, tensors=tensors), stepped(small_model()))
+
+
 def test_a_flipped_bit_in_the_header_never_ends_in_another_error(file: Path) -> None:
     whole = bytearray(file.read_bytes())
     header = 8 + struct.unpack("<Q", whole[:8])[0]
