@@ -60,6 +60,14 @@ _FILES: Final = (
 )  # fmt: skip
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; False also where no file can have this name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name of thousands of characters, a folder one may not enter
+        return False
+
+
 def what_it_is(path: Path) -> str:
     """What a path is and what it is for, as the end of an error: " (it is ...)" or "".
 
@@ -85,7 +93,7 @@ def data_set_form(path: Path) -> str | None:
 
 def _kind(path: Path) -> _Kind | None:
     """The kind; None for one that is not known."""
-    if not path.exists():
+    if not is_there(path):
         return None
     if not path.is_dir():
         suffix = path.suffix.lower()

@@ -15,7 +15,7 @@ from mtml_deploy.data.listed_path import ListedPaths
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.text_files import numbered_lines
 from mtml_deploy.errors import DataError
-from mtml_deploy.path_kind import data_set_form, what_it_is
+from mtml_deploy.path_kind import data_set_form, is_there, what_it_is
 from mtml_deploy.text import printable
 
 _MORE: Final = re.compile(r"\s*[;,\t ]\s*")
@@ -159,7 +159,7 @@ def load_list(path: Path) -> ImageSet:
     paths, comments = ListedPaths(path.parent), 0
     for number, text in numbered_lines(path, what="the list of images"):
         where = f"{printable(path)} line {number}"
-        if text.startswith("#") and not (path.parent / text).exists():
+        if text.startswith("#") and not is_there(path.parent / text):
             comments += 1
             continue
         image = paths.read(text, where=where)
@@ -172,7 +172,7 @@ def load_list(path: Path) -> ImageSet:
         raise DataError(f"{printable(path)} names no image, expected one path per line")
     images = tuple(first_lines)
     form = data_set_form(path.parent)
-    if form is not None and not images[0].exists():
+    if form is not None and not is_there(images[0]):
         raise DataError(
             f"{printable(path)} lists images by their names alone, as lists of data sets do; write "
             f"{form}"
@@ -190,7 +190,7 @@ def _require_path_alone(image: Path, text: str, where: str) -> None:
     Raises:
         DataError: it is so.
     """
-    if image.suffix.lower() in image_suffixes() or image.exists():
+    if image.suffix.lower() in image_suffixes() or is_there(image):
         return
     for found in _MORE.finditer(text):
         head, more = text[: found.start()], text[found.end() :]

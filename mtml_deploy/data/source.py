@@ -30,7 +30,7 @@ from mtml_deploy.data.listed_path import not_a_path, why_missing
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
-from mtml_deploy.path_kind import what_it_is
+from mtml_deploy.path_kind import is_there, what_it_is
 from mtml_deploy.regular_file import open_regular
 
 
@@ -231,10 +231,10 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
 
 def _load_path(path: Path, text: str) -> ImageSet:
     """The images of a folder, a list or one file."""
+    if not is_there(path):
+        raise DataError(f"{_why_no_source(path, text)}; {GRAMMAR}")
     if path.is_dir():
         return load_folder(path)
-    if not path.exists():
-        raise DataError(f"{_why_no_source(path, text)}; {GRAMMAR}")
     suffix = path.suffix.lower()
     if suffix == ".csv":
         raise DataError(f"{text!r} is a table; write csv:{text}")
