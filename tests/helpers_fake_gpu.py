@@ -1,14 +1,13 @@
 """A GPU's order of work without a GPU: streams that do nothing until waited for, counted memory.
 
-What pycuda, the driver and TensorRT are asked for is recorded and done late, on host memory, so
-that a result that is read too early, put in the wrong row or freed too soon shows. It says nothing
-about the real libraries, and computes no model: an "embedding" is the first bytes of an image.
+What the driver and TensorRT are asked for is recorded and done late, on host memory, so that a
+result that is read too early, put in the wrong row or freed too soon shows. It says nothing about
+the real libraries, and computes no model: an "embedding" is the first bytes of an image.
 """
 
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable
 from enum import Enum
 from types import ModuleType, SimpleNamespace
@@ -17,185 +16,153 @@ import numpy as np
 
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Manifest
 from mtml_deploy.engine.library import Library
+from mtml_deploy.runtime import cuda
+from mtml_deploy.runtime.cuda_driver import CudaError
 
 Work = Callable[[], None]
-
-
-class FakeError(Exception):
-    """pycuda.driver.Error."""
-
-
-class Pinned(bytearray):
-    """Host memory that counts its release."""
-
-    machine: FakeMachine
-
-    def free(self) -> None:
-        self.machine.pinned -= 1
 
 
 class FakeStream:
     """Work is done when the stream is waited for."""
 
-    def __init__(self, machine: FakeMachine, flags: int) -> None:
-        assert flags == 1  # another library's default stream must not wait for it
-        self.machine = machine
+    def __init__(self) -> None:
         self.waiting: list[Work] = []
         self.captured: list[Work] | None = None
-        self.handle = len(machine.streams) + 1
-        machine.streams.append(self)
 
     def add(self, work: Work) -> None:
         (self.waiting if self.captured is None else self.captured).append(work)
 
-    def synchronize(self) -> None:
-        assert self.captured is None
-        if self.machine.broken:
-            raise FakeError("an illegal memory access was encountered")
-        while self.waiting:
-            self.waiting.pop(0)()
-
 
 class FakeMachine:
-    """State of one fake GPU."""
+    """State of one fake GPU; a `cuda_driver.Driver`."""
+
+    name = "driver"
 
     def __init__(self) -> None:
         self.streams: list[FakeStream] = []
+        self.freed_streams = 0
         self.memory: dict[int, bytearray] = {}
+        self.allocated = 0
         self.room = 1 << 40
-        self.pinned = 0
+        self.pinned: dict[int, ctypes.Array] = {}
         self.depth = 0
         self.retained = 0
         self.broken = False
         self.graphs: dict[int, list[Work]] = {}
+        self.recorded = 0
         self.launches = 0
         self.contexts: list[FakeContext] = []
 
     def install(self, monkeypatch) -> None:
-        """Stand in for pycuda.driver and libcuda."""
-        package = ModuleType("pycuda")
-        driver = ModuleType("pycuda.driver")
-        for name, value in {
-            "Error": FakeError,
-            "init": lambda: None,
-            "Device": self._device_class(),
-            "Context": SimpleNamespace(pop=self._pop),
-            "Stream": lambda flags: FakeStream(self, flags),
-            "pagelocked_empty": self._pagelocked,
-            "mem_alloc": self._mem_alloc,
-            "memcpy_htod_async": self._to_device,
-            "memcpy_dtoh_async": self._to_host,
-        }.items():
-            setattr(driver, name, value)
-        package.driver = driver
-        monkeypatch.setitem(sys.modules, "pycuda", package)
-        monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-        monkeypatch.setattr(ctypes, "CDLL", lambda name: self._libcuda())
+        """Be what CUDA calls go to."""
+        monkeypatch.setattr(cuda, "open_driver", lambda: self)
 
-    def _device_class(self) -> type:
-        machine = self
+    def retain(self, index: int) -> int:
+        self.retained += 1
+        return 77
 
-        class Device:
-            def __init__(self, index: int) -> None:
-                self.index = index
+    def release(self, index: int) -> None:
+        assert not self.depth
+        self.retained -= 1
 
-            @staticmethod
-            def count() -> int:
-                return 1
-
-            def retain_primary_context(self) -> SimpleNamespace:
-                machine.retained += 1
-                return SimpleNamespace(push=machine._push, detach=machine._detach)
-
-        return Device
-
-    def _push(self) -> None:
+    def push(self, context: int) -> None:
+        assert context == 77 and self.retained
         self.depth += 1
 
-    def _pop(self) -> None:
+    def pop(self) -> None:
         assert self.depth > 0
         self.depth -= 1
 
-    def _detach(self) -> None:
-        self.retained -= 1
-        self.depth += 1  # as pycuda does: pushed for the release, never popped
-
-    def _pagelocked(self, shape, dtype) -> np.ndarray:
+    def create_stream(self) -> int:
         assert self.depth
-        self.pinned += 1
-        store = Pinned(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        store.machine = self
-        array = np.ndarray(shape, dtype, buffer=store)
-        array[...] = 7  # never zero by chance
-        return array
+        self.streams.append(FakeStream())
+        return len(self.streams)
 
-    def _mem_alloc(self, size: int):
+    def destroy_stream(self, stream: int) -> None:
+        self._work()
+        assert not self.streams[stream - 1].waiting
+        self.freed_streams += 1
+
+    def synchronize(self, stream: int) -> None:
+        self._work()
+        found = self.streams[stream - 1]
+        assert found.captured is None
+        while found.waiting:
+            found.waiting.pop(0)()
+
+    def allocate(self, size: int) -> int:
         assert self.depth and size > 0
         if size + sum(map(len, self.memory.values())) > self.room:
-            raise FakeError("out of memory")
-        address = (len(self.memory) + 1) << 32
+            raise CudaError("CUDA_ERROR_OUT_OF_MEMORY (2): out of memory", sticky=False)
+        self.allocated += 1
+        address = self.allocated << 32
         self.memory[address] = bytearray(size)
-        machine = self
+        return address
 
-        class Allocation:
-            def __int__(self) -> int:
-                return address
+    def free(self, address: int) -> None:
+        self._work()
+        del self.memory[address]
 
-            def free(self) -> None:
-                del machine.memory[address]
+    def allocate_host(self, size: int) -> int:
+        assert self.depth
+        block = (ctypes.c_ubyte * size)(*(7 for _ in range(size)))  # never zero by chance
+        self.pinned[ctypes.addressof(block)] = block
+        return ctypes.addressof(block)
 
-        return Allocation()
+    def free_host(self, address: int) -> None:
+        self._work()
+        # kept: the arrays over it must not crash a test that reads them too late
+        self.kept = getattr(self, "kept", [])
+        self.kept.append(self.pinned.pop(address))
+
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        self._work()
+
+        # pinned memory is read when the copy happens, not when it is queued
+        def copy() -> None:
+            self.memory[target][:size] = ctypes.string_at(source, size)
+
+        self.streams[stream - 1].add(copy)
+
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        self._work()
+        self.streams[stream - 1].add(
+            lambda: ctypes.memmove(target, bytes(self.memory[source][:size]), size)
+        )
+
+    def capture(self, stream: int, queue: Work) -> int:
+        self._work()
+        found = self.streams[stream - 1]
+        assert not found.waiting
+        found.captured = []
+        queue()
+        self.recorded += 1
+        self.graphs[self.recorded], found.captured = found.captured, None
+        return self.recorded
+
+    def launch(self, graph: int, stream: int) -> None:
+        self._work()
+        self.launches += 1
+        for work in self.graphs[graph]:
+            self.streams[stream - 1].add(work)
+
+    def destroy_graph(self, graph: int) -> None:
+        self._work()
+        del self.graphs[graph]
 
     def array(self, address: int, shape, dtype) -> np.ndarray:
         """Device memory as an array."""
         count = int(np.prod(shape))
         return np.frombuffer(self.memory[address], dtype, count).reshape(shape)
 
-    def _to_device(self, target: int, source: np.ndarray, stream: FakeStream) -> None:
-        # pinned memory is read when the copy happens, not when it is queued
-        stream.add(lambda: self._copy(self.array(target, source.shape, source.dtype), source))
-
-    def _to_host(self, target: np.ndarray, source: int, stream: FakeStream) -> None:
-        stream.add(lambda: self._copy(target, self.array(source, target.shape, target.dtype)))
-
-    @staticmethod
-    def _copy(target: np.ndarray, source: np.ndarray) -> None:
-        target[...] = source
-
-    def _libcuda(self) -> SimpleNamespace:
-        def begin(handle, mode):
-            self.streams[handle.value - 1].captured = []
-            return 0
-
-        def end(handle, graph):
-            stream = self.streams[handle.value - 1]
-            graph._obj.value = len(self.graphs) + 1
-            self.graphs[len(self.graphs) + 1], stream.captured = stream.captured, None
-            return 0
-
-        def instantiate(runnable, graph, flags):
-            runnable._obj.value = graph.value
-            return 0
-
-        def launch(runnable, handle):
-            self.launches += 1
-            for work in self.graphs[runnable.value]:
-                self.streams[handle.value - 1].add(work)
-            return 0
-
-        def pop(previous):
-            self._pop()
-            return 0
-
-        return SimpleNamespace(
-            cuStreamBeginCapture_v2=begin,
-            cuStreamEndCapture=end,
-            cuGraphInstantiateWithFlags=instantiate,
-            cuGraphDestroy=lambda graph: 0,
-            cuGraphLaunch=launch,
-            cuGraphExecDestroy=lambda runnable: self.graphs.pop(runnable.value) and 0,
-            cuCtxPopCurrent_v2=pop,
-        )
+    def _work(self) -> None:
+        """Every call but those of contexts needs one, and fails after a sticky error."""
+        assert self.depth
+        if self.broken:
+            raise CudaError(
+                "CUDA_ERROR_ILLEGAL_ADDRESS (700): an illegal memory access was encountered",
+                sticky=True,
+            )
 
 
 class FakeContext:
@@ -207,6 +174,7 @@ class FakeContext:
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
         self.scratch = 0
+        self.profile = 0
         self.runs = 0
         self.images = np.empty(0, np.uint8)
         machine.contexts.append(self)
@@ -219,6 +187,14 @@ class FakeContext:
         assert name == INPUT_NAME and not self.shape  # a captured graph forbids another
         self.shape = shape
         return True
+
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        assert not self.shape
+        self.profile = index
+        return True
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return 8 * self.shape[0]
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -237,7 +213,9 @@ class FakeContext:
         target[...] = images.reshape(len(images), -1)[:, : self.dim]
 
 
-def fake_library(machine: FakeMachine, manifest: Manifest, *, dim: int | None = None) -> Library:
+def fake_library(
+    machine: FakeMachine, manifest: Manifest, *, dim: int | None = None, profiles: int = 2
+) -> Library:
     """TensorRT of the names that the runtime uses, with an engine of `dim` values per image."""
     modes = Enum("TensorIOMode", "INPUT OUTPUT")
     types = Enum("DataType", "UINT8 FLOAT")
@@ -247,7 +225,7 @@ def fake_library(machine: FakeMachine, manifest: Manifest, *, dim: int | None = 
         EMBEDDINGS_OUTPUT: (modes.OUTPUT, types.FLOAT, (-1, width)),
     }
     engine = SimpleNamespace(
-        device_memory_size_v2=64,
+        num_optimization_profiles=profiles,
         num_io_tensors=len(tensors),
         get_tensor_name=lambda index: list(tensors)[index],
         get_tensor_mode=lambda name: tensors[name][0],

@@ -8,6 +8,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.engine.library import TARGETS, Target
 
 
@@ -20,7 +21,7 @@ from mtml_deploy.engine.library import TARGETS, Target
 )
 @click.option("--min-batch", type=click.IntRange(min=1), default=1, show_default=True,
               help="Fewest images per run.")  # fmt: skip
-@click.option("--opt-batch", type=click.IntRange(min=1), default=16, show_default=True,
+@click.option("--opt-batch", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True,
               help="Images per run that it is tuned for; longer batches are cut.")  # fmt: skip
 @click.option("--max-batch", type=click.IntRange(min=1), default=64, show_default=True,
               help="Most images per run, for other programs that run the engine.")  # fmt: skip
@@ -44,7 +45,8 @@ from mtml_deploy.engine.library import TARGETS, Target
 @click.option(
     "--aux-streams",
     type=click.IntRange(min=0),
-    help="Streams on which branches may run side by side.  [default: the library's choice]",
+    help="Streams on which branches may run side by side; tensorrt only.  [default: the library's "
+    "choice]",
 )
 @click.option(
     "--timing-cache",

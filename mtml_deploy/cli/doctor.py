@@ -214,10 +214,6 @@ def _engine(target: Target, gpus: GpuSearch) -> Ability:
         return Ability(name, False, str(error))
     if not gpus.gpus:
         return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
-    if find_spec("pycuda") is None:
-        return Ability(
-            name, False, "pycuda is not installed; run: pip install 'mtml-reid[tensorrt]'"
-        )
     return Ability(name, True, f"{target} {library.version} on {_names(gpus.gpus)}")
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
-from mtml_deploy.engine.gpu import Gpu
-from mtml_deploy.engine.library import Library
+from mtml_deploy.engine.gpu import Gpu, on_gpu
+from mtml_deploy.engine.library import Library, make
 from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError, BackendError, UnsupportedGpuError
 
@@ -50,7 +50,7 @@ def build_plan(
     require_fitting(options, library, gpu, timing_cache=timing_cache is not None)
     trt: Any = library.module  # the two libraries have no common type
     log: Any = library.logger()
-    builder = trt.Builder(log)
+    builder = make(library, "Builder", log)
     # 10 needs the flag for a strongly typed network, 11 and RTX have no other kind
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
@@ -82,12 +82,14 @@ def build_plan(
             raise BackendError(
                 "the timing cache is of another GPU or TensorRT version; name a new file"
             )
-    profile = builder.create_optimization_profile()
-    batch = options.profile
-    shapes = [(n, manifest.height, manifest.width, 3) for n in (batch.min, batch.opt, batch.max)]
-    profile.set_shape(INPUT_NAME, *shapes)
-    config.add_optimization_profile(profile)
-    plan = builder.build_serialized_network(network, config)
+    for batch in options.profile.parts():
+        profile = builder.create_optimization_profile()
+        sizes = (batch.min, batch.opt, batch.max)
+        shapes = [(n, manifest.height, manifest.width, 3) for n in sizes]
+        profile.set_shape(INPUT_NAME, *shapes)
+        config.add_optimization_profile(profile)
+    with on_gpu(gpu if not library.is_rtx else None):  # where it measures its kernels
+        plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BackendError(
             f"{library.target} {library.version} could not build an engine of {model}: "
@@ -115,6 +117,11 @@ def require_fitting(
         for given, flag, instead in (
             (options.hardware_compatible, "--hardware-compatible", "name every GPU with --sm"),
             (timing_cache, "--timing-cache", "leave it out, its builds take seconds"),
+            (
+                options.aux_streams is not None,
+                "--aux-streams",
+                "leave it out, it runs all layers in one stream",
+            ),
         ):
             if given:
                 raise BackendError(f"tensorrt-rtx has no {flag}; {instead}")

@@ -78,8 +78,8 @@ def build_engine(
     path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
     require_absent(path, overwrite=overwrite)
     require_buildable(artifact.model_path)
-    if library.is_rtx:
-        _require_no_fp32_products(artifact, options, gpu)
+    if library.is_rtx and _for_turing(options, gpu):
+        _require_fit_for_turing(artifact)
     known = None
     if timing_cache is not None:
         known = read_regular(timing_cache) if timing_cache.is_file() else b""
@@ -183,11 +183,40 @@ def list_engines(artifact: Artifact) -> tuple[Engine, ...]:
     return tuple(found)
 
 
-def _require_no_fp32_products(artifact: Artifact, options: BuildOptions, gpu: Gpu | None) -> None:
-    """Refuse what TensorRT-RTX cannot compile for Turing, in words the builder does not have."""
-    here = (gpu.compute_capability,) if gpu is not None and not options.sm else ()
-    if _TURING_SM not in options.sm and _TURING not in here:
-        return
+def rtx_remark(artifact: Artifact, library: Library) -> str:
+    """What a user must know of an int8 engine of TensorRT-RTX; empty for any other.
+
+    Args:
+        artifact: the model.
+        library: what builds its engine.
+
+    Returns:
+        One sentence.
+    """
+    if not library.is_rtx or artifact.manifest.precision != "int8":
+        return ""
+    return (
+        "TensorRT-RTX gives int8 convolutions a float32 output and one more kernel each: it moves "
+        "about twice the bytes of fp16, so fp16 is likely the faster engine; int8 is for --target "
+        "tensorrt"
+    )
+
+
+def _for_turing(options: BuildOptions, gpu: Gpu | None) -> bool:
+    """Whether an engine is to run on compute capability 7.5."""
+    if options.sm:
+        return _TURING_SM in options.sm
+    return gpu is not None and gpu.compute_capability == _TURING
+
+
+def _require_fit_for_turing(artifact: Artifact) -> None:
+    """Refuse what TensorRT-RTX cannot compute there, in words the builder does not have."""
+    if artifact.manifest.precision == "int8":
+        raise ArtifactError(
+            f"TensorRT-RTX has no int8 convolution for compute capability {_TURING}: it would turn "
+            f"the weights of {artifact.folder} back into fp16 at every run; build the fp16 "
+            f"artifact, use --target tensorrt, or leave --sm {_TURING_SM} out"
+        )
     if found := fp32_products(artifact.model_path):
         raise ArtifactError(
             f"TensorRT-RTX has no fp32 matrix product for compute capability {_TURING}, and "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,13 +62,10 @@ def find_gpus() -> GpuSearch:
     Returns:
         The GPUs, or the reason why there is none.
     """
-    for name in _DRIVER:
-        try:
-            driver = ctypes.CDLL(name)
-        except OSError:
-            continue
-        return _ask(driver)
-    return GpuSearch((), "the NVIDIA driver is not installed (no libcuda)")
+    driver = _load_driver()
+    if driver is None:
+        return GpuSearch((), "the NVIDIA driver is not installed (no libcuda)")
+    return _ask(driver)
 
 
 def gpu_of(device: str) -> Gpu | None:
@@ -98,6 +97,50 @@ def require_gpu(device: str, *, backend: str) -> Gpu:
             "for --backend ort --device cpu"
         )
     return gpu
+
+
+@contextmanager
+def on_gpu(gpu: Gpu | None) -> Iterator[None]:
+    """Make a GPU the current one of this thread, through the context that other libraries share.
+
+    Args:
+        gpu: the GPU; None leaves things as they are.
+
+    Raises:
+        BackendError: the driver refuses.
+    """
+    if gpu is None:
+        yield
+        return
+    driver = _load_driver()
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    if driver is None:
+        raise BackendError(f"{gpu.name} was found, but the NVIDIA driver is gone; install it again")
+    for status in (
+        driver.cuDeviceGet(ctypes.byref(device), gpu.index),
+        driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device),
+        driver.cuCtxPushCurrent_v2(context),
+    ):
+        if status:
+            raise BackendError(
+                f"the NVIDIA driver answers with error {status} for cuda:{gpu.index}; is it in use "
+                "by another process alone? See nvidia-smi"
+            )
+    try:
+        yield
+    finally:
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def _load_driver() -> ctypes.CDLL | None:
+    """libcuda; None where it is not installed."""
+    for name in _DRIVER:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
 
 
 def _ask(driver: ctypes.CDLL) -> GpuSearch:

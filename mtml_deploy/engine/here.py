@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.engine.folder import Engine, build_engine
+from mtml_deploy.engine.folder import Engine, build_engine, rtx_remark
 from mtml_deploy.engine.gpu import find_gpus
 from mtml_deploy.engine.library import Target, installed_target, load_library
 from mtml_deploy.engine.options import BuildOptions
@@ -63,6 +63,8 @@ def build_here(
             or (device.name if device else "no GPU")
         )
     )
+    if remark := rtx_remark(artifact, library):
+        say(f"note: {remark}")
     return build_engine(
         artifact, options, library, gpu=device, timing_cache=timing_cache, overwrite=overwrite
     )

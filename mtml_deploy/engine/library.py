@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from mtml_deploy.errors import BackendError, MissingExtraError
 
@@ -84,6 +84,31 @@ def load_library(target: Target) -> Library:
             f"upgrade it: pip install --upgrade 'mtml-reid[{extra}]'"
         )
     return Library(target=target, module=module, version=version)
+
+
+def make(library: Library, name: str, log: object) -> Any:  # noqa: ANN401 - untyped library
+    """A `Builder` or `Runtime` of the library.
+
+    Args:
+        library: the imported TensorRT.
+        name: of the class.
+        log: from `Library.logger`.
+
+    Returns:
+        The object.
+
+    Raises:
+        BackendError: CUDA cannot start, for example under a driver that is too old.
+    """
+    try:
+        return getattr(library.module, name)(log)
+    except (TypeError, RuntimeError) as error:  # its bindings got no object
+        told = "; ".join(" ".join(text.split()) for text in getattr(log, "errors", [])[-3:])
+        raise BackendError(
+            f"{library.target} {library.version} cannot start CUDA ({told or error}); its CUDA may "
+            "be newer than the driver's: compare them with mtml-deploy doctor, then update the "
+            "driver or install the TensorRT for its CUDA (for example tensorrt-cu12)"
+        ) from error
 
 
 def installed_target() -> Target | None:

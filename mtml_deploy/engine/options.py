@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.record_file import Record
 
 BATCH_LIMIT: Final = 1024
@@ -15,6 +16,10 @@ BATCH_LIMIT: Final = 1024
 
 LEVELS: Final = range(6)
 """Builder optimization levels of TensorRT."""
+
+
+_FEW: Final = 4
+"""Images of a batch that is tuned for on its own: one frame's crops."""
 
 
 class BatchProfile(Record, frozen=True):
@@ -27,7 +32,7 @@ class BatchProfile(Record, frozen=True):
     """
 
     min: int = 1
-    opt: int = 16
+    opt: int = BATCH_SIZE
     max: int = 64
 
     def __post_init__(self) -> None:
@@ -42,6 +47,21 @@ class BatchProfile(Record, frozen=True):
                 f"{self.min}, opt {self.opt}, max {self.max}"
             )
 
+    def parts(self) -> tuple[BatchProfile, ...]:
+        """The optimization profiles of an engine: few images get kernels chosen for few.
+
+        Returns:
+            One or two profiles that cover every batch once, ascending.
+
+        Example:
+            >>> [(part.min, part.opt, part.max) for part in BatchProfile(1, 16, 64).parts()]
+            [(1, 1, 4), (5, 16, 64)]
+        """
+        if not self.min <= _FEW < self.max:
+            return (self,)
+        few = BatchProfile(self.min, self.opt if self.opt <= _FEW else self.min, _FEW)
+        return few, BatchProfile(_FEW + 1, max(self.opt, _FEW + 1), self.max)
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -54,7 +74,7 @@ class BuildOptions:
         workspace_bytes: most device memory of one layer's scratch; 0 sets no limit.
         optimization_level: 0 (fast build) to 5 (fast engine); None is the library's default.
         aux_streams: streams beside the main one, where branches may run side by side; None is the
-            library's choice, 0 forbids them.
+            library's choice, 0 forbids them; TensorRT only.
         hardware_compatible: runs on every GPU since Ampere, slower; TensorRT only.
     """
 

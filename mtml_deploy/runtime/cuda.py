@@ -1,115 +1,91 @@
-"""The GPU: primary context, streams, pinned and device memory, CUDA graphs. Only here is pycuda.
+"""One GPU: its context, streams, pinned and device memory, CUDA graphs, freed in order.
 
-In: sizes and addresses. Out: resources that are freed when told to. pycuda is imported when a
-device is opened; CUDA graphs, which it does not offer, are called in the driver itself.
+In: sizes and addresses. Out: resources that belong to the device and are freed with it, whatever
+happened: after an error, without `close`, at the end of the process.
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
+import math
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mtml_deploy.errors import BackendError, MissingExtraError
-
-_NON_BLOCKING: Final = 1
-"""CU_STREAM_NON_BLOCKING: work that another library puts on the default stream neither waits for
-these streams nor ends a capture."""
-
-_THREAD_LOCAL_CAPTURE: Final = 1
-"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads (a decoder, torch) go on meanwhile."""
+from mtml_deploy.runtime.cuda_driver import CudaError, Driver, open_driver
 
 
 class CudaDevice:
     """One GPU through its primary context, which torch and ONNX Runtime share; a context manager.
 
-    Memory that it gives belongs to it and is freed with it, last made first. It is opened, used and
-    closed in one thread.
+    What it gives belongs to it and is freed with it, last made first. It is used in one thread.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, driver: Driver | None = None) -> None:
         """Open the GPU.
 
         Args:
             index: N of "cuda:N".
+            driver: what makes the calls; None for `open_driver`.
 
         Raises:
-            MissingExtraError: pycuda is not installed.
+            MissingExtraError: pycuda was asked for and is not installed.
             BackendError: no driver, or no such GPU.
         """
-        try:
-            import pycuda.driver as driver
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("running engines needs pycuda", "tensorrt") from error
-        except ImportError as error:  # libcuda is not there
-            raise BackendError(
-                f"pycuda cannot reach the NVIDIA driver ({error}); install the driver, or ask for "
-                "--backend ort --device cpu"
-            ) from error
-        self._driver: Any = driver  # a compiled module without types
-        try:
-            driver.init()
-            if index >= driver.Device.count():
-                raise BackendError(
-                    f"there is no GPU {index}, only 0..{driver.Device.count() - 1}; choose one"
-                )
-            self._context: Any = driver.Device(index).retain_primary_context()
-        except driver.Error as error:
-            raise BackendError(f"the GPU {index} cannot be opened: {error}") from error
-        self._library = ctypes.CDLL("libcuda.so.1")
-        self._thread = threading.get_ident()
-        self._free: list[Callable[[], None]] = []
-        self._closed = False
+        self.driver = driver or open_driver()
+        self._context = self.driver.retain(index)
+        self._streams: list[Stream] = []
+        self._owned: list[Callable[[], None]] = []
+        held = self._streams, self._owned
+        self._close = weakref.finalize(self, _release, self.driver, index, self._context, *held)
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the GPU's context current for a block; nests with other libraries' contexts."""
-        self._context.push()
+        self.driver.push(self._context)
         try:
             yield
         finally:
-            self._driver.Context.pop()
+            self.driver.pop()
 
-    @property
-    def error(self) -> type[Exception]:
-        """What pycuda raises where a CUDA call fails."""
-        kind: type[Exception] = self._driver.Error
-        return kind
+    def own(self, free: Callable[[], None]) -> None:
+        """Call `free` before what was made earlier is freed, with the context current.
+
+        Args:
+            free: may raise a `CudaError`; must not refer to this device.
+        """
+        self._owned.append(free)
 
     def stream(self) -> Stream:
         """A new stream; needs `current`."""
-        return Stream(self._driver, self._library)
+        stream = Stream(self.driver)
+        self._streams.append(stream)
+        self.own(stream.free)
+        return stream
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Page-locked host memory, which alone can be copied asynchronously; needs `current`."""
-        array: NDArray[Any] = self._driver.pagelocked_empty(shape, dtype)
-        self._free.append(array.base.free)  # type: ignore[union-attr]
-        return array
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        driver, address = self.driver, self.driver.allocate_host(size)
+        self.own(lambda: driver.free_host(address))
+        memory = memoryview((ctypes.c_ubyte * size).from_address(address))
+        return np.ndarray(shape, dtype=kind, buffer=memory)
 
     def memory(self, size: int) -> int:
         """Address of new device memory of `size` bytes, 1 or more; needs `current`."""
-        allocation = self._driver.mem_alloc(size)
-        self._free.append(allocation.free)
-        return int(allocation)
+        driver, address = self.driver, self.driver.allocate(size)
+        self.own(lambda: driver.free(address))
+        return address
 
     def close(self) -> None:
-        """Free the memory and leave the GPU; closing twice is allowed."""
-        if self._closed:
-            return
-        self._closed = True
-        # after a CUDA error further calls fail too, and what they would free goes with the process
-        with suppress(self.error), self.current():
-            while self._free:
-                self._free.pop()()
-        self._context.detach()
-        if threading.get_ident() == self._thread:
-            # pycuda makes the context current to release it, and leaves it on the thread's stack
-            self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        """Free everything and leave the GPU; closing twice is allowed."""
+        self._close()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -126,34 +102,32 @@ class CudaDevice:
 
 
 class Stream:
-    """A queue of GPU work, in order."""
+    """A queue of GPU work, in order.
 
-    def __init__(self, driver: Any, library: ctypes.CDLL) -> None:  # noqa: ANN401 - untyped module
+    Attributes:
+        handle: the CUstream, for other libraries.
+    """
+
+    def __init__(self, driver: Driver) -> None:
         """A new stream of the current context."""
         self._driver = driver
-        self._library = library
-        self._stream: Any = driver.Stream(_NON_BLOCKING)
-
-    @property
-    def handle(self) -> int:
-        """The CUstream, for other libraries."""
-        return int(self._stream.handle)
+        self.handle = driver.create_stream()
 
     def to_device(self, target: int, source: NDArray[Any]) -> None:
-        """Queue a copy of pinned memory to the device."""
-        self._driver.memcpy_htod_async(target, source, self._stream)
+        """Queue a copy of pinned memory, C-contiguous, to the device."""
+        self._driver.copy_in(target, source.ctypes.data, source.nbytes, self.handle)
 
     def to_host(self, target: NDArray[Any], source: int) -> None:
-        """Queue a copy from the device to pinned memory."""
-        self._driver.memcpy_dtoh_async(target, source, self._stream)
+        """Queue a copy from the device to pinned memory, C-contiguous."""
+        self._driver.copy_out(target.ctypes.data, source, target.nbytes, self.handle)
 
     def wait(self) -> None:
         """Return when everything queued is done."""
-        self._stream.synchronize()
+        self._driver.synchronize(self.handle)
 
     def free(self) -> None:
-        """Free it; needs the context, so it is not left to the garbage collector."""
-        self._stream = None
+        """Free it."""
+        self._driver.destroy_stream(self.handle)
 
     def capture(self, queue: Callable[[], None]) -> CudaGraph:
         """Record what `queue` puts into this stream, without running it.
@@ -165,54 +139,55 @@ class Stream:
             The graph, ready to launch.
 
         Raises:
-            BackendError: something in it cannot be captured.
+            CudaError: something in it cannot be captured.
         """
-        library, graph, runnable = self._library, ctypes.c_void_p(), ctypes.c_void_p()
-        handle = ctypes.c_void_p(self.handle)
-        _check(library.cuStreamBeginCapture_v2(handle, _THREAD_LOCAL_CAPTURE), "begin of a capture")
-        try:
-            queue()
-        finally:
-            # also after an error: a stream that is left capturing is of no use
-            status = library.cuStreamEndCapture(handle, ctypes.byref(graph))
-        _check(status, "end of a capture")
-        try:
-            _check(
-                library.cuGraphInstantiateWithFlags(
-                    ctypes.byref(runnable), graph, ctypes.c_ulonglong(0)
-                ),
-                "instantiation of a graph",
-            )
-        finally:
-            library.cuGraphDestroy(graph)
-        return CudaGraph(library, runnable, handle)
+        return CudaGraph(self._driver, self._driver.capture(self.handle, queue), self.handle)
 
 
 class CudaGraph:
     """Recorded work that is launched with one call."""
 
-    def __init__(
-        self, library: ctypes.CDLL, runnable: ctypes.c_void_p, stream: ctypes.c_void_p
-    ) -> None:
+    def __init__(self, driver: Driver, graph: int, stream: int) -> None:
         """From `Stream.capture`."""
-        self._library = library
-        self._runnable = runnable
+        self._driver = driver
+        self._graph = graph
         self._stream = stream
 
     def launch(self) -> None:
         """Queue the recorded work into the stream it was recorded from.
 
         Raises:
-            BackendError: the driver refuses.
+            CudaError: the driver refuses.
         """
-        _check(self._library.cuGraphLaunch(self._runnable, self._stream), "launch of a graph")
+        self._driver.launch(self._graph, self._stream)
 
     def free(self) -> None:
         """Free it."""
-        self._library.cuGraphExecDestroy(self._runnable)
+        self._driver.destroy_graph(self._graph)
 
 
-def _check(status: int, what: str) -> None:
-    """Raise unless the driver reports success."""
-    if status:
-        raise BackendError(f"CUDA error {status} at the {what}")
+def _release(
+    driver: Driver,
+    index: int,
+    context: int,
+    streams: list[Stream],
+    owned: list[Callable[[], None]],
+) -> None:
+    """Wait for what is at work, free what a device gave, last first, and leave it.
+
+    After a CUDA error every call fails, and what it would free goes with the process: none of them
+    keeps the others from being tried.
+    """
+    with suppress(CudaError):
+        driver.push(context)
+        try:
+            for stream in streams:  # an interrupted run may still use what is freed now
+                with suppress(CudaError):
+                    stream.wait()
+            while owned:
+                with suppress(CudaError):
+                    owned.pop()()
+        finally:
+            driver.pop()
+    with suppress(CudaError):
+        driver.release(index)

@@ -42,9 +42,12 @@ from mtml_deploy.runtime.ort_provider import (
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 
 if TYPE_CHECKING:
-    from onnxruntime import SessionOptions
+    from onnxruntime import InferenceSession, SessionOptions
 
 logger = logging.getLogger(__name__)
+
+_NO_FALLBACK: Final = "session.disable_cpu_ep_fallback"
+"""ONNX Runtime's option to refuse a model of which a part would run on the CPU."""
 
 _ERRORS_ONLY: Final = 3
 """ONNX Runtime log severity: its warnings are about graph constants, of no use to a user."""
@@ -92,13 +95,25 @@ class OrtRuntime:
         # its own quantisation of an int8 model's biases multiplies two fp16 steps, which leaves no
         # digits
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        try:
-            session = ort.InferenceSession(
+
+        def opened() -> InferenceSession:
+            return ort.InferenceSession(
                 artifact.model_path, sess_options=options, providers=providers, enable_fallback=0
             )
+
+        try:
+            session = opened()
             record = session.get_modelmeta().custom_metadata_map
             inputs, outputs = session.get_inputs(), session.get_outputs()
         except Exception as error:  # the library's exceptions have no common base of their own
+            if device != "cpu" and "CPU EP" in str(error):
+                options.add_session_config_entry(_NO_FALLBACK, "0")
+                require_active(opened().get_providers(), device, providers[0])
+                raise BackendError(
+                    f"{device} was asked for, and a part of the model has no kernel of "
+                    f"{providers[0][0]} in this ONNX Runtime and would run on the CPU; update it: "
+                    "pip install --upgrade 'mtml-reid[gpu]'"
+                ) from error
             raise ArtifactError(
                 f"ONNX Runtime cannot load {artifact.model_path}: {first_line(error)}; "
                 f"export it again: mtml-export RUN --out {artifact.folder}"
@@ -212,6 +227,8 @@ def prepare_session(
     # idle workers that spin take the cores from the threads that decode the next batch
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device != "cpu":
+        # a node without a kernel there would run on the CPU without a word
+        options.add_session_config_entry(_NO_FALLBACK, "1")
         _load_cuda(library)
     return library, options, provider
 

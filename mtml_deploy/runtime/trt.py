@@ -8,7 +8,7 @@ batch size is a CUDA graph, launched with one call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from types import TracebackType
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
 from mtml_deploy.defaults import Rounding
-from mtml_deploy.engine.folder import find_engine, read_plan
+from mtml_deploy.engine.folder import Engine, find_engine, read_plan
 from mtml_deploy.engine.gpu import require_gpu
-from mtml_deploy.engine.library import Target, load_library
+from mtml_deploy.engine.library import Library, Target, load_library
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.batching import Piece, cut
 from mtml_deploy.runtime.cuda import CudaDevice
+from mtml_deploy.runtime.cuda_driver import CudaError
 from mtml_deploy.runtime.in_flight import in_flight
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.trt_cache import RuntimeCache
 from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
 from mtml_deploy.runtime.trt_slot import Slot
 
@@ -51,7 +53,7 @@ class TensorRtRuntime:
             device: "cuda:N".
 
         Raises:
-            MissingExtraError: the library or pycuda is not installed.
+            MissingExtraError: the library is not installed.
             BackendError: no such GPU, or the library refuses the engine.
             ArtifactError: no engine fits, or its file was changed.
         """
@@ -62,23 +64,13 @@ class TensorRtRuntime:
         self._manifest = artifact.manifest
         self._profile = engine.manifest.profile
         self._engine_sha256 = engine.manifest.plan_sha256
-        self._device: CudaDevice | None = CudaDevice(gpu.index)
-        self._engine: LoadedEngine | None = None
-        self._slots: list[Slot] = []
         self._streaming = False
+        self._slots: list[Slot] = []
+        self._device: CudaDevice | None = CudaDevice(gpu.index)
         try:
             with self._device.current():
-                self._engine = LoadedEngine(plan, library, self._manifest, name=str(engine.path))
-                for _ in range(SLOTS):
-                    self._slots.append(
-                        Slot(
-                            self._engine,
-                            self._device,
-                            self._manifest,
-                            largest=self._profile.opt,
-                        )
-                    )
-        except self._device.error as error:
+                self._slots += self._load(plan, library, engine, self._device)
+        except CudaError as error:
             self.close()
             raise BackendError(
                 f"{gpu.name} has no room for {engine.path.name}: {error}; free memory on it, or "
@@ -147,17 +139,9 @@ class TensorRtRuntime:
     def close(self) -> None:
         """Free contexts, graphs and memory; closing twice is allowed."""
         device, self._device = self._device, None
-        if device is None:
-            return
-        # after a CUDA error these fail again; the first one is what the caller hears of
-        with suppress(device.error), device.current():
-            for slot in self._slots:
-                slot.close()
-            self._slots.clear()
-            if self._engine is not None:
-                self._engine.close()
-                self._engine = None
-        device.close()
+        self._slots.clear()
+        if device is not None:
+            device.close()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -171,6 +155,19 @@ class TensorRtRuntime:
     ) -> None:
         """Free the engine."""
         self.close()
+
+    def _load(
+        self, plan: bytes, library: Library, engine: Engine, device: CudaDevice
+    ) -> list[Slot]:
+        """The engine and its slots, all of it the device's; its context is current."""
+        loaded = LoadedEngine(plan, library, self._manifest, self._profile, name=str(engine.path))
+        device.own(loaded.close)
+        cache = RuntimeCache(engine.path, loaded)
+        cache.load()
+        device.own(cache.save)  # before the engine is closed
+        return [
+            Slot(loaded, device, self._manifest, largest=self._profile.opt) for _ in range(SLOTS)
+        ]
 
     def _require_idle(self) -> None:
         """Refuse a closed runtime, and a second stream that would take the slots of the first."""
@@ -199,11 +196,16 @@ class TensorRtRuntime:
             raise BackendError("the engine was closed after an error; open it again")
         try:
             yield device
-        except (device.error, BackendError) as error:
+        except BackendError as error:
             self.close()
+            sticky = isinstance(error, CudaError) and error.sticky
             raise BackendError(
                 f"the engine failed on a batch of {len(part.images)} images ({error}) and was "
-                "closed; open it again, with a smaller --batch-size if memory ran out"
+                + (
+                    "closed; no CUDA call of this process works any more: start it again"
+                    if sticky
+                    else "closed; open it again, with a smaller --batch-size if memory ran out"
+                )
             ) from error
 
 

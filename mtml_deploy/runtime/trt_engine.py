@@ -17,7 +17,8 @@ from mtml_deploy.artifact.manifest import (
     Manifest,
 )
 from mtml_deploy.data.records import ORIENTATIONS
-from mtml_deploy.engine.library import Library
+from mtml_deploy.engine.library import Library, make
+from mtml_deploy.engine.options import BatchProfile
 from mtml_deploy.errors import ArtifactError, BackendError
 
 
@@ -50,47 +51,59 @@ def output_kinds(manifest: Manifest) -> dict[str, TensorKind]:
 class LoadedEngine:
     """An engine on the current GPU; every call needs the context it was loaded in."""
 
-    def __init__(self, plan: bytes, library: Library, manifest: Manifest, *, name: str) -> None:
+    def __init__(
+        self,
+        plan: bytes,
+        library: Library,
+        manifest: Manifest,
+        profile: BatchProfile,
+        *,
+        name: str,
+    ) -> None:
         """Deserialise a plan; code inside it stays forbidden.
 
         Args:
             plan: bytes whose hash was checked.
             library: what built it.
             manifest: what the engine must be.
+            profile: batches that it was built for.
             name: of the file, for errors.
 
         Raises:
             BackendError: the library refuses it.
             ArtifactError: its inputs and outputs are not those of the manifest.
         """
-        trt: Any = library.module  # the two libraries have no common type
         self._library = library
         # logger and runtime must live as long as the engine
         self._log: Any = library.logger()
-        self._runtime: Any = trt.Runtime(self._log)
-        self._runtime.engine_host_code_allowed = False
-        self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:  # it does not raise
-            raise BackendError(
-                f"{library.target} {library.version} cannot load {name}: {self._reasons()}; build "
-                "it again: mtml-deploy build ART"
-            )
-        self._require({INPUT_NAME: input_kind(manifest)}, output_kinds(manifest), name)
-        self._config: Any = self._runtime_config()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._config: Any = None
+        self._cache: Any = None
+        try:
+            self._runtime = make(library, "Runtime", self._log)
+            self._runtime.engine_host_code_allowed = False
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
+            if self._engine is None:  # it does not raise
+                raise BackendError(
+                    f"{library.target} {library.version} cannot load {name}: {self._reasons()}; "
+                    "build it again: mtml-deploy build ART"
+                )
+            self._require({INPUT_NAME: input_kind(manifest)}, output_kinds(manifest), name)
+            # an engine of an earlier version has one profile for all
+            parts = profile.parts()
+            self._parts = parts if self._engine.num_optimization_profiles == len(parts) else ()
+            self._config = self._runtime_config()
+        except BaseException:
+            self.close()  # now, while its GPU is current
+            raise
 
     @property
     def captures_itself(self) -> bool:
         """Whether the library makes CUDA graphs of its own."""
         return self._library.is_rtx
 
-    @property
-    def scratch_bytes(self) -> int:
-        """Device memory that a run needs beside inputs and outputs."""
-        return int(self._engine.device_memory_size_v2)
-
-    def context(
-        self, batch: int, *, addresses: Mapping[str, int], scratch: int
-    ) -> ExecutionContext:
+    def context(self, batch: int, *, addresses: Mapping[str, int], stream: int) -> ExecutionContext:
         """A context for one batch size.
 
         A captured CUDA graph is only valid as long as nothing of its context changes, so that each
@@ -99,10 +112,10 @@ class LoadedEngine:
         Args:
             batch: images, within the profile.
             addresses: tensor -> device memory, large enough for `batch`.
-            scratch: device memory of `scratch_bytes`.
+            stream: handle of the stream that it will run in; wait for it before the first run.
 
         Returns:
-            The context, with everything set.
+            The context, with everything set but the scratch memory.
 
         Raises:
             BackendError: no room on the GPU, or a batch outside the profile.
@@ -117,18 +130,37 @@ class LoadedEngine:
                 f"the GPU has no room for a context of the engine: {self._reasons()}; free memory, "
                 "or build with a smaller --opt-batch"
             )
-        context.set_device_memory(scratch, self.scratch_bytes)
+        part = next((i for i, one in enumerate(self._parts) if one.min <= batch <= one.max), 0)
+        if part and not context.set_optimization_profile_async(part, stream):
+            raise BackendError(f"the engine refuses its profile {part}: {self._reasons()}")
         shape = (batch, *tuple(self._engine.get_tensor_shape(INPUT_NAME))[1:])
         if not context.set_input_shape(INPUT_NAME, shape):
             raise BackendError(f"the engine refuses a batch of {batch}: {self._reasons()}")
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise BackendError(f"the engine refuses memory for {name}: {self._reasons()}")
-        return ExecutionContext(context, self._log)
+        # of these shapes: the engine's own number is that of the largest batch it accepts
+        return ExecutionContext(context, self._log, context.update_device_memory_size_for_shapes())
+
+    def load_cache(self, content: bytes) -> bool:
+        """Take over what an earlier process compiled; TensorRT-RTX only.
+
+        Args:
+            content: what `saved_cache` gave; the library refuses that of another GPU or version.
+
+        Returns:
+            Whether it was taken.
+        """
+        return self._cache is not None and bool(self._cache.deserialize(content))
+
+    def saved_cache(self) -> bytes:
+        """What was compiled for the batch sizes that ran; empty where the library keeps nothing."""
+        return b"" if self._cache is None else bytes(self._cache.serialize())
 
     def close(self) -> None:
         """Free the engine; its contexts must be closed before."""
         self._config = None
+        self._cache = None
         self._engine = None
         self._runtime = None
 
@@ -148,8 +180,9 @@ class LoadedEngine:
             config.dynamic_shapes_kernel_specialization_strategy = (
                 trt.DynamicShapesKernelSpecializationStrategy.EAGER
             )
-            # contexts of this engine share what was compiled for one of them
-            config.set_runtime_cache(config.create_runtime_cache())
+            # contexts of this engine share what was compiled for one of them; it outlives them
+            self._cache = config.create_runtime_cache()
+            config.set_runtime_cache(self._cache)
         return config
 
     def _require(
@@ -179,12 +212,26 @@ class LoadedEngine:
 
 
 class ExecutionContext:
-    """One engine at one batch size, with its memory."""
+    """One engine at one batch size, with its memory.
 
-    def __init__(self, context: Any, log: Any) -> None:  # noqa: ANN401 - untyped library
+    Attributes:
+        scratch_bytes: device memory that a run needs beside inputs and outputs.
+    """
+
+    def __init__(
+        self,
+        context: Any,  # noqa: ANN401 - untyped library
+        log: Any,  # noqa: ANN401
+        scratch_bytes: int,
+    ) -> None:
         """From `LoadedEngine.context`."""
         self._context = context
         self._log = log
+        self.scratch_bytes = int(scratch_bytes)
+
+    def use(self, scratch: int) -> None:
+        """Give it its scratch memory, of `scratch_bytes` or more, before the first run."""
+        self._context.set_device_memory(scratch, self.scratch_bytes)
 
     def enqueue(self, stream: int) -> None:
         """Queue the computation.

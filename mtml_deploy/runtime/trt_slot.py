@@ -23,6 +23,8 @@ from mtml_deploy.runtime.trt_engine import (
 class Slot:
     """A stream with pinned and device buffers, and a context and CUDA graph per batch size.
 
+    All of it is the device's, which frees it.
+
     Attributes:
         outputs: output name -> float32 [largest, width], pinned; valid between `wait` and the next
             `start`.
@@ -33,6 +35,7 @@ class Slot:
     ) -> None:
         """Allocate buffers for batches of up to `largest` images."""
         self._engine = engine
+        self._device = device
         self._stream = device.stream()
         self._input = device.pinned((largest, *input_kind(manifest).sizes), np.uint8)
         self._addresses = {INPUT_NAME: device.memory(self._input.nbytes)}
@@ -40,9 +43,10 @@ class Slot:
         for name, kind in output_kinds(manifest).items():
             self.outputs[name] = device.pinned((largest, *kind.sizes), np.float32)
             self._addresses[name] = device.memory(self.outputs[name].nbytes)
-        self._scratch = device.memory(max(1, engine.scratch_bytes))
+        self._scratch = self._scratch_bytes = 0
         self._contexts: dict[int, ExecutionContext] = {}
         self._graphs: dict[int, CudaGraph] = {}
+        self._prepare(largest)  # the scratch memory of the largest batch serves all
 
     def start(self, images: NDArray[np.uint8], piece: Piece) -> None:
         """Queue one piece: copy in, compute, copy out.
@@ -56,32 +60,32 @@ class Slot:
         if graph := self._graphs.get(piece.bucket):
             graph.launch()
             return
-        is_new = piece.bucket not in self._contexts
-        if is_new:
-            self._contexts[piece.bucket] = self._engine.context(
-                piece.bucket, addresses=self._addresses, scratch=self._scratch
-            )
+        if piece.bucket not in self._contexts:
+            self._prepare(piece.bucket)
         self._queue(piece.bucket)
-        if is_new and not self._engine.captures_itself:
+        if not self._engine.captures_itself:
             # only after a first run, in which a context may still allocate
             self._stream.wait()
-            self._graphs[piece.bucket] = self._stream.capture(lambda: self._queue(piece.bucket))
+            graph = self._stream.capture(lambda: self._queue(piece.bucket))
+            self._device.own(graph.free)
+            self._graphs[piece.bucket] = graph
 
     def wait(self) -> None:
         """Return when the queued piece is done and its results are in `outputs`."""
         self._stream.wait()
 
-    def close(self) -> None:
-        """Free graphs, contexts and the stream; the device frees the memory."""
-        self._stream.wait()  # an interrupted run may still be at work
-        for graph in self._graphs.values():
-            graph.free()
-        self._graphs.clear()
-        for context in self._contexts.values():
-            context.close()
-        self._contexts.clear()
-        self.outputs.clear()
-        self._stream.free()
+    def _prepare(self, bucket: int) -> None:
+        """Make the context of a batch size; those of one slot share the scratch memory."""
+        context = self._engine.context(
+            bucket, addresses=self._addresses, stream=self._stream.handle
+        )
+        self._device.own(context.close)
+        if context.scratch_bytes > self._scratch_bytes or not self._scratch:
+            self._scratch_bytes = max(1, context.scratch_bytes)
+            self._scratch = self._device.memory(self._scratch_bytes)
+        context.use(self._scratch)
+        self._stream.wait()  # what setting its profile has queued
+        self._contexts[bucket] = context
 
     def _queue(self, bucket: int) -> None:
         """Put copies and computation of one batch size into the stream."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.engine.build import require_fitting
-from mtml_deploy.engine.folder import build_engine
+from mtml_deploy.engine.folder import build_engine, rtx_remark
 from mtml_deploy.engine.gpu import Gpu, find_gpus
 from mtml_deploy.engine.library import TARGETS, Library, load_library
 from mtml_deploy.engine.options import BuildOptions
@@ -112,6 +112,8 @@ def build_engines(
     for job in plan.jobs:
         target = job.library.target
         say(f"building an engine with {target} {job.library.version}")
+        if remark := rtx_remark(artifact, job.library):
+            say(f"note: {remark}")
         try:
             engine = build_engine(artifact, job.options, job.library, gpu=job.gpu)
         except MtmlError as error:

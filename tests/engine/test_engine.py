@@ -171,7 +171,7 @@ def test_a_damaged_manifest_is_refused_in_words(tmp_path):
     path.write_text(engine_manifest_json(ada_engine(sm=(86, 89))))
     assert load_engine_manifest(path) == ada_engine(sm=(86, 89), created=ANY)
     check_json_reader(path, lambda: load_engine_manifest(path), ArtifactError)
-    path.write_text(path.read_text().replace('"opt": 16', '"opt": 65'))
+    path.write_text(path.read_text().replace('"opt": 32', '"opt": 65'))
     with pytest.raises(ArtifactError, match=r"a\.json.*profile: .*opt 65.*mtml-deploy build"):
         load_engine_manifest(path)
 
@@ -196,6 +196,7 @@ def test_the_command_builds_for_every_listed_gpu(tmp_path):
         (["--sm", "90"], "no compute capability 90"),
         (["--sm", "86", "--hardware-compatible"], "no --hardware-compatible"),
         (["--sm", "86", "--timing-cache", "cache"], "no --timing-cache"),
+        (["--sm", "86", "--aux-streams", "0"], "no --aux-streams"),
         (["--sm", "86", "--opt-batch", "8", "--max-batch", "4"], "max 4"),
     ],
 )

@@ -17,7 +17,7 @@ from helpers_engine import a_gpu, rtx_library
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT
 from mtml_deploy.engine.build import build_plan, require_fitting
-from mtml_deploy.engine.folder import build_engine
+from mtml_deploy.engine.folder import build_engine, rtx_remark
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.graph_check import fp32_products, require_buildable
 from mtml_deploy.engine.library import Library
@@ -157,3 +157,29 @@ def test_a_gpu_without_kernels_is_named_before_building():
     require_fitting(options, rtx_library(), a_gpu("NVIDIA RTX 5090", "12.0"))
     # for others it builds here as well
     require_fitting(replace(options, sm=(86,)), rtx_library(), hopper)
+
+
+def test_int8_is_refused_for_turing_and_remarked_on_elsewhere(tmp_path: Path) -> None:
+    """Its convolutions would be fp16 there: the build log of TensorRT-RTX 1.7 has no other."""
+    rtx = Library(target="tensorrt-rtx", module=ModuleType("unused"), version="1.7")
+    artifact = write_artifact(tmp_path / "model", manifest=tiny_manifest(precision="int8"))
+    with pytest.raises(ArtifactError, match=r"no int8 convolution for compute capability 7\.5"):
+        build_engine(artifact, BuildOptions(sm=(86, 75)), rtx, gpu=None)
+    assert "twice the bytes of fp16" in rtx_remark(artifact, rtx)
+    full = Library(target="tensorrt", module=ModuleType("unused"), version="10.3")
+    assert rtx_remark(artifact, full) == ""
+    assert rtx_remark(write_artifact(tmp_path / "fp32"), rtx) == ""
+
+
+def test_few_and_many_images_get_a_profile_each(models: Path) -> None:
+    wide = BatchProfile(1, 8, 16)
+    assert len(wide.parts()) == 2
+    path = models / "MTML-S" / "fp16.onnx"
+    plans = [
+        build_plan(
+            path, tiny_manifest(), BuildOptions(profile=profile, sm=(86,)), rtx_library(), gpu=None
+        )[0]
+        for profile in (BatchProfile(5, 8, 16), wide)
+    ]
+    # weights are shared; the second profile adds little but its kernels
+    assert len(plans[0]) < len(plans[1]) < 2 * len(plans[0])

@@ -43,7 +43,7 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[obje
     asked: list[list[object]] = []
     real = onnxruntime.InferenceSession
 
-    def opened(path, sess_options, providers):
+    def opened(path, sess_options, providers, **_):
         asked.append(providers)
         return real(path, sess_options=sess_options, providers=["CPUExecutionProvider"])
 
@@ -115,7 +115,7 @@ def test_tensorrt_is_asked_for_first_and_its_absence_is_an_error(
 ) -> None:
     with pytest.raises(BackendError, match=r"could not start TensorrtExecution.*TensorRT 10"):
         open_runtime(artifact, backend="ort-tensorrt", device="cuda:0")
-    ((first, second),) = gpu_build
+    first, second = gpu_build[0]
     assert (first[0], second[0]) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     cache = Path(first[1]["trt_engine_cache_path"])
     assert cache.is_relative_to(tmp_path / "cache")

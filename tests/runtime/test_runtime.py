@@ -128,7 +128,7 @@ def test_session_that_fell_back_is_an_error(
 
     real = onnxruntime.InferenceSession
 
-    def fallen_back(path, sess_options, providers):
+    def fallen_back(path, sess_options, providers, **_):
         assert providers[0][0] == "CUDAExecutionProvider"
         assert providers[0][1] == {"device_id": "1", "use_tf32": "0"}
         return real(path, sess_options=sess_options, providers=["CPUExecutionProvider"])
@@ -137,6 +137,30 @@ def test_session_that_fell_back_is_an_error(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(BackendError, match="cuda:1 was asked for"):
         open_runtime(artifact, device="cuda:1")
+
+
+def test_a_node_without_a_kernel_on_the_gpu_is_an_error(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text is that of ONNX Runtime 1.32 where the CPU may not take such a node."""
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+
+    def refused(path, sess_options, providers, **_):
+        if sess_options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1":
+            raise RuntimeError(
+                "This session contains graph nodes that are assigned to the default CPU EP, but "
+                "fallback to CPU EP has been explicitly disabled by the user."
+            )
+        session = real(path, sess_options=sess_options, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refused)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(BackendError, match="no kernel of CUDAExecutionProvider"):
+        open_runtime(artifact, device="cuda:0")
 
 
 def test_unknown_backend_and_threads(artifact: Artifact) -> None:
