@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mtml_deploy.data.batches import BadImage, iterate_batches
+from mtml_deploy.data.listed_path import why_missing
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
@@ -105,10 +106,12 @@ def _require_present(images: ImageSet) -> None:
     absent = [each for each in images.records if not _is_there(each)]
     if absent:
         names = ", ".join(printable(each.path) for each in absent[:_SHOWN])
+        first = absent[0].path
+        why = "" if first.exists() else f" (the first: {why_missing(first)})"
         raise DataError(
             f"{_some(len(absent), len(images.records))} of {images.source} are missing or empty: "
-            f"{names}{_more(absent)}; copy the data set again (mtml-train check-data lists every "
-            "fault of it), or leave them out with --skip-bad"
+            f"{names}{_more(absent)}{why}; copy the data set again (mtml-train check-data lists "
+            "every fault of it), or leave them out with --skip-bad"
         )
 
 

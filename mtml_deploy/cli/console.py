@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import sys
 import time
 import warnings
@@ -62,9 +63,6 @@ def prepare_streams(*, verbose: bool) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a terminal that is not UTF-8 gets escapes instead of ending the program
             stream.reconfigure(errors="backslashreplace")
-    if not verbose:
-        # Pillow's remarks on damaged metadata, which say neither file nor what to do
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s: %(message)s",
@@ -107,7 +105,7 @@ class SafeCommand(click.Command):
             click.UsageError: an option that takes one value is given twice.
         """
         if args and not ctx.resilient_parsing:
-            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
             for name, count in Counter(each.name for each in order if _takes_one(each)).items():
                 if count > 1:
                     option = next(each for each in order if each.name == name)
@@ -116,7 +114,22 @@ class SafeCommand(click.Command):
                         "value would be used; leave out the others",
                         ctx=ctx,
                     )
+            self._refuse_further(ctx, rest)
         return super().parse_args(ctx, args)
+
+    def _refuse_further(self, ctx: click.Context, words: list[str]) -> None:
+        """Refuse what a shell makes of `--images folder/*.jpg`: one value, and words behind it.
+
+        Raises:
+            click.UsageError: words that no argument takes, all of them names of files.
+        """
+        if words and not isinstance(self, click.Group) and all(map(os.path.lexists, words)):
+            raise click.UsageError(
+                f"{len(words)} names too many ({', '.join(words[:2])}): an option takes one value, "
+                "and a shell makes many of a pattern; name the folder, or write a list: "
+                "ls PATTERN > LIST.txt",
+                ctx=ctx,
+            )
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""

@@ -54,7 +54,10 @@ def load_folder(root: Path) -> ImageSet:
     note = left_out.note()
     notes: tuple[str, ...] = (note,) if note else ()
     if (form := data_set_form(root)) is not None:
-        notes += (f"these are images without labels; for those of the data set write {form}",)
+        notes += (
+            f"these are images without labels; for those of the data set write {form}, or one part "
+            f"of it, {form}#gallery",
+        )
     if not found:
         raise DataError(
             f"no image below {printable(root)}{f', {note}' if note else ''}, expected {FORMATS}"

@@ -14,6 +14,7 @@ so that help texts can tell the table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -232,7 +233,7 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
 def _load_path(path: Path, text: str) -> ImageSet:
     """The images of a folder, a list or one file."""
     if not is_there(path):
-        raise DataError(f"{_why_no_source(path, text)}; {GRAMMAR}")
+        raise DataError(_why_no_source(path, text))
     if path.is_dir():
         return load_folder(path)
     suffix = path.suffix.lower()
@@ -255,8 +256,14 @@ def _why_no_source(path: Path, text: str) -> str:
     nothing = f"no such file or folder: {text!r}"
     kind, colon, rest = text.partition(":")
     if reason := not_a_path(text):
-        return f"{nothing} {reason}"
+        return f"{text!r} {reason}"
+    parts = re.split("[,;]", text)
+    if len(parts) > 1 and all(Path(part.strip()).exists() for part in parts):
+        return (
+            f"{text!r} names {len(parts)} files or folders, expected one source; write a list of "
+            "one path per line, LIST.txt"
+        )
     known = (*DATA_SETS, *OWN_SETS)
     if colon and (near := get_close_matches(kind.strip().lower(), known, n=1)):
         return f"{nothing}, and no format is called {kind!r}; did you mean {near[0]}:{rest}"
-    return nothing + why_missing(path).removeprefix("no such file")
+    return f"{nothing}{why_missing(path).removeprefix('no such file')}; {GRAMMAR}"

@@ -130,8 +130,7 @@ def evaluate(
         step AP (1/1 + 2/3) / 2, trapezoid ((1 + 1)/2 + (1/2 + 2/3)/2) / 2, INP 2/3.
 
         >>> from mtml_deploy.embed.embeddings import ModelIdentity
-        >>> from mtml_deploy.evaluation.own_copies import OwnCopies, without_copies
-    from mtml_deploy.evaluation.protocols import find_protocol
+        >>> from mtml_deploy.evaluation.protocols import find_protocol
         >>> def points(values, vehicles):
         ...     unknown = np.full(len(values), -1, dtype=np.int32)
         ...     return Embeddings(

@@ -61,8 +61,8 @@ def test_parts(text: str, source: Source) -> None:
             "no such .*: 'verri:d#train', and no format is called 'verri'; did you "
             "mean veri:d#train",
         ),
-        ("VeRi:d", "did you mean veri:d;"),
-        ("CSV:t.csv", "did you mean csv:t.csv;"),
+        ("VeRi:d", "did you mean veri:d$"),
+        ("CSV:t.csv", "did you mean csv:t.csv$"),
         ("x/a.jpg", "'x/a.jpg', because there is no folder x"),
         ("https://a.example/1.jpg", "is an address, expected a file; download it"),
         ("images/*.jpg", r"is a pattern, expected one file or folder; .* ls PATTERN > LIST\.txt"),

@@ -99,14 +99,15 @@ def test_a_data_set_named_without_its_format(tmp_path: Path) -> None:
     images = load_source(str(root))
     assert len(images.records) == 7
     assert images.notes[-1] == (
-        f"these are images without labels; for those of the data set write veri:{root}"
+        f"these are images without labels; for those of the data set write veri:{root}, or one "
+        f"part of it, veri:{root}#gallery"
     )
     with pytest.raises(DataError, match=f"as lists of data sets do; write veri:{root}$"):
         load_source(str(root / "name_train.txt"))
     # its split of images alone is just a folder
     assert load_source(str(root / "image_test")).notes == ()
     (root / "train_track.txt").touch()
-    assert load_source(str(root)).notes[-1].endswith(f"write cityflow:{root}")
+    assert load_source(str(root)).notes[-1].endswith(f", cityflow:{root}#gallery")
 
 
 def test_a_data_set_one_folder_deeper_or_higher(tmp_path: Path) -> None:
