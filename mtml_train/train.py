@@ -29,7 +29,7 @@ from mtml_train.checkpoint import (
     save_checkpoint,
 )
 from mtml_train.config import TrainConfig
-from mtml_train.data.loader import TrainBatch, training_batches
+from mtml_train.data.loader import TrainBatch, lost_workers_named, training_batches
 from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process, join_processes
 from mtml_train.divergence import advice, require_finite_state
@@ -98,7 +98,7 @@ def train(
     config = _placed(config)
     if resume is not None:
         require_there(config, out=out)
-    with join_processes(config.device) as process:
+    with join_processes(config.device) as process, lost_workers_named():
         speak: Report = report if process.is_first else lambda _: None
         run = _prepare(config, recipe, resume, process, speak)
         try:

@@ -7,7 +7,9 @@ ahead of the model. Nothing depends on the number of workers, so a resumed run r
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mtml_deploy.data.batches import decode_image
-from mtml_deploy.errors import DataError, ImageError
+from mtml_deploy.errors import BackendError, DataError, ImageError
+from mtml_deploy.text import foreign
 from mtml_train.config import TrainConfig
 from mtml_train.data.augment import erase, flip, jitter_colour, pad_and_crop
 from mtml_train.data.sampler import plan_epoch
@@ -211,9 +214,44 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Say in our words that a loading process has ended; torch raises it wherever the run stands.
+
+    Raises:
+        BackendError: one has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise _lost_worker(error) from error
+
+
+def _lost_worker(error: Exception) -> BackendError:
+    """What a user can do about a loading process that has ended."""
+    if threading.current_thread() is threading.main_thread():
+        # torch's handler raises again whenever another process ends, in the middle of anything
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    why = foreign(error) or "it left a batch half sent"
+    return BackendError(
+        f"a process that loads images has ended ({why}), for example for want of memory, or of "
+        "shared memory in /dev/shm; lower --workers (0 loads in the training process itself), and "
+        "go on from the last checkpoint with --resume"
+    )
+
+
 def _raising(loader: Iterable[TrainBatch | ImageError]) -> Iterator[TrainBatch]:
     """The batches of `loader`; an error among them is raised."""
-    for batch in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (EOFError, ConnectionError) as error:  # a tensor was on its way to here
+            raise _lost_worker(error) from error
+        if batch is None:
+            return
         if isinstance(batch, ImageError):
             raise batch
         yield batch

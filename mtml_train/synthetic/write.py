@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mtml_deploy.errors import BackendError
 from mtml_deploy.files import atomic_folder
 from mtml_train.synthetic.render import render_shot
 from mtml_train.synthetic.shot_plan import PlannedShot, plan_shots
@@ -54,6 +57,7 @@ def write_synthetic(
 
     Raises:
         OutputExistsError: `folder` exists and `overwrite` is false.
+        BackendError: a worker process was killed.
         ValueError: `processes` is less than 1.
     """
     if processes < 1:
@@ -90,9 +94,19 @@ def _write_all(target: Path, spec: SyntheticSpec, processes: int) -> Iterator[Wr
         yield from map(write, range(spec.vehicles))
         return
     # spawn: a fork of a process with torch's threads can hang
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is for the first process; workers would print it too
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
     try:
         yield from pool.map(write, range(spec.vehicles))
+    except BrokenProcessPool as error:
+        raise BackendError(
+            f"one of the {processes} processes that render was killed, for example for want of "
+            "memory; lower --processes"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

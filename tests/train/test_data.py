@@ -1,5 +1,8 @@
 """Batches as a pure function of seed and step: which images, in which process."""
 
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -255,3 +258,37 @@ def test_an_image_that_cannot_be_read_is_named_without_a_call_stack(
         batches(joined, config(batch_size=6, workers=workers), steps=range(2))
     assert any(path in str(error.value) for path in joined.paths)
     assert "Traceback" not in str(error.value)
+
+
+LOSE_A_WORKER = """
+import os, signal, sys
+from multiprocessing import active_children
+from mtml_deploy.data.source import load_source
+from mtml_deploy.errors import BackendError
+from mtml_train.config import TrainConfig
+from mtml_train.data.loader import BATCHES_AHEAD, lost_workers_named, training_batches
+from mtml_train.data.train_set import join_training_sets
+
+images = join_training_sets([load_source(sys.argv[1], split="train")])
+config = TrainConfig(image_size=32, workers=1, batch_size=2)
+try:
+    with lost_workers_named():
+        for number, _ in enumerate(training_batches(images, config, steps=range(10_000))):
+            for worker in active_children():
+                # Ctrl-C reaches it too, and it goes on
+                interrupt = number < 2 * BATCHES_AHEAD
+                os.kill(worker.pid, signal.SIGINT if interrupt else signal.SIGKILL)
+except BackendError as error:
+    print(error)
+"""
+
+
+def test_a_loading_process_leaves_interrupts_and_is_missed_in_our_words(tiny_set: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOSE_A_WORKER, f"veri:{tiny_set}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"a process that loads images has ended \(.+lower --workers", done.stdout)

@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mtml_deploy.data.records import FLIPPED_ORIENTATION, ORIENTATIONS
-from mtml_deploy.errors import OutputExistsError
+from mtml_deploy.errors import BackendError, OutputExistsError
 from mtml_train.synthetic import SyntheticSpec, render_image, write_synthetic
 from mtml_train.synthetic.camera import Camera, Ground, draw_camera
 from mtml_train.synthetic.car_models import PLANS, draw_model, twin_group
@@ -211,6 +212,17 @@ def test_render_image_refuses_what_the_set_does_not_have(arguments):
 def test_processes_below_one_are_refused(tmp_path):
     with pytest.raises(ValueError, match="processes"):
         write_synthetic(tmp_path / "set", SPEC, processes=0)
+
+
+def test_a_rendering_process_that_is_killed_ends_the_command(tmp_path: Path) -> None:
+    def kill(done: int, total: int) -> None:
+        for worker in active_children():
+            worker.kill()
+
+    many = replace(SPEC, train_vehicles=40)
+    with pytest.raises(BackendError, match=r"one of the 2 processes .* lower --processes"):
+        write_synthetic(tmp_path / "set", many, processes=2, progress=kill)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_image_size_is_the_longest_side_before_scale_and_jitter():
