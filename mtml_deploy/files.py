@@ -22,7 +22,8 @@ def require_absent(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputExistsError: `path` exists and `overwrite` is false.
     """
-    if not overwrite and path.exists():
+    # a link that leads nowhere is somebody's, too
+    if not overwrite and (path.exists() or path.is_symlink()):
         raise OutputExistsError(
             f"{path} exists already and was left as it is; choose another name or add --overwrite"
         )
