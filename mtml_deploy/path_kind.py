@@ -44,6 +44,9 @@ _DATA_SETS: Final = {
     ("name_train.txt", "image_train"): "veri",
     ("name_test.txt", "image_test", "query_label.xml"): "cityflow",
     ("name_test.txt", "image_test"): "veri",
+    ("train_test_split", "image"): "vehicleid",
+    ("train_test_split", "images"): "veriwild",
+    ("bounding_box_train", "bounding_box_test"): "market1501",
 }
 """Names that mark the layout of a published data set, and how a source begins that names it."""
 

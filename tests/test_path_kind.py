@@ -10,6 +10,8 @@ from helpers_artifact import write_artifact, write_images
 
 from mtml_deploy import path_kind
 from mtml_deploy.cli.main import main
+from mtml_deploy.data.data_sets import DATA_SETS, NAMED
+from mtml_deploy.data.source import OWN_SETS
 from mtml_deploy.path_kind import data_set_form, what_it_is
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
@@ -35,6 +37,9 @@ def touch(folder: Path, *names: str) -> Path:
         (("name_train.txt", "image_train", "train_track.txt"), "a data set: write cityflow:"),
         (("name_test.txt", "image_test"), "a data set: write veri:"),
         (("name_test.txt", "image_test", "query_label.xml"), "a data set: write cityflow:"),
+        (("train_test_split", "image"), "a data set: write vehicleid:"),
+        (("train_test_split", "images"), "a data set: write veriwild:"),
+        (("bounding_box_train", "query", "bounding_box_test"), "a data set: write market1501:"),
         (("model.onnx",), ""),
         (("a.jpg",), ""),
     ],
@@ -103,3 +108,8 @@ def test_in_the_wrong_place(tmp_path: Path) -> None:
     assert "is no checkpoint (it is an embeddings file" in result.stderr
     result = CliRunner().invoke(export_main, [str(gallery), "--out", str(tmp_path / "art2")])
     assert "no checkpoint at" in result.stderr and "(it is a gallery" in result.stderr
+
+
+def test_every_published_data_set_has_a_mark() -> None:
+    forms = set(path_kind._DATA_SETS.values())
+    assert forms == {*NAMED, "market1501"} and forms <= {*DATA_SETS, *OWN_SETS}

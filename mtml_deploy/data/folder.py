@@ -53,11 +53,6 @@ def load_folder(root: Path) -> ImageSet:
             found.append(path)
     note = left_out.note()
     notes: tuple[str, ...] = (note,) if note else ()
-    if (form := data_set_form(root)) is not None:
-        notes += (
-            f"these are images without labels; for those of the data set write {form}, or one part "
-            f"of it, {form}#gallery",
-        )
     if not found:
         raise DataError(
             f"no image below {printable(root)}{f', {note}' if note else ''}, expected {FORMATS}"
@@ -130,9 +125,9 @@ def _files_below(root: Path, left_out: _LeftOut) -> Iterator[Path]:
                 path, is_link = folder / entry.name, entry.is_symlink()
                 if entry.name.startswith("."):
                     left_out.hidden += 1
-                elif path.is_dir() if is_link else entry.is_dir():
+                elif (is_there(path) and path.is_dir()) if is_link else entry.is_dir():
                     (links if is_link else folders).append(path)
-                elif is_link and not path.exists():
+                elif is_link and not is_there(path):
                     left_out.broken_links += 1
                 else:
                     yield path

@@ -31,7 +31,7 @@ from mtml_deploy.data.listed_path import not_a_path, why_missing
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
-from mtml_deploy.path_kind import is_there, what_it_is
+from mtml_deploy.path_kind import data_set_form, is_there, what_it_is
 from mtml_deploy.regular_file import open_regular
 
 
@@ -235,7 +235,15 @@ def _load_path(path: Path, text: str) -> ImageSet:
     if not is_there(path):
         raise DataError(_why_no_source(path, text))
     if path.is_dir():
-        return load_folder(path)
+        images = load_folder(path)
+        form = data_set_form(path)
+        if form is None:
+            return images
+        note = (
+            f"these are images without labels; for those of the data set write {form}, or one part "
+            f"of it, {form}#gallery"
+        )
+        return replace(images, notes=(*images.notes, note))
     suffix = path.suffix.lower()
     if suffix == ".csv":
         raise DataError(f"{text!r} is a table; write csv:{text}")
@@ -258,7 +266,7 @@ def _why_no_source(path: Path, text: str) -> str:
     if reason := not_a_path(text):
         return f"{text!r} {reason}"
     parts = re.split("[,;]", text)
-    if len(parts) > 1 and all(Path(part.strip()).exists() for part in parts):
+    if len(parts) > 1 and all(is_there(Path(part.strip())) for part in parts):
         return (
             f"{text!r} names {len(parts)} files or folders, expected one source; write a list of "
             "one path per line, LIST.txt"

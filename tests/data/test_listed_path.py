@@ -155,3 +155,11 @@ def test_tables_read_paths_as_lists_do(place: Path) -> None:
     table.write_text("path,vehicle_id\nC:\\x.jpg,1\n")
     with pytest.raises(DataError, match=r"line 2: .* is a path of Windows"):
         load_source(f"csv:{table}")
+
+
+def test_a_line_that_no_file_can_be_named_by(tmp_path: Path) -> None:
+    long = "x" * 5000
+    listing = write_list(tmp_path / "list.txt", [f"# {long}", "a.jpg", f'"{long}.jpg"'])
+    assert len(load_list(listing).records) == 2
+    with pytest.raises(DataError, match="no such file or folder"):
+        load_source(f"{long},{long}")
