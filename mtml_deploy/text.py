@@ -84,6 +84,20 @@ def table_row(cells: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` on one line, without the characters that Markdown and HTML give a meaning."""
+    """`text` on one line, without the characters that Markdown and HTML give a meaning.
+
+    An underscore inside a word has none and stays: such reports are read on terminals too.
+    """
     flat = " ".join(text.split())
-    return "".join(f"&#{ord(c)};" if c in "&<>|*_`[]\\" else c for c in flat)
+    return "".join(
+        f"&#{ord(char)};" if char in "&<>|*_`[]\\" and not _inside_word(flat, at) else char
+        for at, char in enumerate(flat)
+    )
+
+
+def _inside_word(text: str, at: int) -> bool:
+    """Whether the underscore at `at` is one of a run with a letter or a digit on both sides."""
+    if text[at] != "_":
+        return False
+    before, after = text[:at].rstrip("_"), text[at:].lstrip("_")
+    return before[-1:].isalnum() and after[:1].isalnum()

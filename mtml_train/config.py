@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, cast, get_args, get_type_hints
 
 from mtml_deploy.errors import DataError
 from mtml_deploy.record_file import MOST, parse_table, shown
@@ -283,5 +283,7 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
             return value
     elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
         return value
-    expected = "list of strings" if hint == tuple[str, ...] else getattr(hint, "__name__", "string")
-    raise DataError(f"{where}: {name} must be a {expected}, found {shown(value)}")
+    expected = {int: "an integer", float: "a number", bool: "true or false"}.get(
+        cast("type", hint), "a list of strings" if hint == tuple[str, ...] else "a string"
+    )
+    raise DataError(f"{where}: {name} must be {expected}, found {shown(value)}")

@@ -2,7 +2,7 @@
 
 import os
 
-from mtml_deploy.text import foreign, percent, printable, table
+from mtml_deploy.text import escaped, foreign, percent, printable, table
 
 
 def test_printable_keeps_text_and_disarms_the_rest() -> None:
@@ -16,6 +16,16 @@ def test_text_of_another_library_is_one_plain_sentence() -> None:
     assert foreign(OSError(2, "No such file", "a.b c.pth")) == "[Errno 2] No such file: 'a.b c.pth'"
     assert foreign("cut\x07.") == "cut\\x07"
     assert foreign(EOFError()) == ""
+
+
+def test_markdown_keeps_file_names_readable_and_has_no_meaning() -> None:
+    assert escaped("csv:q_1cam.csv#a__b") == "csv:q_1cam.csv#a__b"
+    assert escaped("été_車 x") == "été_車 x"
+    # at the edge of a word an underscore begins or ends emphasis
+    assert escaped("_a_ b_/_c") == "&#95;a&#95; b&#95;/&#95;c"
+    assert escaped("*a*|<b>&`[c]`\\\n") == (
+        "&#42;a&#42;&#124;&#60;b&#62;&#38;&#96;&#91;c&#93;&#96;&#92;"
+    )
 
 
 def test_percent():

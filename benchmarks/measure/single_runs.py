@@ -55,7 +55,10 @@ class RunPlan:
             ValueError: not 1 <= fewest <= most, or no round.
         """
         if not 1 <= self.fewest <= self.most or self.rounds < 1:
-            raise ValueError(f"1 <= fewest <= most and 1 <= rounds, found {self}")
+            raise ValueError(
+                f"1 <= fewest <= most and 1 <= rounds, found fewest {self.fewest}, "
+                f"most {self.most} and rounds {self.rounds}"
+            )
 
     def runs(self, one_s: float) -> int:
         """Runs of a contender of which one takes `one_s` seconds."""

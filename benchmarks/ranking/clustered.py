@@ -67,8 +67,9 @@ class ClusterRecipe:
         Raises:
             ValueError: a size below 1.
         """
-        if min(self.queries, self.gallery, self.vehicles, self.dim) < 1:
-            raise ValueError(f"sizes are at least 1, found {self}")
+        least = min(self.queries, self.gallery, self.vehicles, self.dim)
+        if least < 1:
+            raise ValueError(f"sizes are at least 1, found {least}")
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ class ImageRecord:
         Raises:
             ValueError: an id below -1, or an orientation outside -1..7.
         """
-        if min(self.vehicle_id, self.camera_id, self.tracklet_id) < UNKNOWN:
-            raise ValueError(f"ids are -1 (unknown) or more, found {self}")
+        least = min(self.vehicle_id, self.camera_id, self.tracklet_id)
+        if least < UNKNOWN:
+            raise ValueError(f"ids are -1 (unknown) or more, found {least} for {self.path}")
         if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
             raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")
 

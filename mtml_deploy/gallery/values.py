@@ -57,14 +57,20 @@ class RowRecord:
         """
         for number in (self.vehicle_id, self.camera_id, self.tracklet_id, self.orientation):
             if not isinstance(number, int | np.integer):
-                raise ValueError(f"ids and orientations are integers, found {self}")
+                raise ValueError(
+                    f"ids and orientations are integers, found {number!r} for {self.path}"
+                )
         for number in (self.vehicle_id, self.camera_id, self.tracklet_id):
             if not UNKNOWN <= number < 1 << 31 and not isinstance(number, NamedId):
-                raise ValueError(f"ids are -1 (unknown) to 2^31 - 1, found {self}")
+                raise ValueError(
+                    f"ids are -1 (unknown) to 2^31 - 1, found {number} for {self.path}"
+                )
         if not UNKNOWN <= self.orientation < len(ORIENTATIONS):
             raise ValueError(f"orientation is -1..7, found {self.orientation} for {self.path}")
         if not isinstance(self.time_us, int | np.integer | None):
-            raise ValueError(f"time_us is an integer or None, found {self}")
+            raise ValueError(
+                f"time_us is an integer or None, found {self.time_us!r} for {self.path}"
+            )
         if self.time_us is not None and not FIRST_US <= self.time_us <= LAST_US:
             raise ValueError(
                 f"time_us is in the years 1 to 9999, found {self.time_us} for {self.path}"

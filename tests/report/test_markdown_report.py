@@ -48,7 +48,7 @@ def test_a_ground_truth_is_named_with_its_hash():
     )
     truth = GroundTruth((), (), files, contradictions=0)
     text = metrics_markdown([replace(EVALUATION, truth=truth)])
-    assert "Ground truth: matches gt&#95;image.txt (abababababab), junk jk&#124;.txt (cccc" in text
+    assert "Ground truth: matches gt_image.txt (abababababab), junk jk&#124;.txt (cccc" in text
     assert "in place of vehicle ids" in text
     assert "another vehicle id" not in text
     doubtful = replace(EVALUATION, truth=replace(truth, contradictions=7))

@@ -281,7 +281,7 @@ def test_tensors_of_somebody_else_are_refused(tmp_path: Path) -> None:
     [
         ({"schema": 1}, "schema is 1, this version reads 2"),
         ({"config": {"colour": "red"}}, "unknown setting 'colour'"),
-        ({"config": {"epochs": "many"}}, "epochs must be a int"),
+        ({"config": {"epochs": "many"}}, "epochs must be an integer"),
         ({"config": {"epochs": 0}}, "epochs is 1 or more"),
         ({"config": 3}, "config must be an object, found 3"),
         ({"identities": [[0]]}, r"identities\[0\]"),

@@ -73,12 +73,13 @@ def test_an_unknown_recipe_is_refused() -> None:
     ("text", "message"),
     [
         ("learning_rate = 1", "unknown setting 'learning_rate'; known: accumulate"),
-        ("epochs = 1.5", "epochs must be a int, found 1.5"),
-        ("epochs = true", "epochs must be a int, found True"),
-        ("lr = true", "lr must be a float, found True"),
-        ('lr = "fast"', "lr must be a float, found 'fast'"),
-        ("skip_bad = 1", "skip_bad must be a bool, found 1"),
-        ("variant = 3", "variant must be a str, found 3"),
+        ("epochs = 1.5", "epochs must be an integer, found 1.5"),
+        ("epochs = true", "epochs must be an integer, found True"),
+        ("lr = true", "lr must be a number, found True"),
+        ('lr = "fast"', "lr must be a number, found 'fast'"),
+        ("skip_bad = 1", "skip_bad must be true or false, found 1"),
+        ("image_size = [256, 128]", "image_size must be an integer, found [256, 128]"),
+        ("variant = 3", "variant must be a string, found 3"),
         ("data = [1]", "data must be a list of strings, found"),
         ("[train]\nepochs = 1", "unknown setting 'train'"),
         ("epochs = ", "cannot read settings"),
@@ -148,7 +149,7 @@ def test_one_setting_as_text_with_a_fault() -> None:
         parse_setting("flip")
     with pytest.raises(DataError, match="unknown setting 'flop'"):
         parse_setting("flop=1")
-    with pytest.raises(DataError, match="epochs must be a int, found 'ten'"):
+    with pytest.raises(DataError, match="epochs must be an integer, found 'ten'"):
         parse_setting("epochs=ten")
 
 

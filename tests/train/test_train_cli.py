@@ -103,7 +103,7 @@ def test_printed_settings_are_a_file_for_config(
     ("text", "message"),
     [
         ("learning_rate = 1", "unknown setting 'learning_rate'"),
-        ('epochs = "many"', "epochs must be a int, found 'many'"),
+        ('epochs = "many"', "epochs must be an integer, found 'many'"),
         ("epochs = 0", "epochs is 1 or more, found 0"),
         ("epochs = ", "cannot read settings"),
     ],
