@@ -85,7 +85,7 @@ _ALL: Final = (
             partial(vehicleid.load_vehicleid, size=size),
             vehicleid.FILES,
             # Liu et al. 2016; of the images of a list different numbers are told
-            {"train": Counts(ids=13_164), "query": Counts(ids=size), "gallery": Counts(ids=size)},
+            {"train": Counts(ids=13_164), "gallery": Counts(images=size, ids=size)},
         )
         for size in vehicleid.SIZES
     ),

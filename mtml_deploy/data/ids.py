@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
 from typing import Final, Self
 
 from mtml_deploy.data.text_files import LARGEST_ID
@@ -88,6 +89,12 @@ def read_id(text: str) -> int:
         >>> read_id("41.0"), read_id("AB-41 CD"), read_id("nan")
         (41, 'AB-41 CD', -1)
     """
+    return _read(text)
+
+
+@lru_cache(maxsize=1 << 16)  # a table has each id many times, and needs it once
+def _read(text: str) -> int:
+    """See `read_id`."""
     text = unicodedata.normalize("NFC", text.strip())
     if text.lower() in UNKNOWN_TEXTS:
         return UNKNOWN

@@ -2,8 +2,9 @@
 
 Layout as fast-reid and TransReID read it: `image/NAME.jpg`, `train_test_split/train_list.txt` and
 `test_list_800.txt` and so on, each line an image's name without suffix and its vehicle. No camera
-is told. A test list is not divided: protocol vehicleid draws one image of each vehicle as gallery,
-so query and gallery are the whole list here.
+is told. A test list is not divided: protocol vehicleid draws one image of each vehicle as gallery
+from all of them. So that every use has a gallery, the first listed image of each vehicle is the
+gallery here and the others are the queries; the protocol draws from both together.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ SIZES: Final = (800, 1600, 2400, 3200, 6000, 13164)
 
 
 def load_vehicleid(root: Path, split: Split, *, size: int) -> ImageSet:
-    """The training images of VehicleID, or all images of one of its test lists.
+    """The training images of VehicleID, or a part of one of its test lists.
 
     Args:
         root: folder with image and train_test_split.
-        split: "train"; "query" and "gallery" are both the test list.
+        split: "train"; "gallery", the first image of each vehicle of the test list; "query", the
+            others.
         size: of the test list, one of `SIZES`.
 
     Returns:
@@ -73,6 +75,15 @@ def load_vehicleid(root: Path, split: Split, *, size: int) -> ImageSet:
     if not records:
         raise DataError(f"{printable(path)} is empty, expected an image and its vehicle per line")
     require_distinct(names, path)
+    if split != "train":
+        first = {record.vehicle_id: record.path for record in reversed(records)}
+        in_gallery = split == "gallery"
+        records = [r for r in records if (first[r.vehicle_id] == r.path) == in_gallery]
+    if not records:
+        raise DataError(
+            f"{printable(path)} has one image of each vehicle, expected more to look for; copy the "
+            "data set again"
+        )
     counts = {
         "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
         "camera id": len(records),

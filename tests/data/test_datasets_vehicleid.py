@@ -30,13 +30,15 @@ def test_lists_are_the_parts(root: Path) -> None:
         ImageRecord(image / "0000002.jpg", 13), ImageRecord(image / "0000001.jpg", 4)
     )  # fmt: skip
     assert train.notes == ("2 of 2 images have no camera id",)
-    small = [ImageRecord(image / f"000000{n}.jpg", v) for n, v in ((3, 7), (4, 7), (5, 9))]
-    for split in ("query", "gallery"):
-        # the protocol draws one image of each vehicle: both are the whole list
-        assert load_source(f"vehicleid:{root}#{split}").records == tuple(small)
+    gallery = [ImageRecord(image / f"000000{n}.jpg", v) for n, v in ((3, 7), (5, 9))]
+    assert load_source(f"vehicleid:{root}#gallery").records == tuple(gallery)
+    query = load_source(f"vehicleid:{root}#query")
+    assert query.records == (ImageRecord(image / "0000004.jpg", 7),)
     medium = load_source(f"vehicleid-1600:{root}#gallery")
     assert medium.names() == ("image/0000006.jpg", "image/0000003.jpg")
     assert medium.source == f"vehicleid-1600:{root}#gallery"
+    with pytest.raises(DataError, match="has one image of each vehicle, expected more to look for"):
+        load_source(f"vehicleid-1600:{root}#query")
 
 
 def test_a_copy_is_checked(root: Path) -> None:
@@ -45,8 +47,8 @@ def test_a_copy_is_checked(root: Path) -> None:
     assert [split.split for split in check.splits] == ["train", "query", "gallery"]
     train, query, gallery = check.splits
     assert (train.found.images, train.found.ids, train.missing) == (2, 2, ())
-    assert query.missing == gallery.missing == ("image/0000005.jpg",)
-    assert query.published is not None and query.published.ids == 800
+    assert query.missing == () and gallery.missing == ("image/0000005.jpg",)
+    assert gallery.published is not None and gallery.published.images == 800
     assert train.without_orientation == () and not check.complete and check.identical == ()
 
 
