@@ -137,7 +137,7 @@ def gpu_states() -> tuple[GpuState, ...]:
             gpu.memory_bytes,
             gpu.driver,
             gpu.cuda,
-            parse_state(_ask(gpu.index)),
+            parse_state(_ask(gpu.pci_bus_id)),
         )
         for gpu in find_gpus().gpus
     )
@@ -188,12 +188,16 @@ def _cpu_facts() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _ask(index: int) -> str:
-    """The answer of nvidia-smi for one GPU; empty where it is not installed or fails."""
+def _ask(pci_bus_id: str) -> str:
+    """The answer of nvidia-smi for one GPU; empty where it is not installed or fails.
+
+    Its own numbers count every GPU in the order of the buses; those of CUDA follow
+    CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER.
+    """
     query = f"--query-gpu={','.join(_ASKED)}"
     try:
         done = subprocess.run(
-            ["nvidia-smi", f"--id={index}", query, "--format=csv,noheader,nounits"],
+            ["nvidia-smi", f"--id={pci_bus_id}", query, "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             check=False,

@@ -198,6 +198,7 @@ def record_graph(module: Module, images: Tensor) -> tuple[torch.cuda.CUDAGraph, 
             module(source)
     torch.cuda.current_stream(images.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # the stream of a capture is one of the current device
+    with torch.cuda.device(images.device), torch.cuda.graph(graph):
         result = module(source)
     return graph, source, result

@@ -33,6 +33,8 @@ class Gpu:
         memory_bytes: of the device.
         driver: version of the kernel driver; empty where the system does not tell.
         cuda: newest CUDA version that the driver runs, for example "13.0".
+        pci_bus_id: for example "0000:3B:00.0"; `index` counts only the GPUs that this process may
+            see, so this is what other programs know it by.
     """
 
     index: int
@@ -41,6 +43,7 @@ class Gpu:
     memory_bytes: int
     driver: str
     cuda: str
+    pci_bus_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,12 +159,14 @@ def _ask(driver: ctypes.CDLL) -> GpuSearch:
     for index in range(number.value):
         device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
         name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        bus = ctypes.create_string_buffer(32)
         for status in (
             driver.cuDeviceGet(ctypes.byref(device), index),
             driver.cuDeviceGetName(name, len(name), device),
             driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device),
             driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device),
             driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
+            driver.cuDeviceGetPCIBusId(bus, len(bus), device),
         ):
             if status:
                 return GpuSearch((), f"the NVIDIA driver answers with error {status}, GPU {index}")
@@ -173,6 +178,7 @@ def _ask(driver: ctypes.CDLL) -> GpuSearch:
                 memory_bytes=memory.value,
                 driver=_driver_version(),
                 cuda=cuda,
+                pci_bus_id=bus.value.decode(errors="replace"),
             )
         )
     return GpuSearch(tuple(found), "" if found else "the NVIDIA driver finds no GPU")

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -15,9 +16,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from helpers_engine import a_gpu
 from helpers_records import check_json_reader, check_toml_reader
 
 from benchmarks.__main__ import main
+from benchmarks.measure import machine
 from benchmarks.measure.machine import Environment, GpuState, Machine, parse_state
 from benchmarks.measure.rounds import Ratio, Series
 from benchmarks.report.action_json import action_json
@@ -38,6 +41,7 @@ from benchmarks.report.page import plot_groups, records_html
 from benchmarks.report.read import load_record, load_records
 from benchmarks.report.record import Record, percentiles, record_json, record_markdown, write_record
 from benchmarks.report.summary import SUMMARY_LIMIT_BYTES, summary_markdown
+from mtml_deploy.engine.gpu import GpuSearch
 from mtml_deploy.errors import DataError, MissingExtraError
 
 NEAR = 1e-12
@@ -357,6 +361,21 @@ def test_what_nvidia_smi_says_and_does_not():
         "sm_clock_mhz": 210.0, "memory_clock_mhz": 405.0, "temperature_c": 30.0,
     }  # fmt: skip
     assert parse_state("") == {}
+
+
+def test_a_gpu_is_asked_for_by_its_bus(monkeypatch: pytest.MonkeyPatch):
+    # the second and the fourth GPU of the machine, the only ones that this process may see
+    gpus = tuple(replace(a_gpu(), index=n, pci_bus_id=f"0000:{bus}:00.0")
+                 for n, bus in enumerate(("5E", "D8")))  # fmt: skip
+    clocks = {"0000:5E:00.0": "1500", "0000:D8:00.0": "1600"}
+
+    def asked(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        (place,) = (word.removeprefix("--id=") for word in words if word.startswith("--id="))
+        return subprocess.CompletedProcess(words, 0, stdout=f"{clocks[place]}, 1980, 2619, 700, 30")
+
+    monkeypatch.setattr(machine, "find_gpus", lambda: GpuSearch(gpus, ""))
+    monkeypatch.setattr(machine.subprocess, "run", asked)
+    assert [one.state["sm_clock_mhz"] for one in machine.gpu_states()] == [1500, 1600]
 
 
 def test_each_direction_gets_its_own_list():

@@ -46,6 +46,7 @@ CUresult cuInit(unsigned){return CUDA_SUCCESS;}
 CUresult cuDriverGetVersion(int*v){*v=13000;return CUDA_SUCCESS;}
 CUresult cuDeviceGetCount(int*c){*c=1;return CUDA_SUCCESS;}
 CUresult cuDeviceGet(CUdevice*d,int i){ if(i>0) return CUDA_ERROR_INVALID_DEVICE; *d=i;return CUDA_SUCCESS;}
+CUresult cuDeviceGetPCIBusId(char*s,int l,CUdevice d){snprintf(s,l,"0000:%02X:00.0",0x3b+d);return CUDA_SUCCESS;}
 CUresult cuDeviceGetName(char*n,int l,CUdevice){snprintf(n,l,"NVIDIA L4");return CUDA_SUCCESS;}
 CUresult cuDeviceGetAttribute(int*v,CUdevice_attribute a,CUdevice){*v= a==75?8: a==76?9:0;return CUDA_SUCCESS;}
 CUresult cuDeviceTotalMem_v2(size_t*b,CUdevice){*b=24ull<<30;return CUDA_SUCCESS;}
