@@ -245,7 +245,8 @@ def everything(
 
 
 for _command in (
-    speed_commands.latency, speed_commands.throughput, branch_commands.branches,
+    speed_commands.latency, speed_commands.throughput, speed_commands.roofline,
+    branch_commands.branches,
     branch_commands.layouts, speed_commands.parity, report_commands.join,
     report_commands.compare, report_commands.report,
 ):  # fmt: skip

@@ -11,7 +11,10 @@ BATCHES: Final = (1, 8, 32, 64, 128)
 """Batch sizes unless told otherwise."""
 
 RUNNERS: Final = (
-    "ort", "openvino", "tensorrt", "tensorrt-rtx",
+    "ort", "openvino", "openvino-bf16", "openvino-alone", "tensorrt", "tensorrt-rtx",
     "torch", "torch-compile", "torch-fp16", "torch-fp16-graph",
 )  # fmt: skip
 """Keys of all that can run a model; on a device that one does not know it is listed as absent."""
+
+GPU_NAMES: Final = ("h100-sxm", "h100-pcie", "a100-80gb", "a10", "l4", "t4")
+"""GPUs whose limits the roofline knows."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
 from benchmarks.cli import options as command_options
 from benchmarks.cli.options import COUNT, POSITIVE, ascending, finish, plan, prepare
-from benchmarks.sizes import RUNNERS
+from benchmarks.sizes import GPU_NAMES, RUNNERS
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.cli.parity import parity as deploy_parity
 from mtml_deploy.defaults import PROTOCOL
 
@@ -126,6 +126,61 @@ def throughput(
         say=write_note,
     )
     finish(out, record, overwrite=overwrite)
+
+
+@click.command(cls=SafeCommand)
+@command_options.artifact
+@click.option("--gpu", required=True, type=click.Choice(GPU_NAMES), help="Whose data sheet.")
+@click.option("--precision", type=click.Choice(["fp16", "int8"]), default="fp16",
+              show_default=True)  # fmt: skip
+@click.option("--batch", type=POSITIVE, default=64, show_default=True, help="Images per run.")
+@click.option("--reached", type=click.FloatRange(0, 1, min_open=True), default=1.0,
+              show_default=True, help="Share of both limits that kernels reach.")  # fmt: skip
+@click.option("--layers", type=COUNT, default=15, show_default=True, help="Slowest ones shown.")
+def roofline(
+    *,
+    artifact: Path,
+    gpu: str,
+    precision: Literal["fp16", "int8"],
+    batch: int,
+    reached: float,
+    layers: int,
+) -> None:
+    """What a GPU can do with ARTIFACT at most, layer by layer; nothing is run.
+
+    A bound for planning: every layer is limited by the GPU's arithmetic or by its memory, and an
+    engine computes what follows a product before it leaves the chip. Real engines stay below.
+    """
+    import onnx
+
+    from benchmarks.speed.roofline import GPUS
+    from benchmarks.speed.roofline import roofline as bound
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.text import table
+
+    model = onnx.load(open_artifact(artifact).model_path)
+    found = bound(model, GPUS[gpu], precision=precision, batch=batch, reached=reached)
+    memory = sum(layer.seconds for layer in found.layers if layer.bound == "memory")
+    total = sum(layer.seconds for layer in found.layers)
+    write_data(
+        f"{gpu}, {precision}, batch {batch}: at most {found.images_per_s:,.0f} images/s, "
+        f"{100 * found.share:.0f} % of the product rate; "
+        f"{100 * memory / total:.0f} % of the time is bound by memory\n"
+    )
+    slowest = sorted(found.layers, key=lambda layer: -layer.seconds)[:layers]
+    rows = [
+        (
+            layer.name,
+            layer.operator,
+            f"{layer.flop / 1e6:.0f}",
+            f"{layer.bytes / 1e6:.2f}",
+            f"{layer.seconds * 1e6:.2f}",
+            layer.bound,
+        )
+        for layer in slowest
+    ]
+    titles = ("layer", "operator", "MFLOP", "MB", "us per image", "bound")
+    write_data("\n".join(table(titles, rows, align="llrrrl")))
 
 
 @click.command(cls=SafeCommand, epilog=options.SOURCES)

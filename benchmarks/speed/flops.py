@@ -41,20 +41,27 @@ def multiply_adds(model: onnx.ModelProto) -> dict[str, int]:
         ArtifactError: an operator that holds products and is not counted here, or a shape that
             cannot be inferred.
     """
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type in _UNCOUNTED_PRODUCTS:
-            raise ArtifactError(
-                f"the model holds {node.domain or 'ai.onnx'}:{node.op_type}, whose arithmetic "
-                f"cannot be counted; expected {', '.join(_COUNTERS)} and operators without "
-                "products: export the model again"
-            )
-    shapes = _shapes(model)
+    shapes = tensor_shapes(model)
     counts: dict[str, int] = {}
     for node in model.graph.node:
         if node.op_type in _COUNTERS:
-            count = _COUNTERS[node.op_type](node, shapes)
+            count = node_multiply_adds(node, shapes)
             counts[node.op_type] = counts.get(node.op_type, 0) + count
     return counts
+
+
+def node_multiply_adds(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
+    """Multiply-adds of one node at batch 1; 0 for one without products.
+
+    Args:
+        node: of a graph that `tensor_shapes` took.
+        shapes: from it.
+
+    Raises:
+        ArtifactError: a shape that it needs is not known.
+    """
+    count = _COUNTERS.get(node.op_type)
+    return 0 if count is None else count(node, shapes)
 
 
 def flop_per_image(path: Path) -> int:
@@ -72,8 +79,23 @@ def flop_per_image(path: Path) -> int:
     return FLOP_PER_MULTIPLY_ADD * sum(multiply_adds(onnx.load(path)).values())
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Sizes of every tensor whose sizes are all known at batch 1."""
+def tensor_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Sizes of every tensor whose sizes are all known at batch 1.
+
+    Args:
+        model: a graph whose inputs have fixed sizes after the batch; not changed.
+
+    Raises:
+        ArtifactError: an operator that holds products and is not counted here, or a shape that
+            cannot be inferred.
+    """
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type in _UNCOUNTED_PRODUCTS:
+            raise ArtifactError(
+                f"the model holds {node.domain or 'ai.onnx'}:{node.op_type}, whose arithmetic "
+                f"cannot be counted; expected {', '.join(_COUNTERS)} and operators without "
+                "products: export the model again"
+            )
     single = onnx.ModelProto()
     single.CopyFrom(model)
     graph = single.graph

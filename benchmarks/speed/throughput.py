@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
@@ -22,6 +23,13 @@ from benchmarks.speed.latency import batch_of, describe_model, paths_of
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import iterate_batches
 from mtml_deploy.data.records import ImageSet
+
+ENGINE_TARGETS: Final[Mapping[str, float]] = {"H100": 0.4, "A100": 0.6, "L4": 0.35}
+"""Word in a GPU's name -> share of its fp16 product that an engine must reach at a large batch. The
+roofline bounds them by 0.52, 0.70 and 0.39 (of measured products, kernels at 100 %)."""
+
+_LARGE: Final = 64
+"""Batch size from which these targets hold."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,12 @@ def measure_throughput(
         precisions = tuple(dict.fromkeys(runner.precision for runner in runners))
         contenders += ceilings(device, precisions, threads=threads, size=bench.matrix_size)
         series = alternate(contenders, rounds=bench.rounds, say=say, settle_s=bench.settle_s)
+    gpu = ""
+    if device.type == "cuda" and len(environment.gpus) > (device.index or 0):
+        gpu = environment.gpus[device.index or 0].name.replace("-", " ")
     ratios: list[Ratio] = []
     for runner in runners:
-        ratios += shares_of_limit(series, runner, bench.batches, flop, device)
+        ratios += shares_of_limit(series, runner, bench.batches, flop, device, gpu=gpu)
     if images is not None:
         own = series[f"b{bench.batches[-1]}/{runners[0].key}"]
         ratios.append(ratio(series["end_to_end"], own))
@@ -124,6 +135,8 @@ def shares_of_limit(
     batches: Sequence[int],
     flop: int,
     device: torch.device,
+    *,
+    gpu: str = "",
 ) -> list[Ratio]:
     """The model's arithmetic over the device's limit, at each batch size.
 
@@ -133,6 +146,7 @@ def shares_of_limit(
         batches: batch sizes.
         flop: floating point operations of one image.
         device: where it ran.
+        gpu: name of the GPU; some have a target for engines.
 
     Returns:
         One ratio per batch size.
@@ -140,6 +154,7 @@ def shares_of_limit(
     keys = ceiling_keys(device, runner.precision)
     limit = max((series[key] for key in keys), key=lambda item: item.median)
     found = []
+    asked = _engine_target(runner, gpu)
     for size in batches:
         speed = series[f"b{size}/{runner.key}"]
         found.append(
@@ -147,9 +162,17 @@ def shares_of_limit(
                 f"b{size}/{runner.key}/{limit.key}",
                 f"{speed.title}: arithmetic / {limit.title}",
                 speed.median * flop / limit.median,
+                asked if size >= _LARGE else None,
             )
         )
     return found
+
+
+def _engine_target(runner: Runner, gpu: str) -> float | None:
+    """What an fp16 engine must reach of a GPU's product; None where nothing is asked."""
+    if runner.key not in ("tensorrt", "tensorrt-rtx") or runner.precision != "fp16":
+        return None
+    return next((least for name, least in ENGINE_TARGETS.items() if name in gpu.split()), None)
 
 
 def _streaming(runner: Runner, batch: Images, seconds: float) -> Contender:

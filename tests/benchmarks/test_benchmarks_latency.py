@@ -259,6 +259,30 @@ def test_shares_are_of_the_faster_product():
     assert found.value == pytest.approx(10 * 20 / 1000, abs=NEAR)
 
 
+@pytest.mark.parametrize(
+    ("key", "precision", "gpu", "size", "asked"),
+    [
+        ("tensorrt", "fp16", "NVIDIA H100 80GB HBM3", 64, 0.4),
+        ("tensorrt", "fp16", "NVIDIA A100 SXM4 80GB", 128, 0.6),
+        ("tensorrt-rtx", "fp16", "NVIDIA L4", 64, 0.35),
+        ("tensorrt", "fp16", "NVIDIA L40S", 64, None),
+        ("tensorrt", "fp16", "NVIDIA H100 80GB HBM3", 8, None),
+        ("tensorrt", "int8", "NVIDIA L4", 64, None),
+        ("torch-fp16", "fp16", "NVIDIA L4", 64, None),
+    ],
+)
+def test_engines_have_targets_where_these_can_be_met(key, precision, gpu, size, asked):
+    series = {
+        f"b{size}/{key}": speed(f"b{size}/{key}", 10.0),
+        "matrix_product_fp16": speed("matrix_product_fp16", 1000.0, unit="FLOP/s"),
+        "matrix_product_int8": speed("matrix_product_int8", 1000.0, unit="OP/s"),
+    }
+    one = runner(key, None, precision=precision)
+    device = torch.device("cuda:0")
+    (found,) = shares_of_limit(series, one, (size,), 20, device, gpu=gpu)
+    assert found.at_least == asked
+
+
 def test_throughput_beside_the_limit(place: Path):
     result = measure_throughput(
         subject(place),
@@ -354,27 +378,18 @@ def test_flop_of_torch_are_those_of_its_layers():
     assert Net()(images).shape == (1, 4, 6, 6)
 
 
-def test_targets_hold_for_one_image_and_for_many():
+def test_layouts_are_compared_with_the_plain_one_and_have_no_target():
     limit = speed("matrix_product_fp16", 1000.0, unit="FLOP/s")
-
-    def found(batch: int, *, with_targets: bool = True):
-        times = {
-            key: Series(key, key, "", "s", (value,))
-            for key, value in ((f"b{batch}/plain", 8.0), (f"b{batch}/serial", 4.0),
-                               (f"b{batch}/grouped-graph", 2.0))
-        }  # fmt: skip
-        ratios = compared(times, batch=batch, flop=10, limit=limit, with_targets=with_targets)
-        return {item.key: (item.value, item.at_least) for item in ratios}
-
-    assert found(64) == {
-        "b64/plain/b64/serial": (2.0, None),
-        "b64/plain/b64/grouped-graph": (4.0, 2.0),
-        "b64/best/matrix_product_fp16": (64 * 10 / 2 / 1000, 0.4),
+    times = {
+        key: Series(key, key, "", "s", (value,))
+        for key, value in (("b64/plain", 8.0), ("b64/serial", 4.0), ("b64/grouped-graph", 2.0))
     }
-    assert found(1)["b1/plain/b1/grouped-graph"] == (4.0, 2.0)
-    assert found(1)["b1/best/matrix_product_fp16"] == (1 * 10 / 2 / 1000, None)
-    assert all(target is None for _, target in found(8).values())
-    assert all(target is None for _, target in found(64, with_targets=False).values())
+    ratios = compared(times, batch=64, flop=10, limit=limit)
+    assert {item.key: (item.value, item.at_least) for item in ratios} == {
+        "b64/plain/b64/serial": (2.0, None),
+        "b64/plain/b64/grouped-graph": (4.0, None),
+        "b64/best/matrix_product_fp16": (64 * 10 / 2 / 1000, None),
+    }
 
 
 # --- branches -------------------------------------------------------------------------------------
