@@ -84,11 +84,11 @@ def table_row(cells: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` on one line, without the characters that Markdown and HTML give a meaning.
+    """`text` on one line, without what Markdown, HTML or a terminal give a meaning.
 
     An underscore inside a word has none and stays: such reports are read on terminals too.
     """
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return "".join(
         f"&#{ord(char)};" if char in "&<>|*_`[]\\" and not _inside_word(flat, at) else char
         for at, char in enumerate(flat)

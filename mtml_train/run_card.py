@@ -148,7 +148,7 @@ def write_run_files(folder: Path, card: RunCard) -> None:
     ]
     config = {"recipe": card.recipe, **to_plain(card.config)}
     for name, content in (("config.json", config), ("identities.json", identities)):
-        write_text(folder / name, json.dumps(content, indent=2) + "\n")
+        write_text(folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def advanced(progress: Progress, **changes: object) -> Progress:

@@ -56,4 +56,4 @@ def convert(
     )
     megabytes = written.model_path.stat().st_size / 1e6
     write_note(f"wrote {out}: {written.manifest.precision}, {megabytes:.0f} MB")
-    write_data(json.dumps(dict(written.manifest.parity), indent=2))
+    write_data(json.dumps(dict(written.manifest.parity), indent=2, allow_nan=False))

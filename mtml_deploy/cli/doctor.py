@@ -86,7 +86,7 @@ def doctor(*, as_json: bool) -> None:
     """
     found = examine()
     if as_json:
-        write_data(json.dumps(asdict(found), indent=1))
+        write_data(json.dumps(asdict(found), indent=1, allow_nan=False))
         return
     write_data(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
     for gpu in found.gpus.gpus:

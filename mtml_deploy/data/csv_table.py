@@ -15,7 +15,7 @@ from mtml_deploy.data.clock import read_time
 from mtml_deploy.data.csv_columns import choice_text
 from mtml_deploy.data.csv_rows import Cells, Rows
 from mtml_deploy.data.folder import common_root
-from mtml_deploy.data.ids import UNKNOWN_TEXTS, read_id
+from mtml_deploy.data.ids import UNKNOWN_TEXTS, id_cell, read_id
 from mtml_deploy.data.listed_path import ListedPaths
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split, unknown_notes
@@ -141,7 +141,7 @@ def table_text(records: Sequence[ImageRecord]) -> str:
     writer.writerow(COLUMNS)
     for record in records:
         labels = (getattr(record, name) for name in COLUMNS[1:])
-        cells = ("" if label == UNKNOWN else str(label) for label in labels)
+        cells = ("" if label == UNKNOWN else id_cell(label) for label in labels)
         writer.writerow([str(record.path.absolute()), *cells])
     return text.getvalue()
 

@@ -223,7 +223,7 @@ def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> 
             shown_id(vehicle) for vehicle in in_order(r.vehicle_id for r in split.gallery)
         ],
     }
-    files[folder / "split.json"] = json.dumps(record, indent=1) + "\n"
+    files[folder / "split.json"] = json.dumps(record, indent=1, allow_nan=False) + "\n"
     for path in files:
         require_absent(path, overwrite=overwrite)
     for path, text in files.items():

@@ -29,6 +29,9 @@ MOST_CHARACTERS: Final = 200
 UNKNOWN_TEXTS: Final = frozenset({"", "nan", "none", "null", "<na>"})
 """Cells, in lower case, that say that an id is not known: what table programs write."""
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet runs."""
+
 _NUMBER: Final = re.compile(r"(-?[0-9]+)(?:[.,]0*)?", re.ASCII)
 
 
@@ -71,6 +74,16 @@ class NamedId(int):
         return format(self.text, spec)
 
 
+def id_cell(id_: int) -> str:
+    """An id as a table holds it; `read_id` reads it back.
+
+    A cell that begins like a formula runs as one in a spreadsheet, so such an id gets an
+    apostrophe before it, which spreadsheets take for "this is text".
+    """
+    text = str(id_)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def read_id(text: str) -> int:
     """The id that a cell or an option tells.
 
@@ -103,7 +116,8 @@ def _read(text: str) -> int:
                          "or a NUL")  # fmt: skip
     found = _NUMBER.fullmatch(text)
     if found is None:
-        return NamedId(text)
+        # the apostrophe of `id_cell` is not part of the id
+        return NamedId(text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text)
     number = int(found[1])
     if number < UNKNOWN:
         raise ValueError(f"{text} is below -1")

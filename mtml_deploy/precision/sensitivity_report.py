@@ -95,7 +95,7 @@ def report_json(report: SensitivityReport) -> str:
             for point in report.beyond
         ],
     }
-    return json.dumps(record, indent=1) + "\n"
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def branch_noise(ranking: Sequence[LayerNoise]) -> dict[str, float]:

@@ -105,6 +105,8 @@ class OrtRuntime:
             session = opened()
             record = session.get_modelmeta().custom_metadata_map
             inputs, outputs = session.get_inputs(), session.get_outputs()
+            for tensor in (*inputs, *outputs):  # one that is not UTF-8 fails when it is looked at
+                logger.debug("%s %s %s", tensor.name, tensor.type, tensor.shape)
         except Exception as error:  # the library's exceptions have no common base of their own
             if device != "cpu" and "CPU EP" in str(error):
                 options.add_session_config_entry(_NO_FALLBACK, "0")

@@ -132,7 +132,7 @@ def export_main(
         f"wrote {out}: {manifest.variant}, branches {', '.join(manifest.branches)}, embedding "
         f"{manifest.embedding} of {manifest.dim}, {manifest.precision}, {megabytes:.0f} MB"
     )
-    write_data(json.dumps(manifest.parity, indent=2))
+    write_data(json.dumps(manifest.parity, indent=2, allow_nan=False))
     for sentence in build_engines(artifact, engines, say=write_note):
         write_note(sentence)
 

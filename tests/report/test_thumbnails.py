@@ -47,3 +47,19 @@ def test_what_cannot_be_shown(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     assert make_thumbnail(path, side=112) is None
+
+
+def test_an_orientation_that_is_no_number(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    # the type of the entry becomes text
+    at = (
+        whole.index(b"\x01\x12\x00\x03") + 3
+        if b"\x01\x12\x00\x03" in whole
+        else whole.index(b"\x12\x01\x03\x00") + 2
+    )
+    (tmp_path / "a.jpg").write_bytes(whole[:at] + b"\x07" + whole[at + 1 :])
+    found = make_thumbnail(tmp_path / "a.jpg", side=30)
+    assert found is not None and (found.width, found.height) == (30, 20)

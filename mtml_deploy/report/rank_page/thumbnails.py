@@ -56,8 +56,8 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
     # accepted by decode_image, so this header is small and sound
     with open_regular(path) as opened, Image.open(opened) as header:
         width, height = header.size
-        if header.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
-            # 5..8: stored on its side
+        # stored on its side; a damaged file may say anything, which decoding passes over, too
+        if header.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
             width, height = height, width
     scale = side / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
