@@ -208,7 +208,8 @@ def data(tmp_path: Path, tiny_set: Path) -> Path:
 
 
 def choose_words(data: Path, out: Path, *more: object) -> tuple[object, ...]:
-    return ("choose", "--data", f"veri:{data}", "--out", out, "--count", 8, *more)
+    count = () if "--count" in more else ("--count", 8)
+    return ("choose", "--data", f"veri:{data}", "--out", out, *count, *more)
 
 
 def test_choose_and_check(tiny_set: Path, tmp_path: Path) -> None:
