@@ -117,7 +117,7 @@ def test_a_text_that_is_missing_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_number_without_text_is_no_record() -> None:
-    with pytest.raises(ValueError, match="found RowRecord"):
+    with pytest.raises(ValueError, match="ids are -1"):
         RowRecord("a.jpg", "c", vehicle_id=int(NamedId("AB-1")))
 
 
