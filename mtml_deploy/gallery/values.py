@@ -141,7 +141,7 @@ class Filter:
     easiest to give as `datetime`s: `Filter(cameras=(3, 4)).between(since, until)`.
 
     Attributes:
-        cameras: only these cameras; empty allows all.
+        cameras: only these cameras, numbers or what `read_id` gives for a text; empty allows all.
         not_cameras: none of these cameras; rows of unknown camera are kept.
         since_us: not before this time, microseconds since 1970 UTC; None allows all.
         until_us: before this time, not at it.
@@ -175,7 +175,7 @@ class Selection:
     Attributes:
         rows: row numbers.
         paths: paths or URIs, exactly as stored.
-        vehicles: vehicle ids.
+        vehicles: vehicle ids, numbers or what `read_id` gives for a text.
     """
 
     rows: tuple[int, ...] = ()
