@@ -185,11 +185,11 @@ def require_there(config: TrainConfig, *, out: Path) -> None:
         for text in sources:
             source = parse_source(text)
             if not source.path.exists():
-                kind = "" if source.kind == "path" else f"{source.kind}:"
+                moved = replace(source, path=Path("NEW_PLACE")).text(source.split)
                 each = " for each data set, in their order" if len(sources) > 1 else ""
                 raise DataError(
                     f"{text} is not there any more; if it was moved, name its new place: "
-                    f"mtml-train --out {out} --resume {option} {kind}NEW_PLACE{each}{otherwise}"
+                    f"mtml-train --out {out} --resume {option} {moved}{each}{otherwise}"
                 )
 
 

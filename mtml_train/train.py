@@ -5,42 +5,34 @@ Nothing in the loop waits for the device: losses stay there and are read every `
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.data.source import absolute_source
 from mtml_deploy.errors import DataError, DivergedError, ImageError, MtmlError
 from mtml_train.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
-    build_model,
     load_checkpoint,
-    load_optimizer,
-    load_weights,
     save_checkpoint,
 )
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch, lost_workers_named, training_batches
-from mtml_train.data.train_set import TrainSet
-from mtml_train.distributed import Process, join_processes
+from mtml_train.distributed import join_processes
 from mtml_train.divergence import advice, require_finite_state
-from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
-from mtml_train.model import MTML
-from mtml_train.resume import HOLDOUT, require_same_data, require_same_share, require_there
-from mtml_train.run_card import Progress, RunCard, advanced, write_run_files
-from mtml_train.run_data import Checking, load_run_data
-from mtml_train.step import TrainStep, learning_rate
+from mtml_train.prepare import Run, placed, prepare
+from mtml_train.resume import require_there
+from mtml_train.run_card import Progress, advanced, write_run_files
+from mtml_train.run_data import Checking
+from mtml_train.step import learning_rate
 from mtml_train.stop import Stopped, StopRequests
-from mtml_train.validate import Validation, judged_by, validate
+from mtml_train.validate import Validation, validate
 
 
 @dataclass(frozen=True)
@@ -95,12 +87,12 @@ def train(
         MtmlError: data, weights, device or checkpoint do not allow the run.
         Stopped: Ctrl-C or SIGTERM; what was trained is saved.
     """
-    config = _placed(config)
+    config = placed(config)
     if resume is not None:
         require_there(config, out=out)
     with join_processes(config.device) as process, lost_workers_named():
         speak: Report = report if process.is_first else lambda _: None
-        run = _prepare(config, recipe, resume, process, speak)
+        run = prepare(config, recipe, resume, process, speak)
         try:
             with StopRequests(process) as stop:
                 return _loop(run, out, speak, stop)
@@ -116,87 +108,7 @@ def _kept(out: Path) -> str:
     return f"{out / LAST} keeps step {step}, the last that was saved with finite weights"
 
 
-def _placed(config: TrainConfig) -> TrainConfig:
-    """The settings with absolute paths: a run does not depend on where it was started."""
-    val = config.val
-    if val and not val.startswith(HOLDOUT):
-        val = absolute_source(val)
-    gallery = absolute_source(config.val_gallery) if config.val_gallery else ""
-    data = tuple(map(absolute_source, config.data))
-    return replace(config, data=data, val=val, val_gallery=gallery)
-
-
-@dataclass
-class _Run:
-    """One run in one process; `progress` and `saved`, the step in LAST, change here."""
-
-    card: RunCard
-    process: Process
-    train_set: TrainSet
-    val_sets: tuple[ImageSet, ImageSet] | None
-    model: MTML
-    step: TrainStep
-    progress: Progress
-    judge: str
-    saved: int
-
-
-def _prepare(
-    config: TrainConfig, recipe: str, resume: Checkpoint | None, process: Process, report: Report
-) -> _Run:
-    """Data, model and optimiser as they stand before the next step."""
-    cuda = process.device.type == "cuda"
-    notes = micro_batch_notes(config, process)
-    config = decided(config, process)
-    if config.deterministic and cuda:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without it
-    torch.use_deterministic_algorithms(config.deterministic or not cuda)
-    torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
-    train_set, val_sets = load_run_data(config, report, validates=process.is_first)
-    card = RunCard(config, recipe, train_set.identities, train_set.sets, process.world)
-    if resume is not None:
-        require_same_data(resume.card, card)
-        require_same_share(resume.card, card)
-        if note := _lengthened(resume, config, len(train_set) // config.batch_size):
-            report(note)
-    torch.manual_seed(config.seed)
-    model = build_model(config, len(card.identities))
-    if resume is None:
-        model.trunks.load_pretrained(config.weights)
-    else:
-        load_weights(model, resume)
-    model.to(process.device).to(memory_format=torch.channels_last)
-    require_statistics(model, config, process)
-    for note in notes:
-        report(note)
-    step = TrainStep(model, config, process)
-    if resume is not None:
-        load_optimizer(resume, step.optimizer)
-        if resume.scaler is not None:
-            step.scaler.load_state_dict(dict(resume.scaler))
-    progress = Progress() if resume is None else resume.progress
-    judge = "" if val_sets is None else judged_by(*val_sets, config.val_protocol)
-    if judge and progress.judge not in ("", judge) and process.is_first:
-        report(f"validated on other images or by another protocol than before: {BEST} starts anew")
-    return _Run(
-        card, process, train_set, val_sets, model.train(), step, progress, judge, progress.step
-    )
-
-
-def _lengthened(resume: Checkpoint, config: TrainConfig, steps_per_epoch: int) -> str:
-    """What more epochs mean for a run that goes on; empty where their number is the same."""
-    before, step = resume.card.config, resume.progress.step
-    if before.epochs == config.epochs:
-        return ""
-    rates = [learning_rate(each, step, steps_per_epoch) for each in (before, config)]
-    changed = f"; the learning rate changes from {rates[0]:.3g} to {rates[1]:.3g} here, as the "
-    changed += f"{config.schedule} schedule of {config.epochs} epochs has it"
-    return f"{config.epochs} epochs in place of {before.epochs}" + (
-        changed if rates[0] != rates[1] else ""
-    )
-
-
-def _loop(run: _Run, out: Path, report: Report, stop: StopRequests) -> Progress:
+def _loop(run: Run, out: Path, report: Report, stop: StopRequests) -> Progress:
     """All remaining steps; what was trained is saved where they end early."""
     config, process = run.card.config, run.process
     steps_per_epoch = len(run.train_set) // config.batch_size
@@ -232,7 +144,7 @@ def _loop(run: _Run, out: Path, report: Report, stop: StopRequests) -> Progress:
 
 
 def _steps(
-    run: _Run,
+    run: Run,
     out: Path,
     report: Report,
     board: SummaryWriter | None,
@@ -274,7 +186,7 @@ def _steps(
 
 
 def _save_early(
-    run: _Run,
+    run: Run,
     out: Path,
     report: Report,
     board: SummaryWriter | None,
@@ -307,7 +219,7 @@ def _longer(config: TrainConfig) -> str:
 
 
 def _pause(
-    run: _Run, out: Path, report: Report, board: SummaryWriter | None, due: AbstractSet[Duty]
+    run: Run, out: Path, report: Report, board: SummaryWriter | None, due: AbstractSet[Duty]
 ) -> None:
     """What the first process does between two steps; the only place where the others wait for it.
 
@@ -331,7 +243,7 @@ def _pause(
 
 
 def _validate(
-    run: _Run,
+    run: Run,
     sets: tuple[ImageSet, ImageSet],
     out: Path,
     report: Report,
@@ -366,7 +278,7 @@ def _validate(
         _save(run, out / BEST)
 
 
-def _save(run: _Run, path: Path) -> None:
+def _save(run: Run, path: Path) -> None:
     """Write a checkpoint; only the last one carries what resuming needs."""
     resumable = path.name == LAST
     save_checkpoint(

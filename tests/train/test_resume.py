@@ -22,6 +22,7 @@ from mtml_train.resume import (
     FREE,
     require_same_data,
     require_same_share,
+    require_there,
     resumed_config,
 )
 from mtml_train.run_card import RunCard
@@ -234,6 +235,7 @@ def test_a_run_goes_on_from_anywhere_and_with_moved_data(
         ("veri:data", "veri:{here}/data"),
         ("veri:data#gallery", "veri:{here}/data#gallery"),
         ("csv:a/t#1.csv", "csv:{here}/a/t#1.csv"),
+        ("csv:t.csv@id=plate,camera=cam", "csv:{here}/t.csv@vehicle_id=plate,camera_id=cam"),
         ("csv:t.csv@id=plate#train", "csv:{here}/t.csv@vehicle_id=plate#train"),
         ("folders:cars#query", "folders:{here}/cars#query"),
         ("images", "{here}/images"),
@@ -244,6 +246,15 @@ def test_a_run_goes_on_from_anywhere_and_with_moved_data(
 def test_absolute_sources(text: str, expected: str) -> None:
     assert absolute_source(text) == expected.format(here=Path.cwd())
     assert absolute_source(absolute_source(text)) == absolute_source(text)
+
+
+def test_the_new_place_is_named_with_all_that_belongs_to_a_source(tmp_path: Path) -> None:
+    source = f"csv:{tmp_path}/t.csv@id=plate#train"
+    with pytest.raises(DataError, match=r"--resume --data csv:NEW_PLACE@vehicle_id=plate#train$"):
+        require_there(small_config("x", data=(source,)), out=tmp_path)
+    two = small_config("x", data=(f"veri:{tmp_path}/a", f"veri:{tmp_path}/b"))
+    with pytest.raises(DataError, match=r"--data veri:NEW_PLACE for each .*order$"):
+        require_there(two, out=tmp_path)
 
 
 # longer runs

@@ -46,7 +46,8 @@ def test_training_images_that_are_not_there_are_named_before_the_first_step(copy
     assert str(caught.value).startswith("5 of the 36 images of veri:")
     assert all(path.name in str(caught.value) for path in files[:3])
     assert files[3].name not in str(caught.value)
-    assert "and 2 more; copy the data set again" in str(caught.value)
+    assert " and 2 more" in str(caught.value)
+    assert "copy the data set again (mtml-train check-data" in str(caught.value)
     left_out = [text for text in texts(small_config(copy, skip_bad=True)) if "left out" in text]
     assert len(left_out) == 5
 
