@@ -232,6 +232,8 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
             if slots["step"].numel() != 1 or not 0 <= slots["step"].item() <= done:
                 raise ValueError(f"parameter {index} is at a step beyond {done}")
             for slot, tensor in slots.items():
+                if tensor.dtype != parameters[index].dtype:
+                    raise ValueError(f"{slot} of parameter {index} is {tensor.dtype}")
                 if not tensor.isfinite().all() or (slot == "exp_avg_sq" and (tensor < 0).any()):
                     raise ValueError(f"{slot} of parameter {index} holds impossible numbers")
                 if slot == "step":

@@ -79,7 +79,8 @@ def exit_on_error() -> Iterator[None]:
     """Turn what a user can fix into one line and an exit status.
 
     Raises:
-        UserError: for an `MtmlError`, and for an operating system error such as a full disk.
+        UserError: for an `MtmlError`, for an operating system error such as a full disk, and where
+            memory is not enough.
         click.exceptions.Exit: with status 130 after Ctrl-C.
     """
     try:
@@ -90,6 +91,12 @@ def exit_on_error() -> Iterator[None]:
         if error.errno == errno.EPIPE:  # the reader of stdout has gone, for example `| head`
             raise
         raise UserError(str(error)) from error
+    except MemoryError as error:
+        why = str(error) or "the system gives no more"
+        raise UserError(
+            f"not enough memory: {why}; expected room for all rows and one batch: close other "
+            "programs, raise the limit (ulimit -v), or give a smaller --batch-size or --memory-gib"
+        ) from error
     except KeyboardInterrupt:
         write_note("interrupted")
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -244,6 +244,15 @@ def test_a_state_that_no_step_leaves(file: Path, slot: str, value: float, words:
         load_optimizer(replace(found, tensors=tensors), stepped(small_model()))
 
 
+def test_a_state_of_another_type(file: Path) -> None:
+    found = load_checkpoint(file, resume=True)
+    for slot in ("step", "exp_avg"):
+        tensors = dict(found.tensors)
+        tensors[f"optimizer.0.{slot}"] = tensors[f"optimizer.0.{slot}"].to(torch.bool)
+        with pytest.raises(CheckpointError, match=rf"{slot} of parameter 0 is torch\.bool"):
+            load_optimizer(replace(found, tensors=tensors), stepped(small_model()))
+
+
 def test_a_flipped_bit_in_the_header_never_ends_in_another_error(file: Path) -> None:
     whole = bytearray(file.read_bytes())
     header = 8 + struct.unpack("<Q", whole[:8])[0]
