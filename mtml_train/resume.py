@@ -87,6 +87,14 @@ def resumed_config(config: TrainConfig, flags: Mapping[str, object], *, out: Pat
         raise DataError(f"these settings do not work: {error}") from error
 
 
+def resume_command(out: Path, processes: int) -> str:
+    """What goes on with a run, in as many processes as it had."""
+    start = "mtml-train"
+    if processes > 1:
+        start = f"torchrun --nproc-per-node {processes} -m mtml_train"
+    return f"{start} --out {out} --resume"
+
+
 def require_same_data(before: RunCard, now: RunCard) -> None:
     """Refuse other training images or labels than those the run was started with.
 

@@ -27,7 +27,7 @@ from mtml_train.data.loader import TrainBatch, lost_workers_named, training_batc
 from mtml_train.distributed import join_processes
 from mtml_train.divergence import advice, require_finite_state
 from mtml_train.prepare import Run, placed, prepare
-from mtml_train.resume import require_there
+from mtml_train.resume import require_there, resume_command
 from mtml_train.run_card import Progress, advanced, write_run_files
 from mtml_train.run_data import Checking
 from mtml_train.step import learning_rate
@@ -206,7 +206,8 @@ def _save_early(
     begin = "stopped" if stopped else "an image cannot be read"
     if step:
         when = "" if stopped else " when it is mended"
-        report(f"{begin}: step {step} is saved; go on{when}: mtml-train --out {out} --resume")
+        command = resume_command(out, run.process.world)
+        report(f"{begin}: step {step} is saved; go on{when}: {command}")
     else:
         report(f"{begin} before the end of the first step: there is nothing to save")
 
@@ -258,9 +259,9 @@ def _validate(
     except MtmlError as error:
         raise DataError(
             f"the validation after step {progress.step} failed: {error}; the step is saved, and "
-            f"mtml-train --out {out} --resume goes on with this validation; mend its cause, or "
-            "choose another with --val or --val-protocol, leave out bad images with --skip-bad, "
-            'or go on without: --val ""'
+            f"{resume_command(out, run.process.world)} goes on with this validation; mend its "
+            "cause, or choose another with --val or --val-protocol, leave out bad "
+            'images with --skip-bad, or go on without: --val ""'
         ) from error
     report(result)
     _log(board, progress.step, "validation", result.scalars())

@@ -23,6 +23,7 @@ from mtml_train.resume import (
     require_same_data,
     require_same_share,
     require_there,
+    resume_command,
     resumed_config,
 )
 from mtml_train.run_card import RunCard
@@ -117,6 +118,13 @@ def test_other_micro_batches_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         require_same_share(card(*before), card(*now))
+
+
+def test_a_run_goes_on_in_as_many_processes() -> None:
+    assert resume_command(Path("r"), 1) == "mtml-train --out r --resume"
+    assert resume_command(Path("r"), 4) == (
+        "torchrun --nproc-per-node 4 -m mtml_train --out r --resume"
+    )
 
 
 @pytest.mark.parametrize("now", [(4, 1), (2, 1), (1, 1)])
