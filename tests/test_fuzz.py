@@ -18,7 +18,7 @@ from fuzz_training import TRAINING_KINDS
 TRIED = {"images": 40, "thumbnails": 40, "forged model": 80}
 """Of kinds that take long."""
 
-MOST = 120
+MOST = 180
 """Of the others."""
 
 
