@@ -13,6 +13,9 @@ from typing import Final
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
+_INSIDE_WORD: Final = re.compile(r"(?<=[^\W_])_+(?=[^\W_])")
+"""Underscores with a letter or a digit on both sides."""
+
 _RULES: Final = {"l": "---", "r": "---:"}
 
 
@@ -89,15 +92,8 @@ def escaped(text: str) -> str:
     An underscore inside a word has none and stays: such reports are read on terminals too.
     """
     flat = printable(" ".join(text.split()))
+    kept = {at for run in _INSIDE_WORD.finditer(flat) for at in range(*run.span())}
     return "".join(
-        f"&#{ord(char)};" if char in "&<>|*_`[]\\" and not _inside_word(flat, at) else char
+        f"&#{ord(char)};" if char in "&<>|*_`[]\\" and at not in kept else char
         for at, char in enumerate(flat)
     )
-
-
-def _inside_word(text: str, at: int) -> bool:
-    """Whether the underscore at `at` is one of a run with a letter or a digit on both sides."""
-    if text[at] != "_":
-        return False
-    before, after = text[:at].rstrip("_"), text[at:].lstrip("_")
-    return before[-1:].isalnum() and after[:1].isalnum()
