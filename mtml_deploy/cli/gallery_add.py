@@ -130,6 +130,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
             gallery,
             opened.runtime,
             images,
+            model=opened.identity,
             known=known,
             batch_size=how.batch_size,
             threads=how.threads,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class Embedder(Protocol):
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Embeddings float32 [B, D] of each batch uint8 [B, H, W, 3], in order."""
         ...
+
+
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,35 @@ def row_batches(
         threads=threads,
         skip_bad=skip_bad,
     )
-    waiting: deque[ImageBatch] = deque()  # handed to the model, which reads ahead
+    for batch, features in with_outputs(batches, model.stream):
+        # a bad image may be reported before the rows around it, so rows alone tell how far we are
+        position = total
+        if features is not None:
+            _require_finite(features, model, images, batch, first)
+            position = first + int(batch.indices[-1]) + 1
+        bad = tuple((first + image.index, image.reason) for image in batch.bad)
+        rows = np.empty((0, 0), dtype=np.float32) if features is None else features
+        yield RowBatch(rows, batch.pixels, position, bad)
+        if progress:
+            progress(position, total)
+    if progress:
+        progress(total, total)
+
+
+def with_outputs(
+    batches: Iterable[ImageBatch],
+    stream: Callable[[Iterable[NDArray[np.uint8]]], Iterator[Output]],
+) -> Iterator[tuple[ImageBatch, Output | None]]:
+    """Each batch with what a model gives for it, while the model reads ahead.
+
+    Args:
+        batches: of images; the last may hold nothing but bad ones.
+        stream: of a model or a runtime.
+
+    Yields:
+        The batch and its output; None for a batch without images.
+    """
+    waiting: deque[ImageBatch] = deque()  # handed to the model
 
     def handed() -> Iterator[NDArray[np.uint8]]:
         for batch in batches:
@@ -168,23 +199,10 @@ def row_batches(
             if len(batch.indices):
                 yield batch.images
 
-    def row_batch(batch: ImageBatch, features: NDArray[np.float32]) -> RowBatch:
-        # a bad image may be reported before the rows around it, so rows alone tell how far we are
-        position = first + int(batch.indices[-1]) + 1 if len(batch.indices) else total
-        bad = tuple((first + image.index, image.reason) for image in batch.bad)
-        return RowBatch(features, batch.pixels, position, bad)
-
-    for features in model.stream(handed()):
-        batch = waiting.popleft()
-        _require_finite(features, model, images, batch, first)
-        done = row_batch(batch, features)
-        yield done
-        if progress:
-            progress(done.position, total)
-    for batch in waiting:  # the last may hold nothing but bad images
-        yield row_batch(batch, np.empty((0, 0), dtype=np.float32))
-    if progress:
-        progress(total, total)
+    for output in stream(handed()):
+        yield waiting.popleft(), output
+    for batch in waiting:
+        yield batch, None
 
 
 def labelled_rows(

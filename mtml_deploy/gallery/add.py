@@ -22,8 +22,8 @@ from mtml_deploy.data.batches import BadImage, iterate_batches
 from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
-from mtml_deploy.embed.embed import model_identity
-from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.embed import with_outputs
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.gallery.values import Added, NewRows, RowRecord, StoredRow
 from mtml_deploy.runtime.runtime import Runtime
@@ -156,6 +156,7 @@ def add_images(
     runtime: Runtime,
     images: ImageSet,
     *,
+    model: ModelIdentity,
     known: Known = Known(),
     batch_size: int = BATCH_SIZE,
     threads: int = 0,
@@ -171,6 +172,7 @@ def add_images(
         gallery: open for writing.
         runtime: the loaded model, of which the gallery must be.
         images: what to add.
+        model: what its rows carry, see `Model.identity`.
         known: what their source does not tell.
         batch_size: images per run of the model, and per acknowledgement.
         threads: decoding threads; 0 means one per CPU.
@@ -185,7 +187,6 @@ def add_images(
         ImageError: an image cannot be used and `skip_bad` is false; those before it are added.
         GalleryError: see `Gallery.add_rows`.
     """
-    model = model_identity(runtime.manifest)
     tells = _tells_orientation(runtime.manifest)
     # an empty batch: another model is refused before anything is computed
     gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
@@ -215,12 +216,11 @@ def add_images(
             threads=threads,
             skip_bad=skip_bad,
         )
-        for batch in batches:
+        for batch, outputs in with_outputs(batches, runtime.stream):
             skipped += [BadImage(wanted[bad.index], bad.path, bad.reason) for bad in batch.bad]
             done += len(batch.bad) + len(batch.indices)
-            if len(batch.indices):
+            if outputs is not None:
                 positions = [wanted[i] for i in batch.indices.tolist()]
-                outputs = runtime.run_all(batch.images)
                 records = tuple(
                     _record(
                         images.records[position],

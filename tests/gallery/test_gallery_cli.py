@@ -316,3 +316,25 @@ def test_other_labels_of_images_that_are_there_are_told(place: Path) -> None:
     path = place / "cars" / lines[1].partition(",")[0]
     ok("gallery", "remove", place / "g", "--path", path)
     assert "1 added, 11 there already" in add(place).stderr
+
+
+def test_rounded_vectors_are_kept_only_if_the_gate_passed_them(place: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU does not compute in bf16")
+    model = ("--model", place / "art", "--backend", "openvino", "--execution-precision", "bf16")
+    source = f"csv:{place / 'cars' / 'labels.csv'}"
+    add_rounded = ("gallery", "add", place / "g", *model, "--images", source)
+    refused(*add_rounded, text="no passed parity verdict lay beside the model for bf16")
+    assert "0 rows" in ok("gallery", "info", place / "g").output
+    gate = ("parity", place / "art", "--reference", place / "art", "--data", source)
+    bounds = place / "bounds.toml"
+    bounds.write_text(
+        "[bf16]\nmin_cosine = 0.9\nmax_map_change = 1\nmax_row_difference = 1\nmin_spread = 0\n"
+    )
+    where = ("--backend", "openvino", "--execution-precision", "bf16")
+    ok(*gate, "--gallery", source, "--protocol", "plain", "--thresholds", bounds, *where)
+    assert (place / "art" / "parity" / "openvino-cpu-bf16.json").is_file()
+    assert "12 added" in ok(*add_rounded).stderr
+    result = ok("search", "--gallery", place / "g", "--model", place / "art", "--query", source)
+    assert "cannot be" not in result.output
