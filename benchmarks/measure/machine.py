@@ -14,6 +14,7 @@ from typing import Final
 
 from mtml_deploy import record_file
 from mtml_deploy.engine.gpu import find_gpus
+from mtml_deploy.runtime.processor import this_processor
 
 _LIBRARIES: Final = (
     "mtml-reid",
@@ -25,17 +26,13 @@ _LIBRARIES: Final = (
     "torchvision",
     "onnx",
     "openvino",
+    "nncf",
     "tensorrt",
     "tensorrt-rtx-cu13",
     "pycuda",
     "faiss-cpu",
     "lancedb",
 )
-_INSTRUCTIONS: Final = (
-    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve",
-)  # fmt: skip
-"""Instruction sets that decide how fast a matrix product is."""
-
 _ASKED: Final = {
     "clocks.sm": "sm_clock_mhz",
     "clocks.max.sm": "max_sm_clock_mhz",
@@ -45,7 +42,6 @@ _ASKED: Final = {
 }
 """What nvidia-smi is asked for -> its name in the record."""
 
-_CPU_FACTS: Final = Path("/proc/cpuinfo")
 _ROOT: Final = Path(__file__).parents[2]
 
 
@@ -163,29 +159,19 @@ def parse_state(line: str) -> dict[str, float]:
 
 def _machine() -> Machine:
     """This computer."""
-    facts = _cpu_facts()
-    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    processor = this_processor()
     logical = os.cpu_count() or 1
     # a container or a cpuset may allow fewer than the machine has
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     return Machine(
-        cpu=facts.get("model name") or platform.processor() or platform.machine(),
-        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        cpu=processor.name,
+        instructions=processor.instructions or (),
         logical_cpus=logical,
         usable_cpus=usable,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()}",
         load=round(os.getloadavg()[0], 2),
     )
-
-
-def _cpu_facts() -> dict[str, str]:
-    """What Linux tells of the first processor; empty on other systems."""
-    if not _CPU_FACTS.is_file():
-        return {}
-    first = _CPU_FACTS.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _ask(pci_bus_id: str) -> str:

@@ -12,11 +12,14 @@ from typing import Final, Literal
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Precision
-from mtml_deploy.defaults import Rounding
+from mtml_deploy.defaults import DEVICE, Rounding
 from mtml_deploy.record_file import Record, Sha256, parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 FOLDER: Final = "parity"
+
+Gate = Literal["passed", "open", "failed"]
+"""Of a model on one backend: open where nobody has compared it."""
 
 
 class Compared(Record, frozen=True, kw_only=True):
@@ -99,6 +102,18 @@ def verdict_path(
     return artifact.folder / FOLDER / f"{'-'.join(filter(None, parts))}.json"
 
 
+def gate_command(
+    artifact: Artifact, *, backend: str, device: str = DEVICE, computes_in: Rounding = ""
+) -> str:
+    """The command that compares a model with its reference; an fp32 model is its own reference."""
+    reference = artifact.folder if artifact.manifest.precision == "fp32" else "ART_FP32"
+    return (
+        f"mtml-deploy parity {artifact.folder} --reference {reference} --data veri:DIR "
+        f"--backend {backend} --device {device}"
+        + (f" --execution-precision {computes_in}" if computes_in else "")
+    )
+
+
 def parity_warning(
     artifact: Artifact,
     *,
@@ -107,7 +122,29 @@ def parity_warning(
     engine_sha256: str = "",
     computes_in: Rounding = "",
 ) -> str:
-    """What a user of a model must know about its verdict.
+    """What a user of a model must know about its verdict; arguments as of `parity_gate`.
+
+    Returns:
+        One sentence, empty where the model passed.
+    """
+    return parity_gate(
+        artifact,
+        backend=backend,
+        device=device,
+        engine_sha256=engine_sha256,
+        computes_in=computes_in,
+    )[1]
+
+
+def parity_gate(
+    artifact: Artifact,
+    *,
+    backend: str,
+    device: str,
+    engine_sha256: str = "",
+    computes_in: Rounding = "",
+) -> tuple[Gate, str]:
+    """Whether a model has passed the gate.
 
     An fp32 model that ONNX Runtime runs on a CPU was compared with torch when it was exported, on
     the same backend; everything else needs a verdict of the gate.
@@ -120,28 +157,29 @@ def parity_warning(
         computes_in: what the backend rounds to.
 
     Returns:
-        One sentence, empty where the model passed.
+        The state, and one sentence for the user, empty where the model passed.
     """
     rounded = f" in {computes_in}" if computes_in else ""
     name = f"{artifact.manifest.precision} model on {backend}, {device}{rounded}"
-    fix = (
-        f"compare it: mtml-deploy parity {artifact.folder} --reference ART_FP32 --data veri:DIR "
-        f"--backend {backend} --device {device}"
-        + (f" --execution-precision {computes_in}" if computes_in else "")
-    )
+    command = gate_command(artifact, backend=backend, device=device, computes_in=computes_in)
+    fix = f"compare it: {command}"
     path = verdict_path(artifact, backend=backend, device=device, computes_in=computes_in)
     if not path.is_file():
         if (artifact.manifest.precision, backend, device) == ("fp32", "ort", "cpu"):
-            return ""
-        return f"the retrieval quality of this {name} was never compared with its reference; {fix}"
+            return "passed", ""
+        return "open", (
+            f"the retrieval quality of this {name} was never compared with its reference; {fix}"
+        )
     try:
         verdict = parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
     except (OSError, ValueError) as error:
-        return f"the parity verdict {path} cannot be read ({error}); {fix}"
+        return "open", f"the parity verdict {path} cannot be read ({error}); {fix}"
     judged = verdict.candidate
     found = (judged.model_sha256, judged.engine_sha256, judged.computes_in)
     if found != (artifact.manifest.model_sha256, engine_sha256, computes_in):
-        return f"the parity verdict {path} is of another model file or engine; {fix}"
+        return "open", f"the parity verdict {path} is of another model file or engine; {fix}"
     if not verdict.passed:
-        return f"this {name} FAILED the parity gate, see {path.with_suffix('.md')}; {fix}"
-    return ""
+        return "failed", (
+            f"this {name} FAILED the parity gate, see {path.with_suffix('.md')}; {fix}"
+        )
+    return "passed", ""

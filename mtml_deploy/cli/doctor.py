@@ -1,7 +1,8 @@
 """`mtml-deploy doctor`: what this machine can run, and what each thing it cannot run needs.
 
-In: nothing. Out: GPUs, library versions and backends with a reason each; nothing is changed and
-nothing heavy is imported but the libraries asked about.
+In: nothing, or an artifact. Out: processor, GPUs, library versions and backends with a reason each,
+and the fastest way to run a model on the CPU. Nothing is changed, and nothing heavy is imported but
+the libraries asked about.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, write_data
+from mtml_deploy.cli.cpu_advice import on_the_cpu
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
 from mtml_deploy.engine.library import Target, load_library
 from mtml_deploy.errors import MtmlError
+from mtml_deploy.runtime.processor import Processor, this_processor
 from mtml_deploy.version import __version__
+
+if TYPE_CHECKING:
+    from mtml_deploy.runtime.cpu_ways import JudgedWay
 
 PACKAGES: Final = (
     "numpy",
@@ -64,31 +72,40 @@ class Diagnosis:
         version: of this project.
         python: version of Python.
         system: operating system and machine type.
+        processor: its name and instruction sets.
         gpus: the GPUs, or why there is none.
         packages: version of each installed distribution of `PACKAGES`.
         abilities: what can be asked for, backends first.
+        cpu_ways: with an artifact, the ways to run it on the CPU, fastest first.
+        advice: which way to take on the CPU.
     """
 
     version: str
     python: str
     system: str
+    processor: Processor
     gpus: GpuSearch
     packages: Mapping[str, str]
     abilities: tuple[Ability, ...]
+    cpu_ways: tuple[JudgedWay, ...]
+    advice: str
 
 
 @click.command(cls=SafeCommand)
+@click.argument("artifact", type=options.FOLDER, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for bug reports and scripts.")
-def doctor(*, as_json: bool) -> None:
-    """Show GPUs, versions, and which backends are usable here.
+def doctor(*, artifact: Path | None, as_json: bool) -> None:
+    """Show the processor, GPUs, versions, and which backends are usable here.
 
-    Nothing is changed. For each backend that is not usable it says what is missing.
+    Nothing is changed. For each backend that is not usable it says what is missing. With ARTIFACT
+    also which way to run it on the CPU is the fastest that the parity gate has passed.
     """
-    found = examine()
+    found = examine(artifact)
     if as_json:
         write_data(json.dumps(asdict(found), indent=1, allow_nan=False))
         return
     write_data(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
+    write_data(f"cpu  {found.processor.name}: {found.processor.told}")
     for gpu in found.gpus.gpus:
         driver = f", driver {gpu.driver}" if gpu.driver else ""
         write_data(
@@ -102,15 +119,27 @@ def doctor(*, as_json: bool) -> None:
     for ability in found.abilities:
         mark = "yes" if ability.usable else "no "
         write_data(f"{mark}  {ability.name:<{width}}  {ability.reason}")
+    for way in found.cpu_ways:
+        write_data(f"{way.gate:<6}  {way.flags}: {way.what}")
+    write_data(found.advice)
 
 
-def examine() -> Diagnosis:
-    """Look at this machine."""
+def examine(artifact: Path | None = None) -> Diagnosis:
+    """Look at this machine.
+
+    Args:
+        artifact: also says what runs this one fastest on the CPU.
+
+    Raises:
+        ArtifactError: it is none.
+    """
     gpus = find_gpus()
+    judged, advice = on_the_cpu(artifact, ort=_offered() is not None)
     return Diagnosis(
         version=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=this_processor(),
         gpus=gpus,
         packages=_versions(),
         abilities=(
@@ -126,6 +155,8 @@ def examine() -> Diagnosis:
             _optional("gallery milvus://", "pymilvus", "milvus"),
             _optional("convert, compress, build", "onnx", "onnx"),
         ),
+        cpu_ways=judged,
+        advice=advice,
     )
 
 

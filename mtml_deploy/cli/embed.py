@@ -50,7 +50,7 @@ def embed(
             how.open(opened) as model,
             progress_bar("embedding", unit="images") as progress,
         ):
-            options.warn_of_parity(model)
+            options.note_model(model, how)
             summary = embed_to(
                 model,
                 image_set,

@@ -125,7 +125,7 @@ def _add_images(name: str, model: Path, source: str, known: Known, how: EmbedOpt
         how.open(artifact) as opened,
         progress_bar("adding", unit="images") as progress,
     ):
-        options.warn_of_parity(opened)
+        options.note_model(opened, how)
         return add_images(
             gallery,
             opened.runtime,

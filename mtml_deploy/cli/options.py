@@ -184,10 +184,20 @@ def note_skipped(skipped: Sequence[BadImage]) -> None:
         write_note(f"... and {len(skipped) - _SHOWN_SKIPPED} more skipped images")
 
 
-def warn_of_parity(model: Model) -> None:
-    """Warn on stderr if the model's retrieval quality was not compared, or was found too low."""
+def note_model(model: Model, how: EmbedOptions) -> None:
+    """Say on stderr what a user must know of a model that was opened, once.
+
+    That is: its retrieval quality was not compared or was found too low, and a faster way to run it
+    is installed.
+    """
+    from mtml_deploy.runtime.cpu_ways import faster_way
+
     if model.warning:
         write_note(f"warning: {model.warning}")
+    if faster := faster_way(
+        model.artifact, backend=how.backend, device=how.device, precision=how.precision
+    ):
+        write_note(f"note: {faster}")
 
 
 def open_reader(artifact: Artifact | None, how: EmbedOptions) -> SourceReader:
@@ -206,6 +216,7 @@ def open_reader(artifact: Artifact | None, how: EmbedOptions) -> SourceReader:
         artifact,
         how,
         note=lambda text: write_note(f"note: {text}"),
+        opened=lambda model: note_model(model, how),
         skipped=note_skipped,
         progress=lambda title: progress_bar(title, unit="images"),
     )

@@ -36,6 +36,7 @@ class SourceReader:
         options: EmbedOptions,
         *,
         note: Callable[[str], None],
+        opened: Callable[[Model], None],
         skipped: Callable[[Sequence[BadImage]], None],
         progress: Progress,
     ) -> None:
@@ -46,12 +47,14 @@ class SourceReader:
                 accepts embeddings files only.
             options: how images are embedded.
             note: told each thing that was tolerated while reading a data set.
+            opened: told the model when it is loaded.
             skipped: told the images that were left out.
             progress: gives the progress callback for a titled piece of work.
         """
         self._artifact = artifact
         self._options = options
         self._note = note
+        self._opened = opened
         self._skipped = skipped
         self._progress = progress
         self._model: Model | None = None
@@ -113,8 +116,7 @@ class SourceReader:
             self._note(f"{images.source}: {sentence}")
         if self._model is None:
             self._model = self._options.open(self._artifact)
-            if self._model.warning:
-                self._note(f"warning: {self._model.warning}")
+            self._opened(self._model)
         with self._progress(f"embedding the {split}") as progress:
             rows, skipped = embed(
                 self._model,

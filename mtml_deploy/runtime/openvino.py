@@ -31,8 +31,8 @@ from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 _TENSOR_TYPES: Final = {"u8": "uint8", "f32": "float"}
 """OpenVINO's short name of a type -> ONNX Runtime's."""
 
-_CAPABILITIES: Final = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-"""A precision -> what a device that computes in it says of itself."""
+_CAPABILITIES: Final = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
+"""A precision -> what a device that computes in it says of itself, slowest first."""
 
 _ROUNDED: Final[Mapping[str, Rounding]] = {"f32": "", "bf16": "bf16", "f16": "f16"}
 """A precision -> what it rounds float32 values to."""

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from helpers_artifact import tiny_manifest, write_artifact
 from helpers_engine import a_gpu
 from helpers_gpu import require_gpu
 
@@ -86,3 +87,36 @@ def test_a_gpu_that_is_here_is_found():
     for gpu in find_gpus().gpus:
         assert gpu.name and gpu.memory_bytes > 1 << 30
         assert float(gpu.compute_capability) >= 5
+
+
+def test_an_artifact_gets_its_ways_and_the_one_to_take(tmp_path, monkeypatch):
+    folder = write_artifact(tmp_path / "art").folder
+    found = json.loads(CliRunner().invoke(main, ["doctor", str(folder), "--json"]).stdout)
+    last = found["cpu_ways"][-1]
+    assert (last["flags"], last["gate"]) == ("--backend ort", "passed")
+    assert all(way["gate"] == "open" for way in found["cpu_ways"][:-1])
+    assert found["advice"].startswith(
+        "fastest on this CPU that the parity gate has passed: --backend ort"
+    )
+    plain = CliRunner().invoke(main, ["doctor", str(folder)])
+    assert plain.stdout.splitlines()[-1] == found["advice"]
+    assert "passed  --backend ort: the parity gate has passed it" in plain.stdout
+    half = write_artifact(tmp_path / "half", tiny_manifest(precision="fp16")).folder
+    assert "no way on this CPU has passed" in examine(half).advice
+    assert "does not exist" in CliRunner().invoke(main, ["doctor", str(tmp_path / "no")]).stderr
+
+
+def test_without_openvino_the_doctor_says_what_it_would_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    advice = examine().advice
+    assert advice.startswith("fastest on this CPU: --backend ort; OpenVINO is not installed")
+    assert "pip install 'mtml-reid[openvino]'" in advice
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "nothing that runs a model is installed" in examine().advice
+
+
+def test_the_processor_is_told():
+    found = examine().processor
+    first, second = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()[:2]
+    assert first.startswith("mtml-reid ")
+    assert second == f"cpu  {found.name}: {found.told}"
