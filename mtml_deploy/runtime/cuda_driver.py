@@ -311,6 +311,7 @@ class PyCudaDriver(LibcudaDriver):
 
     def retain(self, index: int) -> int:
         """See `Driver.retain`."""
+        self._device(index)  # whose error has a name
         context = self._told(lambda: self._pycuda.Device(index).retain_primary_context())
         self._held[index] = context
         return index

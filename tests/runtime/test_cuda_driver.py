@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 
 PRELUDE = """
 import ctypes, os, sys
+sys.setdlopenflags(os.RTLD_LAZY)  # pycuda names more of the driver than the stand-in has
 import numpy as np
 from helpers_artifact import write_artifact
 from helpers_fake_engine import engine_on
@@ -158,7 +159,9 @@ def test_nothing_is_left_behind(stand_in, tmp_path, driver, case):
         },
     )
     assert done.returncode == 0, done.stderr
-    assert "[fake] ERROR" not in done.stderr and "warning" not in done.stderr.lower(), done.stderr
+    assert "[fake] ERROR" not in done.stderr, done.stderr
+    if case is not STICKY:  # pycuda itself tells of each free that fails then
+        assert not done.stderr, done.stderr
     if case is AT_EXIT:
         assert done.stdout.splitlines()[-1] == "left at exit 0 0 0 0"
 
