@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal, cast, get_args, get_type_hints
 
 from mtml_deploy.errors import DataError
-from mtml_deploy.record_file import MOST, parse_table, shown
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -212,6 +211,9 @@ def read_toml(file: Path) -> dict[str, object]:
     Raises:
         DataError: unreadable or invalid TOML, unknown key, or wrong type.
     """
+    # with msgspec, which help does without
+    from mtml_deploy.record_file import parse_table
+
     try:
         values = parse_table(read_regular(file, most_bytes=RECORD_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
@@ -231,6 +233,8 @@ def parse_setting(text: str) -> dict[str, object]:
     Raises:
         DataError: no "=", unknown name, or wrong type.
     """
+    from mtml_deploy.record_file import parse_table
+
     name, equals, value = text.partition("=")
     if not equals:
         raise DataError(f"--set {text}: write NAME=VALUE, for example --set flip=0.5")
@@ -271,6 +275,8 @@ def from_plain(values: Mapping[str, object], *, where: str) -> dict[str, object]
 
 def _typed(name: str, value: object, hint: object, where: str) -> object:
     """`value` as the type `hint` of field `name`, or a DataError."""
+    from mtml_deploy.record_file import MOST, shown
+
     if hint == tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
