@@ -54,12 +54,15 @@ def choose(
     )
     from calibration.choose import choose as run
     from calibration.summary import found_lines, set_markdown
-    from mtml_deploy.files import require_absent
-    from mtml_deploy.precision.calibration_list import manifest_path, write_calibration
+    from mtml_deploy.data.source import source_paths
+    from mtml_deploy.precision.calibration_list import (
+        manifest_path,
+        require_list_writable,
+        write_calibration,
+    )
 
     options.refuse_huge_images()
-    for path in (out, manifest_path(out)):
-        require_absent(path, overwrite=overwrite)
+    require_list_writable(out, overwrite=overwrite, inputs=source_paths(data))
     source = training_source(data)
     with progress_bar("reading training images", unit="images") as show:
         candidates = read_candidates(source, progress=show)
@@ -123,15 +126,27 @@ def compare(
     are held out. Prints Markdown.
     """
     from calibration.compare import compare_calibrators
-    from calibration.comparison_report import comparison_json, comparison_markdown
+    from calibration.comparison_report import (
+        COMPARISON_JSON,
+        COMPARISON_MARKDOWN,
+        comparison_json,
+        comparison_markdown,
+    )
     from mtml_deploy.artifact.artifact import open_artifact
-    from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.precision.calibration_list import read_calibration, require_unchanged
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
+    from mtml_deploy.precision.calibration_list import (
+        manifest_path,
+        read_calibration,
+        require_unchanged,
+    )
 
     options.refuse_huge_images()
-    for path in (json_path, markdown):
-        if path is not None:
-            require_absent(path, overwrite=overwrite)
+    require_outputs(
+        [(json_path, COMPARISON_JSON), (markdown, COMPARISON_MARKDOWN)],
+        overwrite=overwrite,
+        inputs=(listing, manifest_path(listing)),
+    )
     chosen = read_calibration(listing)
     require_unchanged((*chosen.calibration, *chosen.heldout), listing=listing)
     found = compare_calibrators(

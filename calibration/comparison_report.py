@@ -10,11 +10,17 @@ from dataclasses import asdict
 from typing import Final
 
 from calibration.compare import MIN_COSINE, Comparison, recommended
+from mtml_deploy.outputs import json_kind, text_kind
 from mtml_deploy.precision.calibration_list import vehicles
 from mtml_deploy.text import escaped, table
 
 SCHEMA: Final = 1
 """Version of the layout of `comparison_json`."""
+
+COMPARISON_JSON: Final = json_kind(
+    "a comparison of calibrators", "schema", "calibrators", "recommended", "passes"
+)
+COMPARISON_MARKDOWN: Final = text_kind("a comparison of calibrators", r"\A# Calibrators\n")
 
 
 def comparison_json(comparison: Comparison) -> str:

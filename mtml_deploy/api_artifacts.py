@@ -45,7 +45,7 @@ def convert(
             until it is kept; int8 only.
         data: labelled set with query and gallery that this mAP is measured on.
         protocol: of this mAP.
-        overwrite: replace an existing artifact, once the new one is complete.
+        overwrite: replace an artifact that is there, once the new one is complete.
         say: told a line before each long stage.
 
     Returns:
@@ -55,7 +55,8 @@ def convert(
         ArtifactError: not an fp32 artifact, or one whose graph TensorRT cannot take.
         DataError: options that do not fit together, or a broken calibration list.
         ParityError: the result does not give what fp32 gives; nothing is written.
-        OutputExistsError: `out` exists.
+        OutputExistsError: `out` exists, or may not be replaced: it is no artifact, holds other
+            files, or is `folder`.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     asked = Conversion(

@@ -66,7 +66,7 @@ class MissingExtraError(MtmlError):
 
 
 class OutputExistsError(MtmlError):
-    """A file or folder that would be written is there already."""
+    """What would be written is there already, or is an input."""
 
 
 class CheckpointError(MtmlError):

@@ -83,6 +83,16 @@ def what_it_is(path: Path) -> str:
     return f" (it is {found.name}: {found.use.format(path=printable(path))})"
 
 
+def name_of_kind(path: Path) -> str | None:
+    """What a path is, such as "a gallery"; None for a kind that is not known.
+
+    Args:
+        path: a file or a folder.
+    """
+    found = _kind(path)
+    return None if found is None else found.name
+
+
 def data_set_form(path: Path) -> str | None:
     """How to write a folder that holds a published data set: "veri:DIR"; None for another one.
 

@@ -22,12 +22,13 @@ def join(*, parts: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     Each run is a process of its own, and compare gives a verdict only over several of them.
     """
     from benchmarks.report.join import join_records
-    from benchmarks.report.read import load_records
+    from benchmarks.report.read import load_records, record_files
     from benchmarks.report.record import require_writable, write_record
 
     records = join_records([record for place in parts for record in load_records(place)])
+    given = [file for place in parts for file in record_files(place)]
     for record in records:
-        require_writable(out, record.kind, overwrite=overwrite)
+        require_writable(out, record.kind, overwrite=overwrite, inputs=given)
     for record in records:
         write_record(out, record, overwrite=overwrite)
     kinds = ", ".join(record.kind for record in records)
@@ -57,13 +58,13 @@ def compare(
         load_thresholds,
         require_same_machine,
     )
-    from benchmarks.report.compare_report import compare_markdown
+    from benchmarks.report.compare_report import COMPARE_MARKDOWN, compare_markdown
     from benchmarks.report.read import load_records
-    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
 
     path = None if out is None else out / "compare.md"
-    if path is not None:
-        require_absent(path, overwrite=overwrite)
+    require_outputs([(path, COMPARE_MARKDOWN)], overwrite=overwrite)
     bounds = load_thresholds(thresholds)
     before, after = load_records(base), load_records(new)
     if not across_machines:
@@ -89,16 +90,20 @@ def report(*, folder: Path) -> None:
 
     report.html has plots and needs no other file, summary.md is for a job summary (verdicts first,
     then details), and smaller-is-better.json and bigger-is-better.json are for
-    github-action-benchmark. They are replaced.
+    github-action-benchmark. They are
+    replaced where an earlier report wrote them.
     """
-    from benchmarks.report.action_json import write_action_json
-    from benchmarks.report.page import records_html
+    from benchmarks.report.action_json import ACTION_JSON, action_paths, write_action_json
+    from benchmarks.report.page import RECORDS_HTML, records_html
     from benchmarks.report.read import load_records
-    from benchmarks.report.summary import extra_markdown, summary_markdown
+    from benchmarks.report.summary import SUMMARY, extra_markdown, summary_markdown
     from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
 
     records = load_records(folder)
     page, summary = folder / "report.html", folder / "summary.md"
+    lists = [(path, ACTION_JSON) for path in action_paths(folder)]
+    require_outputs([(page, RECORDS_HTML), (summary, SUMMARY), *lists], overwrite=True)
     write_text(page, records_html(records))
     write_text(summary, summary_markdown(records, before=extra_markdown(folder)))
     written = (page, summary, *write_action_json(folder, records))

@@ -14,9 +14,12 @@ from benchmarks.measure.rounds import Series, Unit
 from benchmarks.report.compare import SMALLER_IS_BETTER
 from benchmarks.report.record import Record
 from mtml_deploy.files import write_text
+from mtml_deploy.outputs import json_kind
 
 SMALLER_FILE: Final = "smaller-is-better.json"
 BIGGER_FILE: Final = "bigger-is-better.json"
+
+ACTION_JSON: Final = json_kind("a list of measured values", "name", "unit", "value", "extra")
 
 _SCALES: Final[dict[Unit, tuple[str, float]]] = {
     "s": ("ms", 1e3),
@@ -37,12 +40,15 @@ def write_action_json(folder: Path, records: Sequence[Record]) -> tuple[Path, ..
     Returns:
         Their paths; a file whose list would be empty is written too, so that a workflow finds it.
     """
-    written = []
-    for name, smaller in ((SMALLER_FILE, True), (BIGGER_FILE, False)):
-        path = folder / name
+    written = action_paths(folder)
+    for path, smaller in zip(written, (True, False), strict=True):
         write_text(path, action_json(records, smaller_is_better=smaller))
-        written.append(path)
-    return tuple(written)
+    return written
+
+
+def action_paths(folder: Path) -> tuple[Path, Path]:
+    """The file of what is better smaller, and that of what is better bigger."""
+    return folder / SMALLER_FILE, folder / BIGGER_FILE
 
 
 def action_json(records: Sequence[Record], *, smaller_is_better: bool) -> str:

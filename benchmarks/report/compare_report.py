@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 from benchmarks.measure.rounds import in_words
 from benchmarks.report.compare import (
@@ -12,7 +13,10 @@ from benchmarks.report.compare import (
     Outcome,
     processes_needed,
 )
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.text import table
+
+COMPARE_MARKDOWN: Final = text_kind("a comparison of benchmarks", r"\A## \S+ Benchmarks: ")
 
 _TITLES = (
     "series",

@@ -12,7 +12,12 @@ from markupsafe import Markup
 from benchmarks.measure.rounds import Series, Unit, in_words
 from benchmarks.report.bars import bars_svg
 from benchmarks.report.record import Record, percentiles
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.report.templates import page_environment
+
+RECORDS_HTML: Final = text_kind(
+    "a report of benchmarks", '<meta name="generator" content="mtml benchmarks report">'
+)
 
 _TEMPLATE: Final = "page.html.j2"
 

@@ -45,15 +45,20 @@ def load_records(place: Path) -> tuple[Record, ...]:
     Raises:
         DataError: a record cannot be read, or there is none.
     """
-    if place.is_file():
-        return (load_record(place),)
-    paths = [path for path in sorted(place.glob("*.json")) if _is_record(path)]
+    paths = record_files(place)
     if not paths:
         raise DataError(
             f"{place} holds no record of a benchmark, expected latency.json and the like; name a "
             "folder that was --out of python -m benchmarks"
         )
     return tuple(load_record(path) for path in paths)
+
+
+def record_files(place: Path) -> tuple[Path, ...]:
+    """The files of the records of one run: a file itself, or those of a folder, by name."""
+    if place.is_file():
+        return (place,)
+    return tuple(path for path in sorted(place.glob("*.json")) if _is_record(path))
 
 
 def _is_record(path: Path) -> bool:

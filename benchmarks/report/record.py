@@ -5,18 +5,22 @@ Fractions 0..1 and plain units in JSON; percent and GFLOP/s in tables only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from benchmarks.measure.machine import Environment, GpuState, Machine
 from benchmarks.measure.rounds import Ratio, Series, Unit, in_words
 from mtml_deploy import record_file
-from mtml_deploy.files import require_absent, write_text
+from mtml_deploy.files import write_text
+from mtml_deploy.outputs import FileKind, json_kind, require_outputs, text_kind
 from mtml_deploy.text import percent, table
+
+RECORD_JSON: Final = json_kind("a record of a benchmark", "schema", "kind", "series", "machine")
+RECORD_MARKDOWN: Final = text_kind("a page of a benchmark", r"\A# [^\n]*\n\n\| *measured *\|")
 
 Plain = str | int | float | bool | None | Sequence[str]
 
@@ -101,19 +105,23 @@ def record_paths(folder: Path, kind: str) -> tuple[Path, Path]:
     return folder / f"{kind}.json", folder / f"{kind}.md"
 
 
-def require_writable(folder: Path, kind: str, *, overwrite: bool) -> None:
+def require_writable(
+    folder: Path, kind: str, *, overwrite: bool, inputs: Iterable[Path] = ()
+) -> None:
     """Refuse to measure for minutes what cannot be written then.
 
     Args:
         folder: where the record goes.
         kind: name of the benchmark.
         overwrite: replace an earlier record.
+        inputs: what it is made from.
 
     Raises:
-        OutputExistsError: there is one and `overwrite` is false.
+        OutputExistsError: there is one and `overwrite` is false, or another file or an input.
     """
-    for path in record_paths(folder, kind):
-        require_absent(path, overwrite=overwrite)
+    kinds: tuple[FileKind, ...] = (RECORD_JSON, RECORD_MARKDOWN)
+    outputs = zip(record_paths(folder, kind), kinds, strict=True)
+    require_outputs(outputs, overwrite=overwrite, inputs=inputs)
 
 
 def write_record(folder: Path, record: Record, *, overwrite: bool) -> None:

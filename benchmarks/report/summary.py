@@ -8,10 +8,13 @@ from typing import Final
 
 from benchmarks.measure.rounds import Ratio
 from benchmarks.report.record import Record, record_markdown
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 SUMMARY_LIMIT_BYTES: Final = 1 << 20
 """A larger job summary is dropped as a whole."""
+
+SUMMARY: Final = text_kind("a summary of benchmarks", r"^## Measured: ")
 
 
 def summary_markdown(records: Sequence[Record], *, before: str = "") -> str:

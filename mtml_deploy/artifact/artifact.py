@@ -21,7 +21,7 @@ from mtml_deploy.artifact.manifest import (
 )
 from mtml_deploy.artifact.plain_graph import require_plain_graph
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.files import write_text
+from mtml_deploy.files import restore_folder, write_text
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
@@ -90,7 +90,8 @@ def open_artifact(folder: Path) -> Artifact:
             with wrong fields, a model file with another hash than the manifest names, or one that
             no export wrote (loops, other files, foreign operators).
     """
-    fix = f"export it again: mtml-export RUN --out {folder}"
+    restore_folder(folder)
+    fix = "export it again under a new name: mtml-export RUN --out NEW"
     if not (folder / MANIFEST_FILE).is_file() and (what := what_it_is(folder)):
         raise ArtifactError(
             f"{folder} is no artifact, expected a folder with {MODEL_FILE} and {MANIFEST_FILE}"

@@ -47,12 +47,17 @@ def write(
     published set, and a set with gaps is refused.
     """
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.evaluation.aicity.track2_file import require_answerable, submission_text
+    from mtml_deploy.evaluation.aicity.track2_file import (
+        SUBMISSION,
+        require_answerable,
+        submission_text,
+    )
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.evaluation.stages import stages
-    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_output
 
-    require_absent(out, overwrite=overwrite)
+    require_output(out, SUBMISSION, overwrite=overwrite, inputs=(query, gallery))
     queries, searched = Embeddings.load(query), Embeddings.load(gallery)
     require_answerable(queries, searched, local=local)
     protocol = find_protocol("aicity-top100")
@@ -106,16 +111,21 @@ def check(*, file: Path, queries: int, gallery: int) -> None:
 @options.overwrite
 def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
     """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
+    from mtml_deploy.data.source import source_paths
     from mtml_deploy.evaluation.aicity.labels import read_vehicles
     from mtml_deploy.evaluation.aicity.track2_file import read_submission
     from mtml_deploy.evaluation.given_ranking import evaluate_ranking
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.report.metrics_json import Evaluation, metrics_json
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
+    from mtml_deploy.report.metrics_json import METRICS_JSON, Evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
-    if json_file is not None:
-        require_absent(json_file, overwrite=overwrite)
+    require_outputs(
+        [(json_file, METRICS_JSON)],
+        overwrite=overwrite,
+        inputs=(file, *source_paths(query, gallery)),
+    )
     wanted = read_vehicles(query, split="query")
     searched = read_vehicles(gallery, split="gallery")
     sizes = len(wanted.records), len(searched.records)
@@ -151,9 +161,12 @@ def split(*, source: str, out: Path, seed: int, test_share: float, overwrite: bo
 
     SOURCE is usually cityflow:DIR, whose training part is taken. The lists are sources: csv:FILE.
     """
-    from mtml_deploy.data.holdout import split_by_id, split_lines, write_split
-    from mtml_deploy.data.source import load_source
+    from mtml_deploy.data.holdout import split_by_id, split_lines
+    from mtml_deploy.data.source import load_source, source_paths
+    from mtml_deploy.data.split_files import require_split_writable, write_split
 
+    given = source_paths(source)
+    require_split_writable(out, overwrite=overwrite, inputs=given)
     images = load_source(source, split="train")
     for sentence in images.notes:
         write_note(f"note: {sentence}")

@@ -61,19 +61,21 @@ def compress(
         raise click.UsageError("give --query and --gallery together, or neither")
     options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.artifact.artifact_folder import ARTIFACT
     from mtml_deploy.compression.compress import CompressOptions, learn, require_made_by
     from mtml_deploy.compression.compress import compress as write_compressed
     from mtml_deploy.compression.measure import measure, require_unseen
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.files import require_absent
+    from mtml_deploy.outputs import require_output
     from mtml_deploy.parity.images import parity_images
     from mtml_deploy.report.metrics_json import describe_evaluation
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
     rule = find_protocol(protocol)
-    require_absent(out, overwrite=overwrite)
+    given = (artifact, train, *filter(None, (query, gallery)))
+    require_output(out, ARTIFACT, overwrite=overwrite, inputs=given)
     opened, training = open_artifact(artifact), Embeddings.load(train)
     require_made_by(opened, training)
     judged = None
@@ -100,6 +102,7 @@ def compress(
         check=check,
         metrics=None if measured is None else measured.record(),
         overwrite=overwrite,
+        say=write_note,
     )
     if measured is not None:
         model = model_identity(made.manifest)

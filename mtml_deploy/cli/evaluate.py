@@ -84,13 +84,23 @@ def evaluate(
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.evaluation.random_galleries import pool_images
-    from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.report.cmc_plot import write_cmc_plot
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
+    from mtml_deploy.report.cmc_plot import CMC_PLOT, write_cmc_plot
     from mtml_deploy.report.evaluation import evaluate_drawn, evaluate_pair
+    from mtml_deploy.report.metrics_json import METRICS_JSON
+    from mtml_deploy.report.metrics_markdown import METRICS_MARKDOWN
 
     rule = find_protocol(protocol)
-    for path in filter(None, (json_file, markdown_file, plot_file)):
-        require_absent(path, overwrite=overwrite)
+    require_outputs(
+        [
+            (json_file, METRICS_JSON),
+            (markdown_file, METRICS_MARKDOWN),
+            (plot_file, CMC_PLOT),
+        ],
+        overwrite=overwrite,
+        inputs=filter(None, (query, gallery, ground_truth, junk)),
+    )
     if rule.draws_gallery:
         if ground_truth is not None:
             raise click.UsageError(

@@ -161,16 +161,17 @@ def compact(*, name: str) -> None:
 def export(*, name: str, out: Path, overwrite: bool) -> None:
     """Write all rows to an embeddings file, for `rank` and `evaluate`."""
     from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
-    from mtml_deploy.files import require_absent
+    from mtml_deploy.embed.file import EMBEDDINGS
     from mtml_deploy.gallery.open import open_gallery
     from mtml_deploy.gallery.values import GalleryError
+    from mtml_deploy.outputs import require_output
 
     if out.suffix != EMBEDDINGS_SUFFIX:  # rank knows embeddings by their suffix
         raise GalleryError(
             f"{out} does not end in {EMBEDDINGS_SUFFIX}, as embeddings files must; say for example "
             f"--out {out.with_suffix(EMBEDDINGS_SUFFIX)}"
         )
-    require_absent(out, overwrite=overwrite)
+    require_output(out, EMBEDDINGS, overwrite=overwrite)
     with open_gallery(name) as opened:
         embeddings = opened.embeddings()
     embeddings.save(out)

@@ -141,7 +141,11 @@ leave_out_self = click.option(
     is_flag=True,
     help="A query that is in the gallery itself does not find itself: its own copy takes no part.",
 )
-overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+overwrite = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an earlier output of this command; anything else is left alone.",
+)
 
 
 def an_id(text: str) -> int:

@@ -65,12 +65,17 @@ def parity(
     exit status is 1 if a bound is not kept.
     """
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
     from mtml_deploy.parity.check import check_parity
+    from mtml_deploy.parity.verdict import VERDICT_JSON, VERDICT_MARKDOWN
 
     find_protocol(protocol)  # an unknown one is told first
-    for path in filter(None, (json_file, markdown_file)):
-        require_absent(path, overwrite=overwrite)
+    require_outputs(
+        [(json_file, VERDICT_JSON), (markdown_file, VERDICT_MARKDOWN)],
+        overwrite=overwrite,
+        inputs=filter(None, (thresholds,)),
+    )
     found = check_parity(
         candidate,
         reference,

@@ -105,15 +105,21 @@ def rank(
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import source_paths
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.files import require_absent, write_text
-    from mtml_deploy.report.rank_lists import rank_json, rank_text
+    from mtml_deploy.files import write_text
+    from mtml_deploy.outputs import require_outputs
+    from mtml_deploy.report.rank_lists import RANK_JSON, rank_json, rank_text
+    from mtml_deploy.report.rank_page.page import RANK_HTML, rank_page
     from mtml_deploy.report.ranked_models import ranked_models
 
     rule = find_protocol(protocol)
-    for path in filter(None, (json_file, html_file)):
-        require_absent(path, overwrite=overwrite)
+    require_outputs(
+        [(json_file, RANK_JSON), (html_file, RANK_HTML)],
+        overwrite=overwrite,
+        inputs=source_paths(query, gallery, *compare, *compare_gallery),
+    )
     artifact = None if model is None else open_artifact(model)
     with options.open_reader(artifact, how) as reader:
         pairs = [(reader.read(query, split="query"), reader.read(gallery, split="gallery"))]
@@ -143,8 +149,6 @@ def rank(
         text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
         write_text(json_file, text)
     if html_file is not None:
-        from mtml_deploy.report.rank_page.page import rank_page
-
         page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
         write_text(html_file, page.html)
         absent = f", {len(page.missing)} pictures not found" if page.missing else ""

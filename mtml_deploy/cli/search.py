@@ -83,15 +83,17 @@ def search(
     """Find the rows of a gallery that are nearest to each query."""
     wanted = rows_to_find(top_k=top_k, shortlist=finding.shortlist, rerank=reranking)
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import source_paths
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.files import require_absent, write_text
+    from mtml_deploy.files import write_text
     from mtml_deploy.gallery.checks import require_same_model
-    from mtml_deploy.gallery.hit_lists import hits_json, hits_text
+    from mtml_deploy.gallery.hit_lists import HITS_JSON, hits_json, hits_text
     from mtml_deploy.gallery.open import open_gallery
+    from mtml_deploy.outputs import require_outputs
 
-    if json_file is not None:
-        require_absent(json_file, overwrite=overwrite)
+    given = source_paths(*sources)
+    require_outputs([(json_file, HITS_JSON)], overwrite=overwrite, inputs=given)
     with open_gallery(name) as gallery:
         artifact = None if model is None else open_artifact(model)
         if artifact is not None:  # before the model is loaded

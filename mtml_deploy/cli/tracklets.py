@@ -52,12 +52,12 @@ def tracklets(
     """
     from mtml_deploy.data.records import UNKNOWN
     from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.embed.file import require_suffix
+    from mtml_deploy.embed.file import EMBEDDINGS, require_suffix
     from mtml_deploy.embed.pooling import pool_tracklets
-    from mtml_deploy.files import require_absent
+    from mtml_deploy.outputs import require_output
 
     require_suffix(out)
-    require_absent(out, overwrite=overwrite)
+    require_output(out, EMBEDDINGS, overwrite=overwrite, inputs=(embeddings,))
     images = Embeddings.load(embeddings)
     pooled = pool_tracklets(images, pool=pool, by=by, keep_single=keep_single)
     pooled.save(out)

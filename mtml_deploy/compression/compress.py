@@ -6,7 +6,7 @@ other, whose manifest says what was done to it and what that did to the metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, open_artifact, write_artifact
+from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.compression.append import append_projection
 from mtml_deploy.compression.projection import WHITENING_FLOOR, Projection, learn_projection
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError, EmbeddingsError
-from mtml_deploy.files import atomic_folder, require_absent
+from mtml_deploy.outputs import output_folder, require_output
 from mtml_deploy.parity.agreement import Agreement, agreement, require
 from mtml_deploy.runtime.open import open_runtime
 
@@ -87,6 +88,7 @@ def compress(
     check: NDArray[np.uint8],
     metrics: Mapping[str, object] | None = None,
     overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
     """Write the artifact with a projection behind its embeddings, once its output is checked.
 
@@ -97,17 +99,20 @@ def compress(
         train: the embeddings it was learnt from, for the record.
         check: uint8 [N, H, W, 3], images to compare both models on, see `parity_images`.
         metrics: of `CompressionMetrics.record`; None where not measured.
-        overwrite: replace an existing artifact, once the new one is complete.
+        overwrite: replace an artifact that is there, once the new one is complete.
+        say: told what was made from the replaced artifact and is gone with it.
 
     Returns:
         The artifact in `out`.
 
     Raises:
         ParityError: the new model does not give the projected embeddings; nothing is written.
-        OutputExistsError: `out` exists and `overwrite` is off.
+        OutputExistsError: `out` exists and `overwrite` is off, or it may not be replaced: it is
+            no artifact, holds other files, or is `artifact`.
         MissingExtraError: onnx, or the inference library, is not installed.
     """
-    require_absent(out, overwrite=overwrite)
+    inputs = (artifact.folder,)
+    require_output(out, ARTIFACT, overwrite=overwrite, inputs=inputs)
     with open_runtime(artifact) as runtime:
         expected = projection.apply(runtime.run(check))
     old = artifact.manifest
@@ -124,7 +129,7 @@ def compress(
         record["metrics"] = dict(metrics)
     manifest = replace(old, dim=projection.matrix.shape[1], compression=record)
     model = append_projection(artifact.model_path, projection)
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
         candidate = write_artifact(folder, model, manifest)
         with open_runtime(candidate) as runtime:
             found = agreement(expected.astype(np.float32), runtime.run(check))

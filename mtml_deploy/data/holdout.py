@@ -8,23 +8,16 @@ of the images.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from mtml_deploy.data.csv_table import table_text
-from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.errors import DataError
-from mtml_deploy.files import require_absent, write_text
-
-SCHEMA: Final = 1
-"""Version of the layout of split.json."""
 
 Vehicle = TypeVar("Vehicle", int, tuple[int, int])
 """An id, or the number of a set and an id in it."""
@@ -200,41 +193,11 @@ def hold_out(
     return rest, (query, ImageSet(f"holdout:{share:g}#gallery", root, tuple(gallery)))
 
 
-def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> None:
-    """Write train.csv, query.csv and gallery.csv, which `csv:FILE` reads, and then split.json.
-
-    Args:
-        folder: where; made if absent.
-        split: the lists.
-        overwrite: replace files of these names.
-
-    Raises:
-        OutputExistsError: one of the files exists and `overwrite` is false; none is written.
-    """
-    files = {folder / f"{name}.csv": table_text(part) for name, part in split.parts().items()}
-    record = {
-        "schema": SCHEMA,
-        "source": split.source,
-        "seed": split.seed,
-        "test_share": split.test_share,
-        **{name: _counts(part) for name, part in split.parts().items()},
-        "images_of_unknown_vehicle": split.unknown,
-        "test_vehicles": [
-            shown_id(vehicle) for vehicle in in_order(r.vehicle_id for r in split.gallery)
-        ],
-    }
-    files[folder / "split.json"] = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    for path in files:
-        require_absent(path, overwrite=overwrite)
-    for path, text in files.items():
-        write_text(path, text)
-
-
 def split_lines(split: LocalSplit) -> list[str]:
     """What a split holds, one line per list."""
     lines = []
     for name, part in split.parts().items():
-        counts = _counts(part)
+        counts = counts_of(part)
         lines.append(
             f"{name:<8}{counts['images']} images of {counts['vehicles']} vehicles before "
             f"{counts['cameras']} cameras"
@@ -259,7 +222,7 @@ def _query_paths(tested: Iterable[ImageRecord], seed: int) -> frozenset[Path]:
     )
 
 
-def _counts(part: tuple[ImageRecord, ...]) -> dict[str, int]:
+def counts_of(part: tuple[ImageRecord, ...]) -> dict[str, int]:
     """Images, vehicles and known cameras of a list."""
     return {
         "images": len(part),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -199,6 +200,19 @@ def absolute_source(text: str) -> str:
     """
     source = parse_source(text)
     return replace(source, path=source.path.absolute()).text(source.split)
+
+
+def source_paths(*texts: str) -> tuple[Path, ...]:
+    """The folders and files that sources name, of those texts that name one.
+
+    Args:
+        texts: see the module's list; nothing on disk is looked at.
+    """
+    paths = []
+    for text in filter(None, texts):
+        with suppress(DataError):  # who reads it says what is wrong
+            paths.append(parse_source(text).path)
+    return tuple(paths)
 
 
 def load_source(text: str, *, split: str = "") -> ImageSet:

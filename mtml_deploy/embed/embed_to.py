@@ -17,10 +17,10 @@ from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import Embedder, labelled_rows, row_batches
-from mtml_deploy.embed.file import require_suffix
+from mtml_deploy.embed.file import EMBEDDINGS, require_suffix
 from mtml_deploy.embed.resume import PartialRows, RowsManifest, remove_partial_rows
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
-from mtml_deploy.files import require_absent
+from mtml_deploy.outputs import require_output
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def embed_to(
         skip_bad: leave out images that cannot be used instead of stopping at the first.
         resume: continue an interrupted call from its last finished batch; where nothing was
             begun, begin.
-        overwrite: replace `out`, and without `resume` drop what an interrupted call left.
+        overwrite: replace an embeddings file that is there, and without `resume` drop what an
+            interrupted call left.
         progress: called with (images dealt with, all images) after each batch.
 
     Returns:
@@ -73,7 +74,7 @@ def embed_to(
 
     Raises:
         OutputExistsError: `out`, or rows of an interrupted call, exist and no option says what to
-            do with them.
+            do with them; or what is there is no embeddings file.
         EmbeddingsError: the interrupted rows belong to another model or list of images, or not one
             image can be used.
         ImageError: an image cannot be used and `skip_bad` is false.
@@ -139,7 +140,7 @@ def partial_path(out: Path) -> Path:
 def _require_writable(out: Path, part: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a target that must not be written, before any work is done."""
     require_suffix(out)
-    require_absent(out, overwrite=overwrite)
+    require_output(out, EMBEDDINGS, overwrite=overwrite)
     if part.exists() and not resume and not overwrite:
         raise OutputExistsError(
             f"{part} holds the rows of an interrupted run; continue it with --resume, "

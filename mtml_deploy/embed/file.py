@@ -7,6 +7,7 @@ file, and the same values read back.
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 import zipfile
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
+from mtml_deploy.outputs import FileKind
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, record_json
 from mtml_deploy.regular_file import NotAFileError, open_regular
@@ -59,6 +61,11 @@ _HEAD_BYTES: Final = 1 << 10
 _LENGTHS_AT: Final = 26
 """Where a member's head in a zip file has the lengths of its name and of what follows that."""
 _CHUNK_BYTES: Final = 1 << 20
+_CUT_OFF: Final = re.compile(
+    # the first member's head, its name, and how the record in it begins
+    rb"PK\x03\x04.{26}header\.npy.{0,64}?\x93NUMPY.*?\{\0{3}\"\0{3}s\0{3}c\0{3}h\0{3}e\0{3}m\0{3}a",
+    re.DOTALL,
+)
 
 M = TypeVar("M", bound=Record)
 T = TypeVar("T")
@@ -79,6 +86,21 @@ class FileContent(Generic[M]):
     arrays: Mapping[str, Any]
     names: tuple[str, ...]
     id_texts: tuple[str, ...] = ()
+
+
+def _is_embeddings(path: Path) -> bool:
+    """Whether a file holds embeddings, whole or cut off: by its list of arrays, else its first."""
+    with open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                found = {name.removesuffix(".npy") for name in archive.namelist()}
+                return found >= set(_NEEDED)
+        except zipfile.BadZipFile:
+            file.seek(0)
+            return _CUT_OFF.match(file.read(_HEAD_BYTES)) is not None
+
+
+EMBEDDINGS: Final = FileKind("an embeddings file", _is_embeddings)
 
 
 def require_suffix(path: Path) -> None:

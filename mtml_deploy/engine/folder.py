@@ -25,14 +25,21 @@ from mtml_deploy.engine.manifest import (
 )
 from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.files import atomic_file, require_absent, write_text
-from mtml_deploy.regular_file import read_regular
+from mtml_deploy.files import atomic_file, write_text
+from mtml_deploy.outputs import FileKind, require_output
+from mtml_deploy.path_kind import name_of_kind
+from mtml_deploy.regular_file import open_regular, read_regular
 
 FOLDER: Final = "engines"
 ENGINE_SUFFIX: Final = ".engine"
 
 _TURING: Final = "7.5"
 _TURING_SM: Final = 75
+
+_MAGIC: Final = re.compile(rb"[a-z]trt")
+"""How plans of TensorRT (ftrt) and TensorRT-RTX (vtrt) begin."""
+
+_HEAD_BYTES: Final = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,13 @@ def build_engine(
         OutputExistsError: there is one already.
     """
     path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
-    require_absent(path, overwrite=overwrite)
+    require_output(path, _ENGINE, overwrite=overwrite)
     require_buildable(artifact.model_path)
     if library.is_rtx and _for_turing(options, gpu):
         _require_fit_for_turing(artifact)
     known = None
     if timing_cache is not None:
+        require_output(timing_cache, _TIMING_CACHE, overwrite=True)
         known = read_regular(timing_cache) if timing_cache.is_file() else b""
     started = time.monotonic()
     plan, cache = build_plan(
@@ -104,6 +112,25 @@ def build_engine(
         with atomic_file(timing_cache) as temporary:
             temporary.write_bytes(cache)
     return Engine(path=path, manifest=manifest)
+
+
+def _is_engine(path: Path) -> bool:
+    """Whether a plan is a library's, by its first bytes, or has the sidecar of one."""
+    with open_regular(path) as file:
+        if _MAGIC.match(file.read(4)):
+            return True
+    load_engine_manifest(path.with_suffix(".json"))
+    return True
+
+
+def _is_timing_cache(path: Path) -> bool:
+    """Whether a file may be measured kernels, whose format is TensorRT's own: no text at least."""
+    with open_regular(path) as file:
+        return b"\0" in file.read(_HEAD_BYTES) and name_of_kind(path) is None
+
+
+_ENGINE: Final = FileKind("a TensorRT engine", _is_engine)
+_TIMING_CACHE: Final = FileKind("a timing cache of TensorRT", _is_timing_cache)
 
 
 def find_engine(artifact: Artifact, library: Library, gpu: Gpu | None) -> Engine:

@@ -15,11 +15,16 @@ from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.index_manifest import Tuning
 from mtml_deploy.gallery.values import Hit
+from mtml_deploy.outputs import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
+
+HITS_JSON: Final = json_kind(
+    "lists of mtml-deploy search", "schema", "gallery", "model", "query_source", "queries"
+)
 
 
 def hits_json(

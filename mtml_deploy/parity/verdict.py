@@ -13,6 +13,7 @@ from dataclasses import asdict as plain
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from msgspec import to_builtins
 from msgspec.structs import asdict
@@ -23,6 +24,7 @@ from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, Backend, Executio
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.model import Model
+from mtml_deploy.outputs import json_kind, text_kind
 from mtml_deploy.parity.judge import Check, ParityResult
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
@@ -150,6 +152,12 @@ def parity_markdown(
         "queries. Relative: |difference| / |reference|.",
     ]
     return "\n".join(lines) + "\n"
+
+
+VERDICT_JSON: Final = json_kind(
+    "a verdict of mtml-deploy parity", "schema", "passed", "candidate", "reference", "thresholds"
+)
+VERDICT_MARKDOWN: Final = text_kind("a verdict of mtml-deploy parity", r"\A# Parity gate: ")
 
 
 def save_verdict(side: Side, result: ParityResult, *, record: str, markdown: str) -> Path:

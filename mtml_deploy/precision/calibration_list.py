@@ -17,7 +17,8 @@ from mtml_deploy.data.folder import load_list
 from mtml_deploy.data.ids import known_id, shown_id
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
-from mtml_deploy.files import require_absent, write_text
+from mtml_deploy.files import write_text
+from mtml_deploy.outputs import FileKind, require_outputs
 from mtml_deploy.precision.options import LIST_COMMAND
 from mtml_deploy.record_file import Fraction, Record, Sha256, parse_json, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
@@ -129,6 +130,24 @@ def manifest_path(listing: Path) -> Path:
     return listing.with_suffix(".json")
 
 
+def require_list_writable(listing: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a list that must not be written; one that its manifest does not tell of is kept.
+
+    Args:
+        listing: the list, *.txt.
+        overwrite: replace an earlier list and its manifest.
+        inputs: what it is chosen from.
+
+    Raises:
+        OutputExistsError: list or manifest exists and `overwrite` is false, is none, or is an
+            input.
+        DataError: see `manifest_path`.
+    """
+    require_outputs(
+        [(listing, _LIST), (manifest_path(listing), _MANIFEST)], overwrite=overwrite, inputs=inputs
+    )
+
+
 def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool = False) -> None:
     """Write the manifest, then the list.
 
@@ -137,15 +156,14 @@ def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool 
     Args:
         listing: the list, *.txt.
         chosen: what it shall hold.
-        overwrite: replace files of these names.
+        overwrite: replace an earlier list and its manifest.
 
     Raises:
-        OutputExistsError: one of the files exists and `overwrite` is false; none is written.
+        OutputExistsError: see `require_list_writable`; none is written.
         DataError: see `manifest_path`.
     """
     manifest = manifest_path(listing)
-    for path in (listing, manifest):
-        require_absent(path, overwrite=overwrite)
+    require_list_writable(listing, overwrite=overwrite)
     folder = listing.parent.absolute()
     record = CalibrationManifest(
         source=chosen.source,
@@ -219,6 +237,22 @@ def require_unchanged(images: Iterable[CalibrationImage], *, listing: Path) -> N
             f"{len(changed)} images of {printable(listing)} are not the files that were chosen, "
             f"the first is {printable(changed[0])}; bring back the files, or {_FIX}"
         )
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a list names what the manifest beside it says."""
+    read_calibration(path)
+    return True
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest of a list."""
+    parse_json(read_regular(path, most_bytes=RECORD_BYTES), CalibrationManifest)
+    return True
+
+
+_LIST: Final = FileKind("a list of calibration images with its manifest", _is_list)
+_MANIFEST: Final = FileKind("the manifest of such a list", _is_manifest)
 
 
 def _written_path(path: Path, folder: Path) -> str:

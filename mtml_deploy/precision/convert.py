@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
+from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.folder import load_list
+from mtml_deploy.data.source import source_paths
 from mtml_deploy.engine.graph_check import problems_of, refuse_problems
 from mtml_deploy.errors import ArtifactError, DataError
-from mtml_deploy.files import atomic_folder, require_absent
+from mtml_deploy.outputs import output_folder, require_output
 from mtml_deploy.parity.images import parity_images
 from mtml_deploy.precision.calibration_list import (
     manifest_path,
@@ -69,7 +71,7 @@ def convert(
         artifact: fp32.
         out: folder to make.
         conversion: what is asked for.
-        overwrite: replace an existing artifact, once the new one is complete.
+        overwrite: replace an artifact that is there, once the new one is complete.
         say: receives a line before each long stage.
         progress: for a title, gives the progress callback.
 
@@ -81,10 +83,13 @@ def convert(
         DataError: the calibration list is broken.
         ParityError: the result does not give what fp32 gives, or there are no images to compare
             on; nothing is written.
-        OutputExistsError: `out` exists and `overwrite` is off.
+        OutputExistsError: `out` exists and `overwrite` is off, or it may not be replaced: it is
+            no artifact, holds other files, or is read by this call.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
-    require_absent(out, overwrite=overwrite)
+    inputs = (artifact.folder, *source_paths(conversion.images, conversion.data))
+    inputs += () if conversion.calibration is None else (conversion.calibration,)
+    require_output(out, ARTIFACT, overwrite=overwrite, inputs=inputs)
     manifest = artifact.manifest
     if manifest.precision != "fp32":
         raise ArtifactError(
@@ -120,7 +125,7 @@ def convert(
         conversion=_record(artifact, network, plan, conversion, calibration),
     )
     model = lowered(network, plan)
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
         candidate = write_artifact(folder, model, described)
         refuse_problems(problems_of(model), candidate.model_path)
         parity = verify(candidate, model, network, reference, images)

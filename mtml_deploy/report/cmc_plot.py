@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -11,7 +12,13 @@ from mtml_deploy.errors import MissingExtraError, MtmlError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.files import atomic_file
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.text import percent
+
+_MAKER: Final = "mtml-deploy evaluate"
+
+CMC_PLOT: Final = text_kind("a plot of mtml-deploy evaluate", f"Software\0{_MAKER}|>{_MAKER}<")
+"""By the maker that PNG and SVG files name."""
 
 
 def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics | DrawnMetrics]) -> None:
@@ -54,5 +61,5 @@ def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics | DrawnMetr
         axes.legend(loc="lower right")
         with atomic_file(path) as temporary:
             # a date or a version would change the bytes
-            nothing = {"Date": None} if kind == ".svg" else {"Software": None}
-            figure.savefig(temporary, format=kind[1:], metadata=nothing)
+            about = {".svg": {"Date": None, "Creator": _MAKER}, ".png": {"Software": _MAKER}}[kind]
+            figure.savefig(temporary, format=kind[1:], metadata=about)

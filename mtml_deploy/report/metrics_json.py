@@ -21,12 +21,16 @@ from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.own_copies import COPY_RULE, OwnCopies
 from mtml_deploy.evaluation.protocols import Protocol, find_protocol
 from mtml_deploy.evaluation.verification import Verification
+from mtml_deploy.outputs import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import json_number
 
 SCHEMA: Final = 1
 """Version of the layout of `metrics_json`."""
+
+METRICS_JSON: Final = json_kind("metrics as JSON", "schema", "label", "protocol", "definitions")
+"""Also of drawn galleries."""
 
 TRUTH_RULE: Final = (
     "matches and images left out were read from files in place of vehicle ids and cameras; of the "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, RATES, Measure
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.own_copies import COPY_RULE
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
     RERANK_RULE,
@@ -21,6 +23,9 @@ from mtml_deploy.report.metrics_json import (
     unmatched_sentence,
 )
 from mtml_deploy.text import escaped, percent, table
+
+METRICS_MARKDOWN: Final = text_kind("metrics as Markdown", r"\A# Evaluation, protocol ")
+"""Also of drawn galleries."""
 
 
 def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:

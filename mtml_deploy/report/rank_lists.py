@@ -21,6 +21,7 @@ from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.outputs import json_kind
 from mtml_deploy.report.metrics_json import EXPANSION_RULE, RERANK_RULE, reranking_record
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rank import Ranking
@@ -29,6 +30,10 @@ from mtml_deploy.text import printable
 
 SCHEMA: Final = 1
 """Version of the layout of `rank_json`."""
+
+RANK_JSON: Final = json_kind(
+    "lists of mtml-deploy rank", "schema", "label", "model", "gallery_source", "queries"
+)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Tensor(Protocol):
 
 def check_record(metadata: Mapping[str, str], artifact: Artifact) -> None:
     """Refuse a model whose own record is not its manifest's."""
-    fix = f"export it again: mtml-export RUN --out {artifact.folder}"
+    fix = "export it again under a new name: mtml-export RUN --out NEW"
     if METADATA_KEY not in metadata:
         raise ArtifactError(
             f"{artifact.model_path} holds no record {METADATA_KEY}, it was not written by "
@@ -102,5 +102,5 @@ def _check_tensors(
         )
         raise ArtifactError(
             f"the {role} of {artifact.model_path} are {have}, its manifest expects {want}; "
-            f"export it again: mtml-export RUN --out {artifact.folder}"
+            "export it again under a new name: mtml-export RUN --out NEW"
         )

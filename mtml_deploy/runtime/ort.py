@@ -118,7 +118,7 @@ class OrtRuntime:
                 ) from error
             raise ArtifactError(
                 f"ONNX Runtime cannot load {artifact.model_path}: {first_line(error)}; "
-                f"export it again: mtml-export RUN --out {artifact.folder}"
+                "export it again under a new name: mtml-export RUN --out NEW"
             ) from error
         require_active(session.get_providers(), device, providers[0])
         check_record(record, artifact)

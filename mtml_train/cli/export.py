@@ -25,7 +25,6 @@ from mtml_deploy.cli.console import (
 )
 from mtml_deploy.cli.conversion import conversion_group
 from mtml_deploy.engine.library import TARGETS
-from mtml_deploy.files import require_absent
 from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
 
@@ -69,7 +68,7 @@ if TYPE_CHECKING:
     help="Compute capability without the dot (86), may be repeated; tensorrt-rtx only, which then "
     "needs no GPU here.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the artifact if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an artifact that is there.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
 def export_main(
     *,
@@ -153,10 +152,15 @@ def _converted(
     Raises:
         MtmlError: what exporting and converting raise; `out` is not written.
     """
+    from mtml_deploy.artifact.artifact_folder import ARTIFACT
+    from mtml_deploy.outputs import require_apart, require_output
     from mtml_deploy.precision.convert import convert
 
     # before the minutes of an export
-    require_absent(out, overwrite=overwrite)
+    for made in filter(None, (out, keep_fp32)):
+        require_output(made, ARTIFACT, overwrite=overwrite)
+    if keep_fp32 is not None:
+        require_apart(out, keep_fp32)
     with ExitStack() as stack:
         folder = keep_fp32
         if folder is None:

@@ -237,7 +237,7 @@ def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
 @click.option("--queries-per-vehicle", type=int, default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace FOLDER if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace a synthetic set that is there.")
 def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values: int) -> None:
     """Render vehicles of known identity, camera and orientation in VeRi-776 layout."""
     from mtml_train.synthetic import SyntheticSpec, write_synthetic

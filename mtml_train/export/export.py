@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
+from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.artifact.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
@@ -29,8 +30,9 @@ from mtml_deploy.artifact.manifest import (
     Branch,
     Manifest,
 )
+from mtml_deploy.data.source import source_paths
 from mtml_deploy.errors import DataError
-from mtml_deploy.files import atomic_folder, require_absent
+from mtml_deploy.outputs import output_folder, require_output
 from mtml_deploy.parity.images import parity_images
 from mtml_train.checkpoint import Checkpoint, load_model
 from mtml_train.config import VARIANTS
@@ -74,7 +76,7 @@ def export(
         checkpoint: as read.
         out: folder to make.
         options: what to export.
-        overwrite: replace an existing artifact, once the new one is complete.
+        overwrite: replace an artifact that is there, once the new one is complete.
         say: receives a line before each long stage.
 
     Returns:
@@ -84,9 +86,11 @@ def export(
         DataError: the model has not what is asked for, or never learnt it.
         ParityError: the graph does not give what the model gives, or there are no images to
             compare on; nothing is written.
-        OutputExistsError: `out` exists and `overwrite` is off.
+        OutputExistsError: `out` exists and `overwrite` is off, or it may not be replaced: it is
+            no artifact, holds other files, or is read by this call.
     """
-    require_absent(out, overwrite=overwrite)
+    inputs = (checkpoint.path, *source_paths(options.images))
+    require_output(out, ARTIFACT, overwrite=overwrite, inputs=inputs)
     model = load_model(checkpoint)
     extractor = FusedExtractor(
         model,
@@ -108,7 +112,7 @@ def export(
     graph = trace(extractor, size)
     say(f"comparing with torch on {len(images)} images")
     manifest = describe(checkpoint, extractor, options, dim=reference.embeddings.shape[1])
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
         # branches first: a fault is named by its branch
         parts = replace(manifest, embedding="fused", dim=reference.fused.shape[1])
         candidate = write_artifact(folder, fused_graph(graph, extractor), parts)

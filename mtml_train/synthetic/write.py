@@ -16,8 +16,10 @@ from pathlib import Path
 from PIL import Image
 
 from mtml_deploy.errors import BackendError
-from mtml_deploy.files import atomic_folder
+from mtml_deploy.files import write_text
+from mtml_deploy.outputs import output_folder
 from mtml_train.synthetic.render import render_shot
+from mtml_train.synthetic.set_folder import RECORD, SYNTHETIC, record_text
 from mtml_train.synthetic.shot_plan import PlannedShot, plan_shots
 from mtml_train.synthetic.spec import SyntheticSpec, SyntheticSummary
 from mtml_train.synthetic.vehicle import build_vehicle
@@ -52,11 +54,12 @@ def write_synthetic(
         folder: becomes the set's folder.
         spec: settings; the files depend on nothing else.
         processes: worker processes; 1 renders in this one.
-        overwrite: replace an existing folder.
+        overwrite: replace a synthetic set that is there.
         progress: called with images done and images in all, after each vehicle.
 
     Raises:
-        OutputExistsError: `folder` exists and `overwrite` is false.
+        OutputExistsError: `folder` exists and `overwrite` is false, or it is no synthetic set, or
+            holds other files.
         BackendError: a worker process was killed.
         ValueError: `processes` is less than 1.
     """
@@ -64,7 +67,7 @@ def write_synthetic(
         raise ValueError(f"processes is 1 or more, found {processes}")
     started = time.perf_counter()
     written: list[WrittenVehicle] = []
-    with atomic_folder(folder, overwrite=overwrite) as target:
+    with output_folder(folder, SYNTHETIC, overwrite=overwrite) as target:
         for name in ("image_train", "image_query", "image_test"):
             (target / name).mkdir()
         total = spec.vehicles * spec.images_per_vehicle
@@ -76,6 +79,7 @@ def write_synthetic(
         _write_labels(target, "train", "Training", train)
         _write_labels(target, "test", "Testing", test)
         _write_queries(target, test)
+        write_text(target / RECORD, record_text(spec))
     return SyntheticSummary(
         train_images=spec.train_vehicles * spec.images_per_vehicle,
         query_images=spec.test_vehicles * spec.queries_per_vehicle,

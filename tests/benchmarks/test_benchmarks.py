@@ -269,6 +269,9 @@ def test_a_record_is_never_written_over(tmp_path: Path):
         write_record(tmp_path / "new", record(), overwrite=False)
     assert [item.name for item in (tmp_path / "new").iterdir()] == ["embed.md"]
     assert page.read_text() == "mine"
+    with pytest.raises(OutputExistsError, match=r"embed\.md is a file, not a page of a benchmark"):
+        write_record(tmp_path / "new", record(), overwrite=True)
+    page.write_text(record_markdown(replace(record(), notes=("another",))))
     write_record(tmp_path / "new", record(), overwrite=True)
     assert page.read_text() == record_markdown(record())
 

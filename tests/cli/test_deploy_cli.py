@@ -122,8 +122,9 @@ def test_existing_outputs_are_left_alone(embedded: Path) -> None:
         kept = embedded / "kept.png"
         kept.write_text("precious")
         words = (command, "--query", query, "--gallery", gallery, option, kept)
-        refused(*words, text="--overwrite")
-        assert kept.read_text() == "precious"
+        for flag in ((), ("--overwrite",)):
+            refused(*words, *flag, text="another name")
+            assert kept.read_text() == "precious"
 
 
 def test_evaluate_writes_what_the_library_measures(embedded: Path) -> None:

@@ -9,9 +9,10 @@ from helpers_datasets import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtml_deploy.data.holdout import split_by_id, split_lines, write_split
+from mtml_deploy.data.holdout import split_by_id, split_lines
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.source import load_source
+from mtml_deploy.data.split_files import write_split
 from mtml_deploy.errors import DataError, OutputExistsError
 
 

@@ -118,10 +118,20 @@ def test_existing_file_is_left_alone_unless_told(model: Model, tmp_path: Path) -
     images = image_set(tmp_path / "images", 3)
     out = tmp_path / "out.npz"
     out.write_bytes(b"precious")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match=r"not an embeddings file.*another name$"):
+            embed_to(model, images, out, overwrite=overwrite)
+    assert out.read_bytes() == b"precious"
+    out.unlink()
+    assert embed_to(model, image_set(tmp_path / "two", 2), out).images == 2
+    before = out.read_bytes()
     for resume in (False, True):
         with pytest.raises(OutputExistsError, match="--overwrite"):
             embed_to(model, images, out, resume=resume)
-    assert out.read_bytes() == b"precious"
+    assert out.read_bytes() == before
+    assert embed_to(model, images, out, overwrite=True).images == 3
+    # one that was cut off is known by its beginning
+    out.write_bytes(out.read_bytes()[:-100])
     assert embed_to(model, images, out, overwrite=True).images == 3
     assert len(Embeddings.load(out)) == 3
 

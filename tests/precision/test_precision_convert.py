@@ -250,7 +250,12 @@ def test_a_list_with_a_manifest_is_held_to_it(place: Path) -> None:
         calibration=tuple(image(path, 1) for path in paths[:5]),
         heldout=tuple(image(path, 2) for path in paths[5:]),
     )
-    write_calibration(place / "list.txt", chosen, overwrite=True)
+    with pytest.raises(
+        OutputExistsError, match=r"list\.txt is a list of images, not a list of cal"
+    ):
+        write_calibration(place / "list.txt", chosen, overwrite=True)
+    (place / "list.txt").unlink()
+    write_calibration(place / "list.txt", chosen)
     found = convert(open_artifact(place / "fp32"), place / "int8", int8(place))
     assert found.manifest.conversion is not None
     assert found.manifest.conversion["calibration_images"] == 5

@@ -63,7 +63,7 @@ def test_every_list_names_exactly_the_files_of_its_folder(folder):
         assert len(names) == len(set(names)) == count
         assert set(names) == files
         assert all(NAME.fullmatch(name) for name in names)
-    assert len(list(folder.iterdir())) == 3 + 3 + 2 + 2 + 2
+    assert len(list(folder.iterdir())) == 3 + 3 + 2 + 2 + 2 + 1
 
 
 def test_train_and_test_vehicles_are_disjoint(folder):
@@ -163,12 +163,31 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note").write_text("keep")
     small = replace(SPEC, train_vehicles=1, test_vehicles=1, images_per_vehicle=2)
-    with pytest.raises(OutputExistsError, match="mine"):
-        write_synthetic(tmp_path / "mine", small)
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="mine is a folder, not a synthetic set"):
+            write_synthetic(tmp_path / "mine", small, overwrite=overwrite)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "note"]
-    write_synthetic(tmp_path / "mine", small, overwrite=True)
-    assert not (tmp_path / "mine" / "note").exists()
-    assert len(list((tmp_path / "mine" / "image_train").iterdir())) == 2
+
+
+def test_only_a_whole_set_of_ones_own_is_replaced(tmp_path):
+    small = replace(SPEC, train_vehicles=1, test_vehicles=1, images_per_vehicle=2)
+    folder = tmp_path / "set"
+    write_synthetic(folder, small)
+    with pytest.raises(OutputExistsError, match="add --overwrite"):
+        write_synthetic(folder, small)
+    larger = replace(small, images_per_vehicle=3)
+    write_synthetic(folder, larger, overwrite=True)
+    assert len(list((folder / "image_train").iterdir())) == 3
+    # an image that the set does not have
+    (folder / "image_test" / "0009_c001_00000000_0.jpg").write_bytes(b"mine")
+    with pytest.raises(OutputExistsError, match=r"image_test/0009_c001_00000000_0\.jpg"):
+        write_synthetic(folder, small, overwrite=True)
+    assert len(list((folder / "image_train").iterdir())) == 3
+    (folder / "image_test" / "0009_c001_00000000_0.jpg").unlink()
+    # a copy of a data set of this layout is not known as one of these
+    (folder / "synthetic.json").unlink()
+    with pytest.raises(OutputExistsError, match=r"a data set, not a synthetic set \(it lacks"):
+        write_synthetic(folder, small, overwrite=True)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from mtml_deploy.data.text_files import LARGEST_ID, read_bytes
 from mtml_deploy.defaults import TRACK2_LENGTH
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import DataError, EmbeddingsError
+from mtml_deploy.outputs import FileKind
 from mtml_deploy.search.rank import Ranking
 from mtml_deploy.text import printable
 
@@ -154,6 +156,14 @@ def read_submission(path: Path, *, queries: int, gallery: int) -> Ranking:
     rows = np.array(numbers, dtype=np.int32).reshape(queries, TRACK2_LENGTH) - np.int32(1)
     places = np.arange(1, TRACK2_LENGTH + 1, dtype=np.float32)
     return Ranking(rows=rows, distances=np.tile(places, (queries, 1)))
+
+
+def _is_submission(path: Path) -> bool:
+    """Whether every line holds 100 different numbers from 1."""
+    return all(not any(_line_faults(line, smallest=1, gallery=LARGEST_ID)) for line in _lines(path))
+
+
+SUBMISSION: Final = FileKind("a file of 100 numbers a line", _is_submission)
 
 
 def _lines(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
+from mtml_deploy.outputs import text_kind
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
@@ -32,6 +33,10 @@ from mtml_deploy.user_path import user_path
 
 THUMBNAIL_SIDE: Final = 112
 """Longer side of a thumbnail in pixels."""
+
+RANK_HTML: Final = text_kind(
+    "a page of mtml-deploy rank", '<meta name="generator" content="mtml-deploy rank">'
+)
 
 
 @dataclass(frozen=True)
