@@ -342,6 +342,8 @@ def test_every_contender_sees_every_image_once(place: Path, tmp_path: Path, monk
     seen: dict[str, list[int]] = {"run": [], "torch": []}
 
     class Counting:
+        computes_in = ""
+
         def __init__(self, runtime):
             self.runtime = runtime
             self.manifest = runtime.manifest
@@ -356,6 +358,11 @@ def test_every_contender_sees_every_image_once(place: Path, tmp_path: Path, monk
         def run(self, images):
             seen["run"].append(len(images))
             return self.runtime.run(images)
+
+        def stream(self, batches):
+            for images in batches:
+                seen["run"].append(len(images))
+                yield self.runtime.run_all(images)
 
     real = benchmarks.speed.embed.open_runtime
     monkeypatch.setattr(

@@ -129,7 +129,7 @@ def test_a_damaged_manifest_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("path", 3), ("sha256", None), ("camera_id", "1"), ("orientation", 8)]
+    ("name", "value"), [("path", 3), ("sha256", None), ("camera_id", 1.5), ("orientation", 8)]
 )
 def test_a_damaged_image_is_refused(
     made: CalibrationSet, tmp_path: Path, name: str, value: object
