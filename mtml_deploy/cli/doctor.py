@@ -207,7 +207,7 @@ def _openvino() -> tuple[Ability, ...]:
 def _ort_cuda(gpus: GpuSearch) -> Ability:
     """ONNX Runtime on a GPU."""
     # with msgspec, which help does without
-    from mtml_deploy.runtime.ort_provider import CUDA
+    from mtml_deploy.runtime.ort_provider import CUDA, INSTALL_FOR_GPU
 
     name = "--backend ort --device cuda:N"
     offered = _offered()
@@ -215,8 +215,7 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
         return Ability(
             name,
             False,
-            "onnxruntime-gpu is not installed; run: pip uninstall onnxruntime && pip install "
-            "'mtml-reid[gpu]'",
+            f"onnxruntime-gpu is not installed; run: {INSTALL_FOR_GPU}",
         )
     if not gpus.gpus:
         return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")

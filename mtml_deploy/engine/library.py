@@ -21,10 +21,13 @@ Target = Literal["tensorrt", "tensorrt-rtx"]
 
 TARGETS: Final[tuple[Target, ...]] = ("tensorrt", "tensorrt-rtx")
 
-_MODULES: Final[Mapping[Target, tuple[str, str]]] = MappingProxyType(
-    {"tensorrt": ("tensorrt", "tensorrt"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
+_MODULES: Final[Mapping[Target, tuple[str, str, str]]] = MappingProxyType(
+    {
+        "tensorrt": ("tensorrt", "tensorrt", "tensorrt"),
+        "tensorrt-rtx": ("tensorrt_rtx", "rtx", "tensorrt-rtx-cu13"),
+    }
 )
-"""Target -> module and the extra that installs it."""
+"""Target -> module, the extra that installs it, and the distribution that holds it."""
 
 OLDEST: Final = (10, 3)
 """Oldest TensorRT: that of JetPack 6; strongly typed networks are complete from 10.12."""
@@ -67,7 +70,7 @@ def load_library(target: Target) -> Library:
         MissingExtraError: it is not installed.
         BackendError: it is installed but cannot be imported, or is too old.
     """
-    name, extra = _MODULES[target]
+    name, extra, distribution = _MODULES[target]
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -75,13 +78,13 @@ def load_library(target: Target) -> Library:
     except (ImportError, OSError, RuntimeError) as error:  # its shared libraries are broken
         raise BackendError(
             f"{name} is installed but cannot be imported ({error}); install it again: "
-            f"pip install --force-reinstall 'mtml-reid[{extra}]'"
+            f"pip install --force-reinstall {distribution}"
         ) from error
     version = str(module.__version__)
     if target == "tensorrt" and _numbers(version)[:2] < OLDEST:
         raise BackendError(
             f"TensorRT {version} is installed, expected {'.'.join(map(str, OLDEST))} or newer; "
-            f"upgrade it: pip install --upgrade 'mtml-reid[{extra}]'"
+            f"upgrade it: pip install --upgrade {distribution}"
         )
     return Library(target=target, module=module, version=version)
 

@@ -114,7 +114,7 @@ class OrtRuntime:
                 raise BackendError(
                     f"{device} was asked for, and a part of the model has no kernel of "
                     f"{providers[0][0]} in this ONNX Runtime and would run on the CPU; update it: "
-                    "pip install --upgrade 'mtml-reid[gpu]'"
+                    "pip install --upgrade onnxruntime-gpu"
                 ) from error
             raise ArtifactError(
                 f"ONNX Runtime cannot load {artifact.model_path}: {first_line(error)}; "

@@ -28,6 +28,11 @@ CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
 
+INSTALL_FOR_GPU: Final = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'mtml-reid[gpu]'"
+)
+"""Both go first: they share files, and pip does not write those anew where one is there already."""
+
 PROFILE: Final = BatchProfile(1, 64, 64)
 """Images per run on a GPU: longer batches are cut, shorter ones padded to a bucket."""
 
@@ -146,7 +151,7 @@ def unavailable(device: str, provider: str, found: Sequence[str]) -> str:
     return (
         f"{device} was asked for but ONNX Runtime offers {', '.join(found)} here, not {provider}; "
         "ask for --device cpu, or check the GPU's driver and replace the CPU library: "
-        "pip uninstall onnxruntime && pip install 'mtml-reid[gpu]'"
+        + INSTALL_FOR_GPU
     )
 
 
