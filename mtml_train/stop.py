@@ -1,6 +1,7 @@
 """Ctrl-C and the kill that asks first: a run stops between two steps, where it can be saved.
 
-In: SIGINT and SIGTERM. Out: `Stopped`, at a moment at which weights and progress belong together.
+In: SIGINT, SIGTERM and SIGHUP. Out: `Stopped`, at a moment at which weights and progress belong
+together.
 """
 
 from __future__ import annotations
@@ -16,26 +17,24 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, distributed
 
+from mtml_deploy.signals import SIGNALS, Interrupted
 from mtml_train.distributed import Process
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _STEPS_LATE: Final = 2
 """After so many steps a vote is looked at: at once, the program would wait for the device."""
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(Interrupted):
     """A run was asked to stop.
 
     Attributes:
-        number: of the signal.
         torn: in the middle of a step, because it was asked twice: the weights are not to be saved.
         agreed: every process stops at the same step.
     """
 
     def __init__(self, number: int, *, torn: bool = False, agreed: bool = False) -> None:
         """Say which signal it was."""
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
+        super().__init__(number)
         self.torn = torn
         self.agreed = agreed
 
@@ -58,7 +57,11 @@ class StopRequests:
     def __enter__(self) -> Self:
         """Receive the signals; elsewhere than in the main thread there are none."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+            self._before = {
+                number: signal.signal(number, self._receive)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+            }
         return self
 
     def __exit__(

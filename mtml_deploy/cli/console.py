@@ -6,25 +6,23 @@ In: texts, errors and counts of the library. Out: what a person or a pipe sees. 
 
 from __future__ import annotations
 
-import errno
-import io
 import logging
 import os
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, Final
+from signal import SIGINT, Signals
+from typing import IO, Any, Final, cast
 
 import click
 
+from mtml_deploy.cli.streams import lasting_streams, lost_data, status_of_loss
 from mtml_deploy.errors import MtmlError
+from mtml_deploy.signals import Interrupted, ended_by_signals, received
 from mtml_deploy.text import printable
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -54,15 +52,11 @@ def write_note(text: str) -> None:
 
 
 def prepare_streams(*, verbose: bool) -> None:
-    """Make printing safe for every name and send log records to stderr.
+    """Send log records to stderr.
 
     Args:
         verbose: show what the library does, not only warnings.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a terminal that is not UTF-8 gets escapes instead of ending the program
-            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s: %(message)s",
@@ -81,29 +75,56 @@ def exit_on_error() -> Iterator[None]:
     Raises:
         UserError: for an `MtmlError`, for an operating system error such as a full disk, and where
             memory is not enough.
-        click.exceptions.Exit: with status 130 after Ctrl-C.
+        click.exceptions.Exit: with status 128 + N after signal N: 130 after Ctrl-C.
     """
     try:
         yield
-    except MtmlError as error:
-        raise UserError(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of stdout has gone, for example `| head`
+    except KeyboardInterrupt as error:
+        raise _stopped(error.number if isinstance(error, Interrupted) else SIGINT) from None
+    except (MtmlError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, click.exceptions.Exit):
+            raise
+        if (number := received()) is not None:  # a library made an error of the exception
+            raise _stopped(number) from error
+        if isinstance(error, MemoryError):
+            raise UserError(_no_memory(error)) from error
+        if not isinstance(error, MtmlError | OSError):
             raise
         raise UserError(str(error)) from error
-    except MemoryError as error:
-        why = str(error) or "the system gives no more"
-        raise UserError(
-            f"not enough memory: {why}; expected room for all rows and one batch: close other "
-            "programs, raise the limit (ulimit -v), or give a smaller --batch-size or --memory-gib"
-        ) from error
-    except KeyboardInterrupt:
-        write_note("interrupted")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _stopped(number: int) -> click.exceptions.Exit:
+    """The end of a command that was asked to."""
+    write_note("interrupted" if number == SIGINT else f"stopped by {Signals(number).name}")
+    return click.exceptions.Exit(128 + number)
+
+
+def _no_memory(error: MemoryError) -> str:
+    """What to do where memory is not enough."""
+    why = str(error) or "the system gives no more"
+    return (
+        f"not enough memory: {why}; expected room for all rows and one batch: close other "
+        "programs, raise the limit (ulimit -v), or give a smaller --batch-size or --memory-gib"
+    )
 
 
 class SafeCommand(click.Command):
     """A command whose errors are shown by `exit_on_error`, and that takes each option once."""
+
+    def main(  # type: ignore[override]  # click's own is overloaded by standalone_mode
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object
+    ) -> object:
+        """Run the command line; what a signal or a lost stdout means is the exit status."""
+        with lasting_streams(), ended_by_signals():
+            try:
+                result = super().main(args, prog_name, **extra)  # type: ignore[call-overload]
+            except SystemExit as end:
+                if not end.code and (lost := lost_data()) is not None:
+                    raise SystemExit(status_of_loss(lost)) from None
+                raise
+            if not result and (lost := lost_data()) is not None:
+                return status_of_loss(lost)
+            return cast(object, result)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words; click alone would drop all but the last value of an option.

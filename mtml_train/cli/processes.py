@@ -27,7 +27,7 @@ class OneVoiceGroup(SafeGroup):
     ) -> object:
         """Run the command and exit."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return super().main(args, prog_name, **extra)  # type: ignore[call-overload]
+            return super().main(args, prog_name, **extra)
         self._main_of_several(args, prog_name)
 
     def _main_of_several(self, args: Sequence[str] | None, prog_name: str | None) -> NoReturn:
@@ -41,7 +41,8 @@ class OneVoiceGroup(SafeGroup):
                     nowhere = stack.enter_context(Path(os.devnull).open("w"))
                     stack.enter_context(redirect_stdout(nowhere))
                     stack.enter_context(redirect_stderr(nowhere))
-                status = super().main(args, prog_name, standalone_mode=False) or 0
+                result = super().main(args, prog_name, standalone_mode=False)
+                status = result if isinstance(result, int) else 0
         except click.ClickException as error:
             status = error.exit_code
             if first_to_fail():

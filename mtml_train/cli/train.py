@@ -167,7 +167,7 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
         with TrainDisplay() as display:
             progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
     except Stopped as stopped:  # what was saved is told
-        raise click.exceptions.Exit(128 + stopped.number) from None
+        raise click.exceptions.Exit(stopped.status) from None
     except KeyboardInterrupt:
         if (out / LAST).exists():
             write_note(f"stopped; go on from the last checkpoint: mtml-train --out {out} --resume")

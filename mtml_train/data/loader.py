@@ -210,6 +210,7 @@ def training_batches(
 def _leave_signals_to_the_parent(worker: int) -> None:
     """Let a worker outlive signals that its whole group is sent: the parent wants to save first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # not ignored: the parent ends a worker that does not answer in the same way
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
