@@ -31,7 +31,8 @@ from benchmarks.cli.options import threads as _threads
 from benchmarks.ranking.sizes import CASES, SIZES, Case, plan_ranking, record_kind
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeGroup, prepare_streams, write_note
-from mtml_train.config import RECIPES, VARIANTS, Amp, TrainConfig, build_config
+from mtml_train.config import VARIANTS, Amp, TrainConfig
+from mtml_train.settings import RECIPES, build_config
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 _images = click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")

@@ -15,8 +15,9 @@ import msgspec
 
 from mtml_deploy.files import write_text
 from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
-from mtml_train.config import TrainConfig, from_plain, to_plain
+from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
+from mtml_train.settings import from_plain, to_plain
 
 SCHEMA: Final = 2
 """Version of the record in a checkpoint's header."""

@@ -30,7 +30,8 @@ from mtml_deploy.evaluation.ground_truth import read_ground_truth
 from mtml_deploy.gallery.times import load_times
 from mtml_deploy.precision.calibration_list import read_calibration, write_calibration
 from mtml_deploy.report.rank_page.thumbnails import make_thumbnail
-from mtml_train.config import TrainConfig, build_config, parse_setting
+from mtml_train.config import TrainConfig
+from mtml_train.settings import build_config, parse_setting
 
 WORDS = (
     b"-1", b"99999999999999999999", b"1e400", b"nan", b"inf", b"", b'"', b"'", b"\x00", b"../..",

@@ -25,15 +25,8 @@ from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
-from mtml_train.config import (
-    RECIPES,
-    VARIANTS,
-    Amp,
-    TrainConfig,
-    build_config,
-    parse_setting,
-    to_plain,
-)
+from mtml_train.config import VARIANTS, Amp, TrainConfig
+from mtml_train.settings import RECIPES, build_config, parse_setting, to_plain
 
 if TYPE_CHECKING:
     from mtml_train.checkpoint import Checkpoint

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from mtml_deploy.errors import DataError
-from mtml_train.config import (
+from mtml_train.config import VARIANTS, TrainConfig
+from mtml_train.settings import (
     RECIPES,
-    VARIANTS,
-    TrainConfig,
     build_config,
     from_plain,
     parse_setting,

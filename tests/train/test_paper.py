@@ -10,11 +10,12 @@ from helpers_training import SIZE, random_images, small_config
 from torch import Tensor, nn
 
 from mtml_train.checkpoint import build_model
-from mtml_train.config import RECIPES, TrainConfig, build_config
+from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
 from mtml_train.losses import mtml_loss
 from mtml_train.model import MTMLOutput
+from mtml_train.settings import RECIPES, build_config
 from mtml_train.step import TrainStep, learning_rate
 
 TOLERANCE = 1e-12

@@ -18,7 +18,8 @@ from mtml_train.cli import train as cli
 from mtml_train.cli.export import export_main
 from mtml_train.cli.progress import by_branch, in_percent
 from mtml_train.cli.train import train_main
-from mtml_train.config import RECIPES, TrainConfig, build_config
+from mtml_train.config import TrainConfig
+from mtml_train.settings import RECIPES, build_config
 
 
 def run(*words: object, command: click.Command = train_main) -> Result:
