@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mtml_deploy.files import write_text
+from mtml_deploy.outputs import json_kind, require_outputs
 from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
@@ -21,6 +22,11 @@ from mtml_train.settings import from_plain, to_plain
 
 SCHEMA: Final = 2
 """Version of the record in a checkpoint's header."""
+
+_CONFIG: Final = "config.json"
+_IDENTITIES: Final = "identities.json"
+_CONFIG_JSON: Final = json_kind("the settings of a run", "recipe", "variant", "backbone", "epochs")
+_IDENTITIES_JSON: Final = json_kind("the identities of a run", "class", "source", "vehicle_id")
 
 
 class Progress(Record, frozen=True):
@@ -136,6 +142,19 @@ def read_header(text: str, *, where: str) -> tuple[RunCard, Progress, Mapping[st
     return card, header.progress, header.scaler
 
 
+def require_run_writable(folder: Path) -> None:
+    """Refuse a folder in which a run would write over files of others.
+
+    Args:
+        folder: holds no checkpoint; what an earlier run left before its first one is replaced.
+
+    Raises:
+        OutputExistsError: a file that a run writes is there, and no run wrote it.
+    """
+    outputs = ((folder / _CONFIG, _CONFIG_JSON), (folder / _IDENTITIES, _IDENTITIES_JSON))
+    require_outputs(outputs, overwrite=True)
+
+
 def write_run_files(folder: Path, card: RunCard) -> None:
     """Show settings and identity map as JSON files in the run folder.
 
@@ -148,7 +167,7 @@ def write_run_files(folder: Path, card: RunCard) -> None:
         for number, (group, vehicle) in enumerate(card.identities)
     ]
     config = {"recipe": card.recipe, **to_plain(card.config)}
-    for name, content in (("config.json", config), ("identities.json", identities)):
+    for name, content in ((_CONFIG, config), (_IDENTITIES, identities)):
         write_text(folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 

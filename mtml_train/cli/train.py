@@ -173,8 +173,9 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
 
 
 def _refuse_existing_run(out: Path) -> None:
-    """Never train over an earlier run."""
+    """Never train over an earlier run, nor over files of others."""
     from mtml_train.checkpoint import BEST, LAST
+    from mtml_train.run_card import require_run_writable
 
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"{out} is a file; name a folder with --out")
@@ -183,6 +184,7 @@ def _refuse_existing_run(out: Path) -> None:
             f"{out} holds a run already and was left as it is; go on with it by --resume, or name "
             "another folder with --out"
         )
+    require_run_writable(out)
 
 
 def _resumable(out: Path) -> Checkpoint:
