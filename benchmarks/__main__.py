@@ -31,6 +31,7 @@ from benchmarks.cli.options import threads as _threads
 from benchmarks.ranking.sizes import CASES, SIZES, Case, plan_ranking, record_kind
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeGroup, prepare_streams, write_note
+from mtml_deploy.defaults import Backend, ExecutionPrecision
 from mtml_train.config import VARIANTS, Amp, TrainConfig
 from mtml_train.settings import RECIPES, build_config
 
@@ -69,6 +70,9 @@ def main(*, verbose: bool) -> None:
 @options.batch_size
 @click.option("--rounds", type=_POSITIVE, default=5, show_default=True)
 @_limit
+@options.backend
+@options.execution_precision
+@options.streams
 @_threads
 @click.option(
     "--decode-threads", type=_COUNT, default=0, show_default=True, help="0 is one per CPU."
@@ -83,6 +87,9 @@ def embed(
     batch_size: int,
     rounds: int,
     limit: int,
+    backend: Backend,
+    precision: ExecutionPrecision,
+    streams: int,
     threads: int,
     decode_threads: int,
     overwrite: bool,
@@ -106,6 +113,9 @@ def embed(
             limit=limit,
             threads=threads,
             decode_threads=decode_threads,
+            backend=backend,
+            precision=precision,
+            streams=streams,
         ),
         say=write_note,
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Arithmetic = Literal["fp32", "fp16", "int8"]
-"""What products are computed in."""
+Arithmetic = Literal["fp32", "bf16", "fp16", "int8"]
+"""What products are computed in, whatever the file says."""
 
 BATCHES: Final = (1, 8, 32, 64, 128)
 """Batch sizes unless told otherwise."""
 
 RUNNERS: Final = (
-    "ort", "openvino", "openvino-bf16", "openvino-alone", "tensorrt", "tensorrt-rtx",
-    "torch", "torch-compile", "torch-fp16", "torch-fp16-graph",
+    "ort", "openvino", "openvino-bf16", "openvino-alone", "nncf", "tensorrt", "tensorrt-rtx",
+    "torch", "torch-compile", "torch-bf16", "torch-fp16", "torch-fp16-graph",
 )  # fmt: skip
 """Keys of all that can run a model; on a device that one does not know it is listed as absent."""
 

@@ -16,7 +16,7 @@ from mtml_deploy.cli.parity import parity as deploy_parity
 from mtml_deploy.defaults import PROTOCOL
 
 if TYPE_CHECKING:
-    from mtml_deploy.defaults import Backend
+    from mtml_deploy.defaults import Backend, ExecutionPrecision
 
 _images = click.option(
     "--images", metavar="SOURCE",
@@ -192,7 +192,9 @@ def roofline(
 @click.option("--thresholds", type=options.FILE, help="TOML with a project's own bounds.")
 @options.backend
 @options.device
+@options.execution_precision
 @options.batch_size
+@command_options.threads
 @click.option("--decode-threads", type=COUNT, default=0, show_default=True, help="0: one per CPU.")
 @options.overwrite
 @click.pass_context
@@ -208,7 +210,9 @@ def parity(
     thresholds: Path | None,
     backend: Backend,
     device: str,
+    precision: ExecutionPrecision,
     batch_size: int,
+    threads: int,
     decode_threads: int,
     overwrite: bool,
 ) -> None:
@@ -228,4 +232,6 @@ def parity(
         overwrite=overwrite,
         backend=backend,
         device=device,
+        precision=precision,
+        model_threads=threads,
     )

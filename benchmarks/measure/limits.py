@@ -1,7 +1,7 @@
 """What a device can do at most: large matrix products in the precision of the model.
 
-On a CPU these are float32 products with the same threads. Two libraries are asked, because neither
-is the faster one on every processor; the limit is the faster of the two. On a GPU it is torch's.
+On a CPU they use the same threads. Two libraries are asked for float32, because neither is the
+faster one on every processor; the limit is the faster of the two. All others are torch's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ _GPU_PRODUCTS: Final = 20
 _THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ROOT: Final = Path(__file__).parents[2]
 _PREFIX: Final = "matrix_product"
+_TYPES: Final[Mapping[Arithmetic, torch.dtype]] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.int8,
+}
 
 
 @contextmanager
@@ -95,9 +101,17 @@ def matrix_products(
     )
 
 
-def machine_limit(series: Mapping[str, Series]) -> Series:
-    """The faster of the matrix products among `series`, by its median."""
-    products = [item for key, item in series.items() if key.startswith(_PREFIX)]
+def machine_limit(series: Mapping[str, Series], precision: Arithmetic = "fp32") -> Series:
+    """The limit of models on the CPU: of the products among `series` the fastest, by its median.
+
+    Args:
+        series: as measured, by key.
+        precision: what the model's products are computed in.
+
+    Returns:
+        The series.
+    """
+    products = [series[key] for key in ceiling_keys(torch.device("cpu"), precision)]
     return max(products, key=lambda item: item.median)
 
 
@@ -111,23 +125,31 @@ def ceilings(
     """The matrix products that bound models on `device`.
 
     Args:
-        device: a GPU, or the CPU, where float32 is the only precision that is measured: its
-            libraries compute fp16 models in float32.
-        precisions: of the models.
+        device: a GPU or the CPU.
+        precisions: what the models' products are computed in.
         threads: of products on the CPU.
         size: side of the matrices; None for the usual one.
 
     Returns:
-        Contenders; `ceiling_key` names that of a precision, on a CPU two compete.
+        Contenders; `ceiling_keys` names those of a precision. On a CPU float32 is always measured.
     """
     if device.type == "cpu":
-        return matrix_products(threads=threads, size=size or MATRIX_SIZE)
-    return tuple(_on_gpu(device, name, size or _GPU_MATRIX_SIZE) for name in precisions)
+        side = size or MATRIX_SIZE
+        return (
+            *matrix_products(threads=threads, size=side),
+            *(
+                _of_torch(device, name, side, PRODUCTS, where=f" on {threads} threads")
+                for name in precisions
+                if name != "fp32"
+            ),
+        )
+    side = size or _GPU_MATRIX_SIZE
+    return tuple(_of_torch(device, name, side, _GPU_PRODUCTS) for name in precisions)
 
 
 def ceiling_keys(device: torch.device, precision: Arithmetic) -> tuple[str, ...]:
     """Keys of the series of which the fastest is the limit of a model in `precision`."""
-    if device.type == "cpu":
+    if device.type == "cpu" and precision == "fp32":
         return f"{_PREFIX}_numpy", f"{_PREFIX}_torch"
     return (f"{_PREFIX}_{precision}",)
 
@@ -145,15 +167,16 @@ def _numpy_product(threads: int, size: int, products: int) -> float:
     return float(done.stdout)
 
 
-def _on_gpu(device: torch.device, precision: Arithmetic, size: int) -> Contender:
+def _of_torch(
+    device: torch.device, precision: Arithmetic, size: int, products: int, *, where: str = ""
+) -> Contender:
     """Products of two [size, size] matrices of one precision."""
     generator = torch.Generator(device).manual_seed(0)
     if precision == "int8":
         options = {"dtype": torch.int8, "device": device, "generator": generator}
         left = torch.randint(-127, 128, (size, size), **options)  # type: ignore[call-overload]
     else:
-        dtype = torch.float16 if precision == "fp16" else torch.float32
-        left = torch.randn(size, size, device=device, generator=generator).to(dtype)
+        left = torch.randn(size, size, device=device, generator=generator).to(_TYPES[precision])
     # the int8 product wants its right side by columns; the others do not mind
     right = left.clone().T
 
@@ -162,21 +185,22 @@ def _on_gpu(device: torch.device, precision: Arithmetic, size: int) -> Contender
         # as convolutions of fp32 models do by themselves
         torch.backends.cuda.matmul.allow_tf32 = True
         try:
-            for _ in range(_GPU_PRODUCTS):
+            for _ in range(products):
                 if precision == "int8":
                     torch._int_mm(left, right)
                 else:
                     torch.mm(left, right)
-            torch.cuda.synchronize(device)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
 
     multiply()  # warm-up
-    detail = " in TF32" if precision == "fp32" else ""
+    detail = " in TF32" if precision == "fp32" else where
     return Contender(
         f"{_PREFIX}_{precision}",
         f"matrix product, {precision}",
-        f"{_GPU_PRODUCTS} products of {precision} matrices [{size}, {size}]{detail} with torch.",
+        f"{products} products of {precision} matrices [{size}, {size}]{detail} with torch.",
         "FLOP/s",
-        rate_of(2 * size**3 * _GPU_PRODUCTS, multiply),
+        rate_of(2 * size**3 * products, multiply),
     )

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.runners.runner import Images, Part, Runner, Subject, run_each
+from benchmarks.sizes import Arithmetic
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
-from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Precision
+from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision, Rounding
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import prepare_session, require_active
@@ -24,6 +26,7 @@ _TITLES: Mapping[Backend, str] = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
 }
+_ROUNDED: Mapping[Rounding, Arithmetic] = {"": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 @contextmanager
@@ -65,11 +68,30 @@ def open_deployed(
             + (f" {rounded}" if rounded else ""),
             what=f"The exported {artifact.manifest.precision} model through the runtime {backend}"
             + (f", float32 values in {rounded}." if rounded else "."),
-            precision=artifact.manifest.precision,
+            precision=products_in(artifact.manifest.precision, backend, device, rounded),
             run=runtime.run,
             stream=stream,
             parts=parts,
         )
+
+
+def products_in(model: Precision, backend: Backend, device: str, rounded: Rounding) -> Arithmetic:
+    """What a backend computes the products of a model in, whatever the file says.
+
+    Args:
+        model: precision of the file.
+        backend: what runs it.
+        device: where.
+        rounded: what it rounds float32 values to.
+
+    Returns:
+        On a CPU ONNX Runtime computes every file in float32, and OpenVINO int8 files in integers.
+    """
+    if device != "cpu":
+        return model
+    if backend == "openvino" and model == "int8":
+        return "int8"
+    return _ROUNDED[rounded]
 
 
 def _ort_parts(artifact: Artifact, device: str) -> Callable[[Images], Mapping[Part, float]]:
@@ -114,6 +136,37 @@ def open_openvino_alone(subject: Subject) -> Iterator[Runner]:
         import openvino
     except ImportError as error:
         raise BackendError("not installed; run: pip install openvino") from error
+    core = openvino.Core()
+    precision = subject.artifact.manifest.precision
+    run = compiled_run(core, lambda: core.read_model(subject.artifact.model_path), subject)
+    yield Runner(
+        key="openvino-alone",
+        title="OpenVINO alone CPU",
+        what=f"The exported {precision} model through OpenVINO, floating point as float32.",
+        precision=products_in(precision, "openvino", "cpu", ""),
+        run=run,
+        stream=partial(run_each, run),
+    )
+
+
+def compiled_run(
+    core: Any,  # noqa: ANN401 - untyped library
+    read: Callable[[], Any],
+    subject: Subject,
+) -> Callable[[Images], NDArray[np.float32]]:
+    """A model compiled by OpenVINO for the CPU, floating point as float32.
+
+    Args:
+        core: of the library.
+        read: gives its model.
+        subject: whose threads are used.
+
+    Returns:
+        Runs a batch.
+
+    Raises:
+        BackendError: it refuses the model.
+    """
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": subject.threads,
@@ -121,24 +174,14 @@ def open_openvino_alone(subject: Subject) -> Iterator[Runner]:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        core = openvino.Core()
-        model = core.compile_model(core.read_model(subject.artifact.model_path), "CPU", settings)
+        request = core.compile_model(read(), "CPU", settings).create_infer_request()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BackendError(f"it refuses {subject.artifact.model_path}: {reason}") from error
-    request = model.create_infer_request()
 
     def run(images: Images) -> NDArray[np.float32]:
         outputs = request.infer({INPUT_NAME: images})
         # the request's own memory, which the next run overwrites
         return np.array(outputs[EMBEDDINGS_OUTPUT], dtype=np.float32)
 
-    precision = subject.artifact.manifest.precision
-    yield Runner(
-        key="openvino-alone",
-        title="OpenVINO alone CPU",
-        what=f"The exported {precision} model through OpenVINO, floating point as float32.",
-        precision=precision,
-        run=run,
-        stream=partial(run_each, run),
-    )
+    return run

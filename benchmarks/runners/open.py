@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.runners.deployed import open_deployed, open_openvino_alone
+from benchmarks.runners.nncf_peer import open_nncf
 from benchmarks.runners.runner import Images, Offer, Runner, Subject, TorchKey
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 
@@ -42,6 +43,7 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
     gpu_only = "" if on_gpu else "it runs on a GPU only: --device cuda:0"
     cpu_only = "it runs on a CPU only: --device cpu" if on_gpu else ""
     no_run = "" if subject.run is not None else "it needs the trained weights: --run RUN"
+    no_images = "" if subject.images is not None else "it calibrates on images: --images SOURCE"
     where = subject.device.partition(":")[0].upper().replace("CUDA", "GPU")
     return (
         Offer("ort", f"ONNX Runtime {where}", partial(open_deployed, subject, "ort")),
@@ -53,6 +55,9 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
         Offer(
             "openvino-alone", "OpenVINO alone CPU", partial(open_openvino_alone, subject), cpu_only
         ),
+        Offer(
+            "nncf", "NNCF int8, OpenVINO CPU", partial(open_nncf, subject), cpu_only or no_images
+        ),
         Offer("tensorrt", "TensorRT", partial(open_deployed, subject, "tensorrt"), gpu_only),
         Offer(
             "tensorrt-rtx", "TensorRT-RTX", partial(open_deployed, subject, "tensorrt-rtx"),
@@ -61,6 +66,10 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
         Offer("torch", "torch eager", partial(open_torch, "torch"), no_run),
         Offer(
             "torch-compile", "torch.compile", partial(open_torch, "torch-compile"), no_run
+        ),
+        Offer(
+            "torch-bf16", "torch eager bf16, channels last",
+            partial(open_torch, "torch-bf16"), no_run or cpu_only,
         ),
         Offer(
             "torch-fp16", "torch eager fp16, channels last",

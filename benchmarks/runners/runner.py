@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from benchmarks.sizes import Arithmetic
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.data.records import ImageSet
 
 Images = NDArray[np.uint8]
 """uint8 [B, H, W, 3]."""
 
-TorchKey = Literal["torch", "torch-compile", "torch-fp16", "torch-fp16-graph"]
+TorchKey = Literal["torch", "torch-compile", "torch-bf16", "torch-fp16", "torch-fp16-graph"]
 
 Part = Literal["copy_in", "compute", "copy_out"]
 
@@ -41,7 +42,7 @@ class Runner:
         key: its name in the record.
         title: its name in tables.
         what: how it runs the model, for the record.
-        precision: of its products.
+        precision: what its products are computed in, which is what the device's limit is of.
         run: uint8 [B, H, W, 3] in host memory -> float32 [B, D] in host memory.
         stream: runs many batches as fast as they go through, results in host memory at the end.
         parts: seconds of each part of one run, measured apart; None where it cannot tell.
@@ -82,12 +83,14 @@ class Subject:
         run: run folder or checkpoint it was exported from; None leaves torch out.
         device: "cpu" or "cuda:N".
         threads: on the CPU, 1 or more.
+        images: for a peer that calibrates; None leaves it out.
     """
 
     artifact: Artifact
     run: Path | None
     device: str
     threads: int
+    images: ImageSet | None = None
 
 
 def run_each(run: Callable[[Images], object], batches: Sequence[Images]) -> None:

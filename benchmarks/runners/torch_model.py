@@ -1,4 +1,4 @@
-"""The trained torch model as it is, compiled, and on a GPU in fp16, also as a CUDA graph."""
+"""The trained torch model as it is, compiled, in bf16 on a CPU, in fp16 on a GPU, as a graph."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _WHAT: Final[Mapping[TorchKey, str]] = {
     "itself), eager, inference mode, BatchNorm not folded.",
     "torch-compile": "The trained torch model through torch.compile; fp32 on a CPU, on a GPU fp16 "
     "and channels last with BatchNorm folded, for each batch size anew.",
+    "torch-bf16": "The trained torch model, bf16, channels last, BatchNorm folded, eager, one "
+    "branch after the other.",
     "torch-fp16": "The trained torch model, fp16, channels last, BatchNorm folded, eager, one "
     "branch after the other.",
     "torch-fp16-graph": "The same, recorded as one CUDA graph per batch size.",
@@ -34,6 +36,7 @@ _WHAT: Final[Mapping[TorchKey, str]] = {
 _TITLES: Final[Mapping[TorchKey, str]] = {
     "torch": "torch eager",
     "torch-compile": "torch.compile",
+    "torch-bf16": "torch eager bf16, channels last",
     "torch-fp16": "torch eager fp16, channels last",
     "torch-fp16-graph": "torch fp16, channels last, CUDA graph",
 }
@@ -62,14 +65,15 @@ def open_torch(subject: Subject, key: TorchKey) -> Iterator[Runner]:
     extractor = torch_peer(load_checkpoint(subject.run), subject.artifact.manifest)
     half = device.type == "cuda" and key != "torch"
     module: Module
-    if half:
-        module = BranchLayout(extractor, layout="serial", dtype=torch.float16).to(device)
+    precision: Arithmetic = "fp16" if half else "bf16" if key == "torch-bf16" else "fp32"
+    if precision != "fp32":
+        dtype = torch.float16 if half else torch.bfloat16
+        module = BranchLayout(extractor, layout="serial", dtype=dtype).to(device)
     else:
         module = extractor.to(device)
     if key == "torch-compile":
         # on a GPU each size gets kernels of its own; on a CPU two compilations serve all sizes
         module = torch.compile(module, dynamic=False if half else None)
-    precision: Arithmetic = "fp16" if half else "fp32"
     title, what = _TITLES[key], _WHAT[key]
     if device.type == "cpu":
         run = partial(run_on_cpu, module)

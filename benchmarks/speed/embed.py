@@ -13,20 +13,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks.measure.limits import MATRIX_SIZE, machine_limit, matrix_products, torch_threads
+import torch
+
+from benchmarks.measure.limits import MATRIX_SIZE, ceilings, machine_limit, torch_threads
 from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import SETTLE_S, Contender, Ratio, Series, alternate, rate_of, ratio
 from benchmarks.report.record import Record
+from benchmarks.runners.deployed import products_in
 from benchmarks.runners.torch_peer import Batches, torch_contenders, torch_peer
+from benchmarks.sizes import Arithmetic
 from benchmarks.speed.flops import flop_per_image
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import ImageBatch, iterate_batches
 from mtml_deploy.data.records import ImageSet
-from mtml_deploy.defaults import BATCH_SIZE
+from mtml_deploy.defaults import (
+    BACKEND,
+    BATCH_SIZE,
+    DEVICE,
+    EXECUTION_PRECISION,
+    STREAMS,
+    Backend,
+    ExecutionPrecision,
+)
 from mtml_deploy.embed.embed_to import embed_to
 from mtml_deploy.model import Model
-from mtml_deploy.runtime.open import open_runtime
 from mtml_train.checkpoint import Checkpoint
 
 END_TO_END_TARGET: Final = 0.9
@@ -45,6 +56,9 @@ class EmbedBench:
         decode_threads: 0 for one per CPU, as `embed` takes by itself.
         matrix_size: side of the matrices of the machine's limit.
         settle_s: pause before each measurement, seconds.
+        backend: what runs the model, on the CPU.
+        precision: what OpenVINO computes float32 values in.
+        streams: batches at work at once on OpenVINO.
     """
 
     batch_size: int = BATCH_SIZE
@@ -54,6 +68,9 @@ class EmbedBench:
     decode_threads: int = 0
     matrix_size: int = MATRIX_SIZE
     settle_s: float = SETTLE_S
+    backend: Backend = BACKEND
+    precision: ExecutionPrecision = EXECUTION_PRECISION
+    streams: int = STREAMS
 
 
 def measure_embed(
@@ -89,17 +106,26 @@ def measure_embed(
     extractor = None if checkpoint is None else torch_peer(checkpoint, manifest)
     with ExitStack() as stack:
         threads = stack.enter_context(torch_threads(bench.threads))
-        runtime = stack.enter_context(open_runtime(artifact, threads=threads))
+        model = stack.enter_context(
+            Model.open(
+                artifact,
+                backend=bench.backend,
+                threads=threads,
+                precision=bench.precision,
+                streams=bench.streams,
+            )
+        )
+        computed = products_in(manifest.precision, bench.backend, DEVICE, model.runtime.computes_in)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix=".embed.", dir=scratch)))
         say(f"decoding {len(images.records)} images and warming up")
         batches = [batch.images for batch in _decoded(images, manifest, bench)]
         contenders = [
-            *_deployed(Model(artifact, runtime), images, batches, folder, bench),
+            *_deployed(model, images, batches, folder, bench),
             *([] if extractor is None else torch_contenders(extractor, batches)),
-            *matrix_products(threads=threads, size=bench.matrix_size),
+            *ceilings(torch.device(DEVICE), (computed,), threads=threads, size=bench.matrix_size),
         ]
         series = alternate(contenders, rounds=bench.rounds, say=say, settle_s=bench.settle_s)
-    achieved, ratios = summarise(series, flop)
+    achieved, ratios = summarise(series, flop, computed)
     return Record(
         kind="embed",
         title="Embedding speed",
@@ -123,8 +149,10 @@ def measure_embed(
             "rounds": bench.rounds,
             "threads": threads,
             "decode_threads": bench.decode_threads,
-            "backend": "ort",
-            "device": "cpu",
+            "backend": bench.backend,
+            "execution_precision": bench.precision,
+            "streams": bench.streams,
+            "device": DEVICE,
         },
         series=(*series.values(), achieved),
         ratios=ratios,
@@ -136,17 +164,20 @@ def measure_embed(
     )
 
 
-def summarise(series: dict[str, Series], flop: int) -> tuple[Series, tuple[Ratio, ...]]:
+def summarise(
+    series: dict[str, Series], flop: int, computed: Arithmetic = "fp32"
+) -> tuple[Series, tuple[Ratio, ...]]:
     """What follows from the measurements.
 
     Args:
         series: as measured, by key.
         flop: floating point operations of one image.
+        computed: what the model's products are computed in.
 
     Returns:
         The model's arithmetic per second, and the ratios of medians.
     """
-    model, limit = series["model"], machine_limit(series)
+    model, limit = series["model"], machine_limit(series, computed)
     achieved = Series(
         "model_arithmetic",
         "model alone, arithmetic",
@@ -179,8 +210,8 @@ def _deployed(
         )
 
     def alone() -> None:
-        for batch in batches:
-            model.run(batch)
+        for _ in model.stream(batches):
+            pass
 
     def decode() -> None:
         for _ in _decoded(images, model.manifest, bench):
@@ -199,7 +230,7 @@ def _deployed(
         Contender(
             "model",
             "model alone",
-            "The same batches, decoded before, through the runtime.",
+            "The same batches, decoded before, one after the other through the runtime.",
             "images/s",
             runs,
         ),

@@ -91,7 +91,7 @@ def measure_latency(
     ratios: list[Ratio] = []
     with ExitStack() as stack:
         threads = stack.enter_context(torch_threads(subject.threads))
-        subject = replace(subject, threads=threads)
+        subject = replace(subject, threads=threads, images=images)
         first = batch_of(manifest, images, bench.batches[0])
         runners, notes = open_runners(subject, stack, first, chosen=chosen)
         for size in bench.batches:

@@ -18,6 +18,7 @@ import benchmarks.speed.embed
 import benchmarks.speed.latency
 import benchmarks.speed.throughput
 import benchmarks.speed.train
+import mtml_deploy.model
 import mtml_train.cli.requirements
 from benchmarks.__main__ import main
 from benchmarks.measure.limits import machine_limit, matrix_products, torch_threads
@@ -32,6 +33,7 @@ from benchmarks.speed.train_speeds import loop_config
 from mtml_deploy.artifact.artifact import file_sha256, open_artifact
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import ArtifactError, CheckpointError, OutputExistsError
+from mtml_deploy.model import open_model
 from mtml_train.checkpoint import load_checkpoint
 from mtml_train.config import TrainConfig
 from mtml_train.train import train
@@ -342,32 +344,23 @@ def test_every_contender_sees_every_image_once(place: Path, tmp_path: Path, monk
     seen: dict[str, list[int]] = {"run": [], "torch": []}
 
     class Counting:
-        computes_in = ""
-
         def __init__(self, runtime):
             self.runtime = runtime
-            self.manifest = runtime.manifest
 
-        def __enter__(self):
-            self.runtime.__enter__()
-            return self
-
-        def __exit__(self, *error):
-            self.runtime.__exit__(*error)
+        def __getattr__(self, name):
+            return getattr(self.runtime, name)
 
         def run(self, images):
             seen["run"].append(len(images))
             return self.runtime.run(images)
 
         def stream(self, batches):
-            for images in batches:
-                seen["run"].append(len(images))
-                yield self.runtime.run_all(images)
+            for batch in batches:
+                seen["run"].append(len(batch))
+                yield self.runtime.run_all(batch)
 
-    real = benchmarks.speed.embed.open_runtime
-    monkeypatch.setattr(
-        benchmarks.speed.embed, "open_runtime", lambda *a, **k: Counting(real(*a, **k))
-    )
+    real = mtml_deploy.model.open_runtime
+    monkeypatch.setattr(mtml_deploy.model, "open_runtime", lambda *a, **k: Counting(real(*a, **k)))
     monkeypatch.setattr(
         "mtml_train.export.extractor.FusedExtractor.forward",
         lambda self, images: seen["torch"].append(len(images)),
@@ -381,6 +374,24 @@ def test_every_contender_sees_every_image_once(place: Path, tmp_path: Path, monk
     )
     assert seen["run"] == [2, 2, 2, 1, 2, 2, 1]  # warm-up, end to end, model alone
     assert seen["torch"] == [2, 2, 2, 2, 1, 2, 2, 1]  # two warm-ups, two memory layouts
+
+
+def test_another_backend_is_measured_against_what_it_computes_in(place: Path, tmp_path: Path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    result = measure_embed(
+        opened(place),
+        load_source(f"csv:{place / 'set.csv'}"),
+        tmp_path,
+        bench=replace(TINY, backend="openvino", precision="auto", streams=2),
+    )
+    assert result.settings["backend"] == "openvino"
+    assert result.settings["streams"] == 2
+    assert result.settings["execution_precision"] == "auto"
+    (share,) = (item for item in result.ratios if item.key.startswith("model_arithmetic/"))
+    with open_model(place / "art", backend="openvino", precision="auto") as model:
+        limits = {"bf16": ["bf16"], "f16": ["fp16"], "": ["numpy", "torch"]}
+        names = limits[model.runtime.computes_in]
+    assert share.key in {f"model_arithmetic/matrix_product_{name}" for name in names}
 
 
 def test_the_share_of_the_limit_is_of_medians():

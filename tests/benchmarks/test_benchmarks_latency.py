@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,12 @@ from benchmarks.__main__ import main
 from benchmarks.branches.cost import columns_of
 from benchmarks.branches.layout_model import random_extractor
 from benchmarks.branches.layouts import compared, counted_flop
+from benchmarks.measure.limits import ceiling_keys, ceilings
 from benchmarks.measure.rounds import Series
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
+from benchmarks.runners.deployed import products_in
 from benchmarks.runners.layout_modules import BranchLayout, grouped_net
+from benchmarks.runners.nncf_peer import open_nncf
 from benchmarks.runners.open import lowest_cosine, open_runners
 from benchmarks.runners.runner import Offer, Runner, Subject
 from benchmarks.speed.flops import multiply_adds
@@ -238,7 +242,83 @@ def test_openvino_gives_the_same_embeddings(tiny_artifact: Path):
         assert lowest_cosine(first.run(images), kept) > 1 - 1e-6
 
 
+def test_torch_in_bf16_is_near_and_says_what_it_computes_in(tiny_artifact: Path, tiny_run: Path):
+    from contextlib import ExitStack
+
+    whole = Subject(open_artifact(tiny_artifact), tiny_run, "cpu", 1)
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    with ExitStack() as stack:
+        (first, half), _ = open_runners(whole, stack, images, chosen=("ort", "torch-bf16"))
+        assert (first.precision, half.precision) == ("fp32", "bf16")
+        # 8 bits: rounded to bf16 no row stays as it was, and none goes far
+        assert 0.99 < lowest_cosine(first.run(images), half.run(images)) < 1 - 1e-8
+    on_gpu = {
+        one.key: one for one in benchmarks.runners.open.offers(replace(whole, device="cuda:0"))
+    }
+    assert "on a CPU only" in on_gpu["torch-bf16"].reason
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "device", "rounded", "expected"),
+    [
+        ("fp32", "ort", "cpu", "", "fp32"),
+        ("fp16", "ort", "cpu", "", "fp32"),
+        ("int8", "ort", "cpu", "", "fp32"),
+        ("fp32", "openvino", "cpu", "bf16", "bf16"),
+        ("fp16", "openvino", "cpu", "", "fp32"),
+        ("fp16", "openvino", "cpu", "f16", "fp16"),
+        ("int8", "openvino", "cpu", "", "int8"),
+        ("int8", "openvino", "cpu", "bf16", "int8"),
+        ("fp16", "tensorrt", "cuda:0", "", "fp16"),
+        ("int8", "ort", "cuda:0", "", "int8"),
+    ],
+)
+def test_what_products_are_computed_in(model, backend, device, rounded, expected):
+    assert products_in(model, backend, device, rounded) == expected
+
+
+def test_nncf_needs_images_a_float_model_and_itself(place: Path, monkeypatch):
+    images = load_source(str(place / "images"))
+    with_images = subject(place, images=images)
+    reasons = {one.key: one.reason for one in benchmarks.runners.open.offers(subject(place))}
+    assert "--images SOURCE" in reasons["nncf"]
+    (offered,) = (o for o in benchmarks.runners.open.offers(with_images) if o.key == "nncf")
+    assert offered.reason == ""
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(BackendError, match=r"not installed.*pip install nncf"), offered.open():
+        pass
+    manifest = msgspec.structs.replace(with_images.artifact.manifest, precision="int8")
+    other = replace(with_images, artifact=replace(with_images.artifact, manifest=manifest))
+    with pytest.raises(BackendError, match="this one is int8"), open_nncf(other):
+        pass
+
+
+def test_nncf_computes_the_model_s_embeddings(tiny_artifact: Path, place: Path):
+    pytest.importorskip("nncf", reason="nncf is not installed")
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    images = load_source(str(place / "images"))
+    whole = Subject(open_artifact(tiny_artifact), None, "cpu", 1, images)
+    with open_nncf(whole) as quantised:
+        batch = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+        assert quantised.run(batch).shape == (2, whole.artifact.manifest.dim)
+        assert quantised.precision == "int8"
+
+
 # --- throughput -----------------------------------------------------------------------------------
+
+
+def test_the_limits_of_a_cpu_are_those_of_what_is_computed():
+    cpu = torch.device("cpu")
+    found = ceilings(cpu, ("fp32", "bf16", "int8"), threads=1, size=32)
+    assert [one.key for one in found] == [
+        "matrix_product_numpy", "matrix_product_torch",
+        "matrix_product_bf16", "matrix_product_int8",
+    ]  # fmt: skip
+    assert "bf16 matrices [32, 32] on 1 threads with torch" in found[2].what
+    assert all(one.measure() > 0 for one in found[1:])
+    assert len(ceilings(cpu, ("fp32",), threads=1, size=32)) == 2
+    for precision in ("bf16", "int8"):
+        assert ceiling_keys(cpu, precision) == (f"matrix_product_{precision}",)
 
 
 def speed(key: str, *values: float, unit="images/s") -> Series:
@@ -252,9 +332,13 @@ def test_shares_are_of_the_faster_product():
         "matrix_product_torch": speed("matrix_product_torch", 100.0, unit="FLOP/s"),
         "matrix_product_fp16": speed("matrix_product_fp16", 1000.0, unit="FLOP/s"),
     }
-    one = runner("ort", None, precision="fp16")
+    one = runner("ort", None, precision="fp32")
     (found,) = shares_of_limit(series, one, (8,), 20, torch.device("cpu"))
     assert found.value == pytest.approx(10 * 20 / 400, abs=NEAR)
+    # what is computed in another precision has another limit, on a CPU as well
+    one = replace(one, precision="fp16")
+    (found,) = shares_of_limit(series, one, (8,), 20, torch.device("cpu"))
+    assert found.value == pytest.approx(10 * 20 / 1000, abs=NEAR)
     (found,) = shares_of_limit(series, one, (8,), 20, torch.device("cuda:0"))
     assert found.value == pytest.approx(10 * 20 / 1000, abs=NEAR)
 
