@@ -110,7 +110,7 @@ def _library(artifact: Artifact, fake: ctypes.CDLL, opener: Opener) -> Library:
     )
 
     class ILogger:
-        Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING")
+        Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO")
 
         def __init__(self) -> None:
             pass

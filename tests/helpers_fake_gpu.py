@@ -236,7 +236,7 @@ def fake_library(
     module = ModuleType("tensorrt")
 
     class ILogger:
-        Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING")
+        Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO")
 
         def __init__(self) -> None:
             pass

@@ -110,5 +110,9 @@ def build(
     write_data(str(engine.path))
     write_note(
         f"{engine.path.name}: {side.plan_bytes / 1e6:.0f} MB in {side.build_seconds:.1f} s, "
-        f"{opened.manifest.precision}, batches of {side.profile.min} to {side.profile.max}"
+        f"{opened.manifest.precision}, {side.in_words()}"
     )
+    if aux_streams and side.aux_streams is not None and side.aux_streams < aux_streams:
+        write_note(
+            f"note: --aux-streams {aux_streams} allows so many; the engine uses {side.aux_streams}"
+        )

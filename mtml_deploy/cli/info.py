@@ -15,11 +15,13 @@ from mtml_deploy.cli.console import SafeCommand, write_data
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def info(*, artifact: Path, as_json: bool) -> None:
-    """Check ARTIFACT and print its manifest."""
+    """Check ARTIFACT and print its manifest, and what engines it holds."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.artifact.manifest import manifest_json, manifest_values
+    from mtml_deploy.engine.folder import list_engines
 
-    manifest = open_artifact(artifact).manifest
+    opened = open_artifact(artifact)
+    manifest = opened.manifest
     if as_json:
         write_data(manifest_json(manifest).rstrip("\n"))
         return
@@ -27,6 +29,8 @@ def info(*, artifact: Path, as_json: bool) -> None:
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         write_data(f"{name:<{width}}  {value}")
+    for engine in list_engines(opened):
+        write_data(f"{engine.path.name}: {engine.manifest.in_words()}")
 
 
 def _lines(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:

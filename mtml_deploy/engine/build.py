@@ -7,17 +7,38 @@ set: the network is strongly typed, so the plan computes what the file says.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
 from mtml_deploy.engine.gpu import Gpu, on_gpu
 from mtml_deploy.engine.library import Library, make
+from mtml_deploy.engine.library_log import LibraryLog
 from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError, BackendError, UnsupportedGpuError
 
 _SHOWN: Final = 3
 """Messages of the library that one error text repeats."""
+
+_STREAM: Final = re.compile(r", StreamId: (\d+)")
+"""Where the listing of an engine's kernels says in which stream one runs."""
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """What a build gives.
+
+    Attributes:
+        plan: the engine.
+        timing_cache: the measured kernels, this build's among them; None where none are kept.
+        aux_streams: streams beside the main one that the engine uses; None where the library does
+            not tell.
+    """
+
+    plan: bytes
+    timing_cache: bytes | None
+    aux_streams: int | None
 
 
 def build_plan(
@@ -28,7 +49,7 @@ def build_plan(
     *,
     gpu: Gpu | None,
     timing_cache: bytes | None = None,
-) -> tuple[bytes, bytes | None]:
+) -> BuiltPlan:
     """Compile a model.
 
     Args:
@@ -41,7 +62,7 @@ def build_plan(
             bytes begin a new one, None keeps none.
 
     Returns:
-        The plan, and the timing cache with this build's kernels.
+        The plan and what its build tells.
 
     Raises:
         ArtifactError: the parser refuses the model.
@@ -49,7 +70,9 @@ def build_plan(
     """
     require_fitting(options, library, gpu, timing_cache=timing_cache is not None)
     trt: Any = library.module  # the two libraries have no common type
-    log: Any = library.logger()
+    log = library.logger()
+    log.errors.clear()  # those of an earlier build
+    log.listing = ""
     builder = make(library, "Builder", log)
     # 10 needs the flag for a strongly typed network, 11 and RTX have no other kind
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -62,6 +85,8 @@ def build_plan(
             "again: mtml-export RUN --out FOLDER"
         )
     config = builder.create_builder_config()
+    # the log and the engine then name kernels with their types; what is computed is the same
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if options.aux_streams is not None:
@@ -90,12 +115,39 @@ def build_plan(
         config.add_optimization_profile(profile)
     with on_gpu(gpu if not library.is_rtx else None):  # where it measures its kernels
         plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise BackendError(
-            f"{library.target} {library.version} could not build an engine of {model}: "
-            f"{_few(log.errors)}; a larger --workspace-gib or a smaller --max-batch may help"
+        if plan is None:
+            raise BackendError(
+                f"{library.target} {library.version} could not build an engine of {model}: "
+                f"{_few(list(log.errors))}; a larger --workspace-gib or a smaller --max-batch may "
+                "help"
+            )
+        return BuiltPlan(
+            plan=bytes(plan),
+            timing_cache=None if cache is None else bytes(cache.serialize()),
+            aux_streams=_aux_streams(library, log, plan),
         )
-    return bytes(plan), None if cache is None else bytes(cache.serialize())
+
+
+def _aux_streams(library: Library, log: LibraryLog, plan: object) -> int | None:
+    """Streams beside the main one that a plan uses, whatever was asked for.
+
+    Raises:
+        BackendError: the library that built the plan cannot load it.
+    """
+    if library.is_rtx:  # loads nothing without a GPU, but lists its kernels while it builds
+        streams = set(_STREAM.findall(log.listing))
+        return len(streams) - 1 if streams else None
+    runtime = make(library, "Runtime", log)
+    runtime.engine_host_code_allowed = False
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise BackendError(
+            f"{library.target} {library.version} built an engine that it cannot load: "
+            f"{_few(list(log.errors))}; free memory on the GPU, or build with a smaller --opt-batch"
+        )
+    count = int(engine.num_aux_streams)
+    del engine  # before its runtime
+    return count
 
 
 def require_fitting(
@@ -120,7 +172,7 @@ def require_fitting(
             (
                 options.aux_streams is not None,
                 "--aux-streams",
-                "leave it out, it runs all layers in one stream",
+                "leave it out, it chooses streams by itself and the build says how many",
             ),
         ):
             if given:

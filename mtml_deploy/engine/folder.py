@@ -92,25 +92,26 @@ def build_engine(
         require_output(timing_cache, _TIMING_CACHE, overwrite=True)
         known = read_regular(timing_cache) if timing_cache.is_file() else b""
     started = time.monotonic()
-    plan, cache = build_plan(
+    built = build_plan(
         artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
     )
     manifest = make_engine_manifest(
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        plan_bytes=len(plan),
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        plan_bytes=len(built.plan),
         model_sha256=artifact.manifest.model_sha256,
         library=library,
         gpu=gpu,
         options=options,
+        aux_streams=built.aux_streams,
         build_seconds=time.monotonic() - started,
     )
     with atomic_file(path) as temporary:
-        temporary.write_bytes(plan)
+        temporary.write_bytes(built.plan)
     # a plan without its manifest is refused, so an interruption here leaves nothing that runs
     write_text(path.with_suffix(".json"), engine_manifest_json(manifest))
-    if timing_cache is not None and cache is not None:
+    if timing_cache is not None and built.timing_cache is not None:
         with atomic_file(timing_cache) as temporary:
-            temporary.write_bytes(cache)
+            temporary.write_bytes(built.timing_cache)
     return Engine(path=path, manifest=manifest)
 
 

@@ -6,15 +6,13 @@ In: a target's name. Out: the imported module and what differs between the two.
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal
 
+from mtml_deploy.engine.library_log import LibraryLog, last_errors, library_log
 from mtml_deploy.errors import BackendError, MissingExtraError
-
-logger = logging.getLogger(__name__)
 
 Target = Literal["tensorrt", "tensorrt-rtx"]
 """What an engine is built for and loaded by."""
@@ -52,9 +50,9 @@ class Library:
         """Whether engines are compiled ahead of time for listed compute capabilities."""
         return self.target == "tensorrt-rtx"
 
-    def logger(self) -> object:
-        """A TensorRT logger whose messages go where this program's log goes."""
-        return _make_logger(self.module)
+    def logger(self) -> LibraryLog:
+        """The library's logger, whose messages go where this program's log goes."""
+        return library_log(self.module)
 
 
 def load_library(target: Target) -> Library:
@@ -89,7 +87,7 @@ def load_library(target: Target) -> Library:
     return Library(target=target, module=module, version=version)
 
 
-def make(library: Library, name: str, log: object) -> Any:  # noqa: ANN401 - untyped library
+def make(library: Library, name: str, log: LibraryLog) -> Any:  # noqa: ANN401 - untyped library
     """A `Builder` or `Runtime` of the library.
 
     Args:
@@ -106,7 +104,7 @@ def make(library: Library, name: str, log: object) -> Any:  # noqa: ANN401 - unt
     try:
         return getattr(library.module, name)(log)
     except (TypeError, RuntimeError) as error:  # its bindings got no object
-        told = "; ".join(" ".join(text.split()) for text in getattr(log, "errors", [])[-3:])
+        told = last_errors(log, 3)
         raise BackendError(
             f"{library.target} {library.version} cannot start CUDA ({told or error}); its CUDA may "
             "be newer than the driver's: compare them with mtml-deploy doctor, then update the "
@@ -136,31 +134,3 @@ def _numbers(version: str) -> tuple[int, ...]:
             break
         parts.append(int(part))
     return tuple(parts)
-
-
-def _make_logger(module: ModuleType) -> object:
-    """An `ILogger` of the library that writes to `logging`."""
-    severity = module.ILogger.Severity
-    levels = {
-        severity.INTERNAL_ERROR: logging.ERROR,
-        severity.ERROR: logging.ERROR,
-        # the library warns of what it handles itself; -v shows it
-        severity.WARNING: logging.INFO,
-    }
-
-    class Forward(module.ILogger):  # type: ignore[misc, name-defined]
-        """Sends messages to `logging`."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, level: object, message: str) -> None:
-            """Take one message."""
-            rank = levels.get(level, logging.DEBUG)
-            if rank == logging.ERROR:
-                self.errors.append(message)
-                rank = logging.INFO  # the caller raises with these texts
-            logger.log(rank, "%s: %s", module.__name__, message)
-
-    return Forward()

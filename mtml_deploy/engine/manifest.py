@@ -36,6 +36,8 @@ class EngineManifest(Record, frozen=True, kw_only=True):
         driver: of the machine that built it; empty without a GPU.
         profile: images per run.
         options: the other build options, JSON values.
+        aux_streams: streams beside the main one that the engine uses, whatever was asked for; None
+            where the build did not tell, as in engines of earlier versions.
         build_seconds: wall time of the build.
         created: when, ISO 8601, UTC.
     """
@@ -55,6 +57,20 @@ class EngineManifest(Record, frozen=True, kw_only=True):
     options: Mapping[str, object]
     build_seconds: float
     created: str
+    aux_streams: Count | None = None
+
+    def in_words(self) -> str:
+        """For whom it was built and how it runs, in one line."""
+        for_whom = self.gpu or "compute capability " + ", ".join(
+            f"{number / 10:.1f}" for number in self.sm
+        )
+        if self.hardware_compatible:
+            for_whom += " and every GPU since Ampere"
+        streams = "" if self.aux_streams is None else f", {self.aux_streams + 1} streams"
+        return (
+            f"{self.target} {self.target_version} for {for_whom}, batches of {self.profile.min} to "
+            f"{self.profile.max}, tuned for {self.profile.opt}{streams}"
+        )
 
     def misfits(self, *, model_sha256: str, library: Library, gpu: Gpu | None) -> tuple[str, ...]:
         """Why the plan cannot run here.
@@ -103,6 +119,7 @@ def make_engine_manifest(
     gpu: Gpu | None,
     options: BuildOptions,
     build_seconds: float,
+    aux_streams: int | None = None,
 ) -> EngineManifest:
     """The manifest of a plan that was just built; arguments as its fields."""
     on_gpu = None if options.sm else gpu
@@ -123,6 +140,7 @@ def make_engine_manifest(
             "optimization_level": options.optimization_level,
             "aux_streams": options.aux_streams,
         },
+        aux_streams=aux_streams,
         build_seconds=round(build_seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

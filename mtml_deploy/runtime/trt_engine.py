@@ -18,6 +18,7 @@ from mtml_deploy.artifact.manifest import (
 )
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.engine.library import Library, make
+from mtml_deploy.engine.library_log import LibraryLog, last_errors
 from mtml_deploy.engine.options import BatchProfile
 from mtml_deploy.errors import ArtifactError, BackendError
 
@@ -74,8 +75,9 @@ class LoadedEngine:
             ArtifactError: its inputs and outputs are not those of the manifest.
         """
         self._library = library
-        # logger and runtime must live as long as the engine
-        self._log: Any = library.logger()
+        self._log = library.logger()
+        self._log.errors.clear()  # those of an earlier engine
+        # must live as long as the engine
         self._runtime: Any = None
         self._engine: Any = None
         self._config: Any = None
@@ -208,7 +210,7 @@ class LoadedEngine:
 
     def _reasons(self) -> str:
         """The library's last errors."""
-        return _last_errors(self._log)
+        return last_errors(self._log, 2) or "no reason given"
 
 
 class ExecutionContext:
@@ -221,7 +223,7 @@ class ExecutionContext:
     def __init__(
         self,
         context: Any,  # noqa: ANN401 - untyped library
-        log: Any,  # noqa: ANN401
+        log: LibraryLog,
         scratch_bytes: int,
     ) -> None:
         """From `LoadedEngine.context`."""
@@ -243,13 +245,9 @@ class ExecutionContext:
             BackendError: the library refuses.
         """
         if not self._context.execute_async_v3(stream):
-            raise BackendError(f"the engine could not be started: {_last_errors(self._log)}")
+            told = last_errors(self._log, 2) or "no reason given"
+            raise BackendError(f"the engine could not be started: {told}")
 
     def close(self) -> None:
         """Free it."""
         self._context = None
-
-
-def _last_errors(log: Any) -> str:  # noqa: ANN401
-    """The last error messages of a logger."""
-    return "; ".join(" ".join(text.split()) for text in log.errors[-2:]) or "no reason given"

@@ -170,10 +170,41 @@ def test_a_damaged_manifest_is_refused_in_words(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(engine_manifest_json(ada_engine(sm=(86, 89))))
     assert load_engine_manifest(path) == ada_engine(sm=(86, 89), created=ANY)
-    check_json_reader(path, lambda: load_engine_manifest(path), ArtifactError)
+    later = frozenset({"aux_streams"})
+    check_json_reader(path, lambda: load_engine_manifest(path), ArtifactError, optional=later)
     path.write_text(path.read_text().replace('"opt": 32', '"opt": 65'))
     with pytest.raises(ArtifactError, match=r"a\.json.*profile: .*opt 65.*mtml-deploy build"):
         load_engine_manifest(path)
+
+
+def test_a_sidecar_of_an_earlier_version_has_no_streams(tmp_path):
+    path = tmp_path / "a.json"
+    values = json.loads(engine_manifest_json(ada_engine(aux_streams=2)))
+    assert values.pop("aux_streams") == 2
+    path.write_text(json.dumps(values))
+    side = load_engine_manifest(path)
+    assert side.aux_streams is None and "streams" not in side.in_words()
+    assert ada_engine(aux_streams=2).in_words() == (
+        "tensorrt 10.16.1.11 for NVIDIA L4, batches of 1 to 64, tuned for 32, 3 streams"
+    )
+
+
+def test_the_build_and_info_say_how_the_engine_runs(tmp_path):
+    rtx = rtx_library()
+    folder = str(write_artifact(tmp_path / "model").folder)
+    words = ["build", folder, "--target", "tensorrt-rtx", "--sm", "86", "--sm", "120"]
+    result = CliRunner().invoke(main, [*words, "--opt-batch", "2", "--max-batch", "4"])
+    assert result.exit_code == 0, result.output
+    (side,) = (Path(folder) / "engines").glob("*.json")
+    streams = load_engine_manifest(side).aux_streams
+    assert streams is not None
+    line = (
+        f"tensorrt-rtx {rtx.version} for compute capability 8.6, 12.0, batches of 1 to 4, tuned "
+        f"for 2, {streams + 1} streams"
+    )
+    assert line in result.stderr
+    shown = CliRunner().invoke(main, ["info", folder])
+    assert shown.output.splitlines()[-1] == f"tensorrt-rtx-sm86-sm120.engine: {line}"
 
 
 def test_the_command_builds_for_every_listed_gpu(tmp_path):

@@ -12,7 +12,7 @@ from types import ModuleType
 import onnx
 import pytest
 from helpers_artifact import tiny_manifest, write_artifact
-from helpers_engine import a_gpu, rtx_library
+from helpers_engine import a_gpu, rtx_library, write_precisions
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT
@@ -23,8 +23,6 @@ from mtml_deploy.engine.graph_check import fp32_products, require_buildable
 from mtml_deploy.engine.library import Library
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import ArtifactError, BackendError, UnsupportedGpuError
-from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
-from mtml_deploy.precision.network import read_network
 from mtml_train.config import VARIANTS
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -33,8 +31,6 @@ GENERATIONS = (75, 80, 86, 89, 120)
 SMALL = BatchProfile(1, 2, 4)
 PLAN_BYTES = 1 << 20
 """Fewer than the weights of one trunk in int8."""
-STEP = 0.05
-"""Quantisation step of every activation: any positive number builds."""
 
 
 def keep_branches(model: onnx.ModelProto, kept: tuple[str, ...], all_of: tuple[str, ...]) -> None:
@@ -65,15 +61,6 @@ def keep_branches(model: onnx.ModelProto, kept: tuple[str, ...], all_of: tuple[s
     del model.graph.value_info[:]
 
 
-def write_precisions(path: Path, folder: Path) -> None:
-    """The fp32 model in `path` as fp32.onnx, fp16.onnx and int8.onnx."""
-    network = read_network(path)
-    steps = {layer.source: STEP for layer in network.layers}
-    (folder / "fp32.onnx").symlink_to(path)
-    onnx.save(to_fp16(network), folder / "fp16.onnx")
-    onnx.save(lowered(network, Plan(quantised=network.layers, steps=steps)), folder / "int8.onnx")
-
-
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
     """A folder per variant with a model per precision, all from one export of MTML-OSG."""
@@ -97,7 +84,7 @@ def build(path: Path, sm: tuple[int, ...]) -> bytes:
     """The plan of a model, after our own check of it."""
     require_buildable(path)
     options = BuildOptions(profile=SMALL, sm=sm)
-    return build_plan(path, tiny_manifest(), options, rtx_library(), gpu=None)[0]
+    return build_plan(path, tiny_manifest(), options, rtx_library(), gpu=None).plan
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -178,7 +165,7 @@ def test_few_and_many_images_get_a_profile_each(models: Path) -> None:
     plans = [
         build_plan(
             path, tiny_manifest(), BuildOptions(profile=profile, sm=(86,)), rtx_library(), gpu=None
-        )[0]
+        ).plan
         for profile in (BatchProfile(5, 8, 16), wide)
     ]
     # weights are shared; the second profile adds little but its kernels
