@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.error import URLError
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -21,11 +22,50 @@ _HEADS: Final = ("fc.", "classifier.")
 """Classifiers that pretrained files bring along (torchvision's and torchreid's name); not kept."""
 
 
-def build_backbone(name: str) -> tuple[nn.Module, int]:
+_SMALLEST: Final = 1e-4
+"""Below a feature's size, and above what half precision holds with all its digits (6.1e-5)."""
+
+
+class PowerMean(nn.Module):
+    """Generalised-mean pooling (Radenovic et al. 2019): (mean over the map of x^p)^(1/p).
+
+    The power p is learnt. At 1 it is the average, towards infinity the maximum. Values below 1e-4
+    count as 1e-4. Powers are taken of the map over its largest value, so that none of them leaves
+    half precision.
+    """
+
+    def __init__(self, *, power: float = 3.0) -> None:
+        """Start from one power for all channels."""
+        super().__init__()
+        self.power = nn.Parameter(torch.full((1,), power))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Pooled maps.
+
+        Args:
+            maps: float [B, F, H, W].
+
+        Returns:
+            float [B, F, 1, 1].
+        """
+        wide = maps if maps.dtype == torch.float64 else maps.float()
+        with torch.autocast(maps.device.type, enabled=False):
+            raised = wide.clamp(min=_SMALLEST)
+            largest = raised.amax(dim=(2, 3), keepdim=True)  # [B, F, 1, 1]
+            mean = ((raised / largest) ** self.power).mean(dim=(2, 3), keepdim=True)
+            pooled = largest * mean ** (1 / self.power)
+        return pooled.to(maps.dtype)
+
+
+def build_backbone(
+    name: str, *, last_stride: int = 2, pooling: str = "average"
+) -> tuple[nn.Module, int]:
     """A randomly initialised network that gives pooled features.
 
     Args:
         name: of a torchvision ResNet, for example "resnet50".
+        last_stride: 2, or 1 for a last map of twice the side.
+        pooling: "average", or "gem" for `PowerMean`.
 
     Returns:
         The network, float32 [B, 3, S, S] -> float [B, F], and F.
@@ -40,7 +80,13 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         raise DataError(f"no backbone {name!r}; torchvision has: {', '.join(known)}")
     network = torchvision.models.get_model(name, weights=None)
     width: int = network.fc.in_features
-    network.fc = nn.Identity()  # global average pooling is the branch's feature
+    network.fc = nn.Identity()  # the pooled map is the branch's feature
+    if last_stride == 1:
+        for module in network.layer4[0].modules():
+            if isinstance(module, nn.Conv2d):  # of the main path and the shortcut
+                module.stride = (1, 1)
+    if pooling == "gem":
+        network.avgpool = PowerMean()
     return network, width
 
 
@@ -59,7 +105,9 @@ def load_backbone(network: nn.Module, name: str, weights: str) -> None:
     if weights == "none":
         return
     state = _imagenet_weights(name) if weights == "imagenet" else read_weights_file(Path(weights))
-    kept = {key: value for key, value in state.items() if not key.startswith(_HEADS)}
+    # the power of a pooling is no part of such files
+    kept = {key: value for key, value in network.state_dict().items() if key == "avgpool.power"}
+    kept |= {key: value for key, value in state.items() if not key.startswith(_HEADS)}
     try:
         load_tensors(network, kept)
     except ValueError as error:

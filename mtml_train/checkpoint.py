@@ -70,6 +70,9 @@ def build_model(config: TrainConfig, identities: int) -> MTML:
         image_size=config.image_size,
         scale_size=config.scale_pixels,
         consensus_dim=config.consensus_dim,
+        last_stride=config.last_stride,
+        pooling=config.pooling,
+        neck=config.neck,
     )
 
 

@@ -18,6 +18,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
 """Branches of each variant, in the order of the fused feature (paper, section 4.3)."""
 
 Amp = Literal["none", "fp16", "bf16"]
+Neck = Literal["none", "bn"]
+Pooling = Literal["average", "gem"]
 Sampler = Literal["shuffle", "pk"]
 Schedule = Literal["constant", "cosine"]
 SyncBn = Literal["auto", "on", "off"]
@@ -40,6 +42,9 @@ class TrainConfig:
     image_size: int = 224  # (paper) height = width, pixels
     scale_size: int = 0  # input of the scale branch, pixels; 0 = 5/7 of image_size (paper: 160)
     consensus_dim: int = 1024  # (paper) width of the feature fusion layer
+    last_stride: int = 2  # (paper) of a ResNet's last stage; 1 = maps of twice the side
+    pooling: Pooling = "average"  # (paper) of a branch's last map; "gem" = learnt power mean
+    neck: Neck = "none"  # "bn": BatchNorm between a branch's feature and its classifiers
     # optimisation
     epochs: int = 150  # (paper) 100 when two data sets are joined
     max_steps: int = -1  # stop after so many optimiser steps; 0 writes untrained weights; -1 = all
@@ -130,15 +135,17 @@ _MINIMUM: Final = {
     "image_size": 32, "scale_size": 0, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
     "consensus_weight": 0, "triplet_weight": 0, "triplet_margin": 0, "instances": 2,
-    "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
+    "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
 }  # fmt: skip
 _MAXIMUM: Final = {
     "image_size": 4096, "scale_size": 4096, "consensus_dim": 2**15, "epochs": 2**31 - 1,
-    "batch_size": 2**20, "workers": 1024,
+    "batch_size": 2**20, "last_stride": 2, "workers": 1024,
 }  # fmt: skip
 _CHOICES: Final = {
     "variant": tuple(VARIANTS),
     "amp": get_args(Amp),
+    "neck": get_args(Neck),
+    "pooling": get_args(Pooling),
     "sampler": get_args(Sampler),
     "schedule": get_args(Schedule),
     "sync_bn": get_args(SyncBn),

@@ -90,6 +90,12 @@ def require_statistics(model: MTML, config: TrainConfig, process: Process) -> No
     """
     if normalised_images(config, process) > 1:
         return
+    if model.necks:
+        raise DataError(
+            "a micro-batch of one image gives the BatchNorm of each neck a single value; expected "
+            "two or more: raise --batch-size, lower --accumulate or the number of processes, or "
+            "set neck=none"
+        )
     found = next((name for name, pixels in _map_pixels(model, config) if pixels == 1), None)
     if found is not None:
         raise DataError(

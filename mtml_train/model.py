@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_train.backbones import build_backbone, load_backbone
+from mtml_train.config import Neck, Pooling
 from mtml_train.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -36,7 +37,7 @@ class MTMLOutput:
         id_logits: [R, B, C], one identity classifier per branch (eq. 1).
         orientation_logits: [B, 8] of branch D (eq. 3), None without that branch.
         consensus_logits: [B, C] of branch E (eq. 5).
-        fused: [B, R * F], the branches' pooled features side by side.
+        fused: [B, R * F], the branches' pooled features side by side, before any neck.
         consensus: [B, E], the feature fusion layer (E = 1024).
     """
 
@@ -56,7 +57,14 @@ class Backbones(nn.Module):
     scale_matrix: Tensor
 
     def __init__(
-        self, *, backbone: str, branches: Sequence[str], image_size: int, scale_size: int
+        self,
+        *,
+        backbone: str,
+        branches: Sequence[str],
+        image_size: int,
+        scale_size: int,
+        last_stride: int = 2,
+        pooling: Pooling = "average",
     ) -> None:
         """Build one randomly initialised backbone per branch.
 
@@ -65,6 +73,8 @@ class Backbones(nn.Module):
             branches: names out of identity, scale, gray, orientation, in output order.
             image_size: height and width of the images, pixels.
             scale_size: height and width of the scale branch's view, pixels.
+            last_stride: see `build_backbone`.
+            pooling: see `build_backbone`.
 
         Raises:
             DataError: no such backbone.
@@ -74,7 +84,9 @@ class Backbones(nn.Module):
         self.branches = tuple(branches)
         self.nets = nn.ModuleDict()
         for name in self.branches:
-            self.nets[name], self.width = build_backbone(backbone)
+            self.nets[name], self.width = build_backbone(
+                backbone, last_stride=last_stride, pooling=pooling
+            )
         # constants, so not part of a checkpoint
         self.register_buffer("mean", per_channel(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", per_channel(IMAGENET_STD), persistent=False)
@@ -130,6 +142,13 @@ class Backbones(nn.Module):
         return normalise(planes, self.mean, self.std)
 
 
+def _neck(width: int) -> nn.BatchNorm1d:
+    """BatchNorm without bias (Luo et al. 2019): classifiers then part features by direction."""
+    neck = nn.BatchNorm1d(width)
+    neck.register_parameter("bias", None)
+    return neck
+
+
 class MTML(nn.Module):
     """Backbones, classifiers and the consensus branch."""
 
@@ -142,6 +161,9 @@ class MTML(nn.Module):
         image_size: int,
         scale_size: int,
         consensus_dim: int,
+        last_stride: int = 2,
+        pooling: Pooling = "average",
+        neck: Neck = "none",
     ) -> None:
         """Build the model with random weights; see `Backbones.load_pretrained` for ImageNet's.
 
@@ -152,6 +174,10 @@ class MTML(nn.Module):
             image_size: height and width of the images, pixels.
             scale_size: height and width of the scale branch's view, pixels.
             consensus_dim: E, width of the feature fusion layer.
+            last_stride: see `build_backbone`.
+            pooling: see `build_backbone`.
+            neck: "bn" for a BatchNorm between a branch's feature and its classifiers, whose
+                identity classifier then has no bias; the fusion layer takes features before it.
 
         Raises:
             DataError: no such backbone.
@@ -159,10 +185,18 @@ class MTML(nn.Module):
         super().__init__()
         # names of attributes are names of tensors in every checkpoint and exported model
         self.trunks = Backbones(
-            backbone=backbone, branches=branches, image_size=image_size, scale_size=scale_size
+            backbone=backbone,
+            branches=branches,
+            image_size=image_size,
+            scale_size=scale_size,
+            last_stride=last_stride,
+            pooling=pooling,
         )
         width = self.trunks.width
-        self.id_heads = nn.ModuleDict({name: nn.Linear(width, identities) for name in branches})
+        self.necks = nn.ModuleDict({name: _neck(width) for name in branches if neck == "bn"})
+        self.id_heads = nn.ModuleDict(
+            {name: nn.Linear(width, identities, bias=neck == "none") for name in branches}
+        )
         self.orientation_head = (
             nn.Linear(width, len(ORIENTATIONS)) if "orientation" in branches else None
         )
@@ -183,6 +217,8 @@ class MTML(nn.Module):
         fused = torch.cat(pooled, dim=1)  # [B, R * F]
         consensus = self.fusion(fused)  # [B, E]
         by_name = dict(zip(branches, pooled, strict=True))
+        for name, neck in self.necks.items():
+            by_name[name] = neck(by_name[name])
         return MTMLOutput(
             id_logits=torch.stack([self.id_heads[name](by_name[name]) for name in branches]),
             orientation_logits=(

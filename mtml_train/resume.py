@@ -35,6 +35,7 @@ FIXED: Final[Mapping[str, str]] = {
             ("variant", "backbone", "image_size", "scale_size", "consensus_dim"),
             "it is part of the model that was trained so far",
         ),
+        (("last_stride", "pooling", "neck"), "it is part of the model that was trained so far"),
         (("weights",), "the run goes on with its own weights, not with those it started from"),
         (
             ("batch_size", "sampler", "instances", "flip", "pad", "erase", "jitter", "seed"),

@@ -28,6 +28,7 @@ ORIENTATION_OUTPUT: Final = "orientation"
 
 Branch = Literal["identity", "scale", "gray", "orientation"]
 Precision = Literal["fp32", "fp16", "int8"]
+NeckSide = Literal["before", "after"]
 
 BRANCHES: Final[tuple[Branch, ...]] = get_args(Branch)
 """Branches A to D of the paper, in the order their features are joined."""
@@ -59,6 +60,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         licence: terms of the weights, in words.
         compression: how the embedding was shortened after training, and what that did to the
             metrics (see `compress`); JSON values only; None for the embedding that was trained.
+        neck: whether features are taken "before" or "after" the BatchNorm that each branch was
+            trained with; None for a model without.
         conversion: how an fp16 or int8 model was made from the fp32 one (see `precision`); JSON
             values only; None for fp32.
     """
@@ -80,6 +83,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     training: Mapping[str, object]
     parity: Mapping[str, object]
     licence: str
+    neck: NeckSide | None = None
     compression: Mapping[str, object] | None = None
     conversion: Mapping[str, object] | None = None
 
@@ -97,7 +101,7 @@ class Manifest(Record, frozen=True, kw_only=True):
             raise ValueError(
                 f"embedding must be one of {', '.join(known)}, found {self.embedding!r}"
             )
-        for name in ("training", "parity", *_OPTIONAL):
+        for name in ("training", "parity", "compression", "conversion"):
             try:
                 json.dumps(dict(getattr(self, name) or {}), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as error:
@@ -110,7 +114,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         return count if type(count) is int else None
 
 
-_OPTIONAL: Final = ("compression", "conversion")
+_OPTIONAL: Final = ("neck", "compression", "conversion")
 """Fields that a record may lack."""
 
 

@@ -25,6 +25,7 @@ _SAME: tuple[str, ...] = (
     "checkpoint_sha256",
     "embedding",
     "branches",
+    "neck",
     "dim",
     "height",
     "width",

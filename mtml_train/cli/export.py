@@ -30,6 +30,7 @@ from mtml_train.cli.requirements import require_libraries
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
+    from mtml_deploy.artifact.manifest import NeckSide
     from mtml_deploy.precision.options import Conversion
 
 
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--branches", help="Comma-separated branches to keep.  [default: all trained]")
 @click.option("--with-orientation", is_flag=True, help="Add orientation probabilities.")
+@click.option(
+    "--neck", type=click.Choice(["before", "after"]), default="before", show_default=True,
+    help="Where features are taken in a model that was trained with necks.",
+)  # fmt: skip
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
 @conversion_group
@@ -77,6 +82,7 @@ def export_main(
     embedding: str,
     branches: str | None,
     with_orientation: bool,
+    neck: NeckSide,
     images: str,
     licence: str | None,
     conversion: Conversion | None,
@@ -111,6 +117,7 @@ def export_main(
         embedding=embedding,
         branches=tuple(name.strip() for name in branches.split(",")) if branches else (),
         with_orientation=with_orientation,
+        neck=neck,
         images=images,
     )
     if licence is not None:

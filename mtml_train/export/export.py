@@ -29,6 +29,7 @@ from mtml_deploy.artifact.manifest import (
     ORIENTATION_OUTPUT,
     Branch,
     Manifest,
+    NeckSide,
 )
 from mtml_deploy.data.source import source_paths
 from mtml_deploy.errors import DataError
@@ -51,6 +52,7 @@ class ExportOptions:
         embedding: "fused", "consensus" or one branch.
         branches: branches to keep; empty for all that were trained.
         with_orientation: add orientation probabilities as a second output.
+        neck: where features are taken in a model that was trained with necks.
         images: source of the images for the comparison with torch; empty for the training data.
         licence: terms of the weights, for the manifest.
     """
@@ -58,6 +60,7 @@ class ExportOptions:
     embedding: str = "fused"
     branches: tuple[str, ...] = ()
     with_orientation: bool = False
+    neck: NeckSide = "before"
     images: str = ""
     licence: str = "not stated; the terms of the training data apply"
 
@@ -97,6 +100,7 @@ def export(
         branches=options.branches or model.trunks.branches,
         embedding=options.embedding,
         with_orientation=options.with_orientation,
+        after_neck=options.neck == "after",
     )
     if options.with_orientation and checkpoint.card.images_with_orientation == 0:
         raise DataError(
@@ -229,6 +233,7 @@ def describe(
         width=card.config.image_size,
         precision="fp32",
         with_orientation=options.with_orientation,
+        neck=None if card.config.neck == "none" else options.neck,
         model_sha256="0" * 64,
         checkpoint_sha256=file_sha256(checkpoint.path),
         opset=OPSET,

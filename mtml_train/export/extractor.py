@@ -20,7 +20,13 @@ class FusedExtractor(nn.Module):
     """Images to embeddings; the views of all branches are inside."""
 
     def __init__(
-        self, model: MTML, *, branches: Sequence[str], embedding: str, with_orientation: bool
+        self,
+        model: MTML,
+        *,
+        branches: Sequence[str],
+        embedding: str,
+        with_orientation: bool,
+        after_neck: bool = False,
     ) -> None:
         """Copy what is needed of `model`, in evaluation mode.
 
@@ -29,6 +35,7 @@ class FusedExtractor(nn.Module):
             branches: branches to keep, in the order of the fused feature.
             embedding: "fused", "consensus" or one of `branches`.
             with_orientation: also give orientation probabilities.
+            after_neck: take features after the BatchNorm of their branch, as its classifiers do.
 
         Raises:
             DataError: the model or the kept branches do not have what is asked for.
@@ -55,6 +62,16 @@ class FusedExtractor(nn.Module):
                 "orientation probabilities need the branch orientation; the export has "
                 f"{', '.join(branches)}"
             )
+        if after_neck and not model.necks:
+            raise DataError(
+                "the model has no neck to take features after; leave --neck out, or train with "
+                "--set neck=bn"
+            )
+        if after_neck and embedding == "consensus":
+            raise DataError(
+                "the consensus embedding is made of features before the neck; leave --neck out or "
+                "use --embedding fused"
+            )
         # a single branch's embedding needs no other branch, except for the orientation output
         needed = {embedding} if embedding in branches else set(branches)
         if with_orientation:
@@ -65,6 +82,14 @@ class FusedExtractor(nn.Module):
             if name not in needed:
                 del self.trunks.nets[name]
         self.embedding = embedding
+        self.after_neck = after_neck
+        self.necks = nn.ModuleDict(
+            {
+                name: copy.deepcopy(neck)
+                for name, neck in model.necks.items()
+                if (after_neck and name in needed) or (with_orientation and name == "orientation")
+            }
+        )
         self.fusion = copy.deepcopy(model.fusion) if embedding == "consensus" else None
         self.orientation_head = copy.deepcopy(model.orientation_head) if with_orientation else None
         self.eval()
@@ -101,24 +126,52 @@ class FusedExtractor(nn.Module):
             float32 [B, 8] whose rows sum to 1, or None where they were not asked for.
         """
         pooled = dict(zip(self.branches, self.trunks(images), strict=True))  # R x [B, F]
-        fused = torch.cat([pooled[name] for name in self.fused_branches], dim=1)  # [B, R * F]
+        necked = pooled | {name: neck(pooled[name]) for name, neck in self.necks.items()}
+        taken = necked if self.after_neck else pooled
+        fused = torch.cat([taken[name] for name in self.fused_branches], dim=1)  # [B, R * F]
         embeddings = fused if self.fusion is None else self.fusion(fused)
         if self.orientation_head is None:
             return fused, embeddings, None
-        logits = self.orientation_head(pooled["orientation"])
+        logits = self.orientation_head(necked["orientation"])
         return fused, embeddings, torch.softmax(logits, dim=1)
 
 
+class _Affine(nn.Module):
+    """A factor and an addend for each feature."""
+
+    factor: Tensor
+    addend: Tensor
+
+    def __init__(self, neck: nn.BatchNorm1d) -> None:
+        """What a BatchNorm does once its statistics are constants."""
+        super().__init__()
+        if neck.running_mean is None or neck.running_var is None:
+            raise TypeError("a BatchNorm without running statistics cannot be folded")
+        factor = 1 / torch.sqrt(neck.running_var + neck.eps)
+        if neck.weight is not None:
+            factor = factor * neck.weight.detach()
+        addend = -neck.running_mean * factor
+        if neck.bias is not None:
+            addend = addend + neck.bias.detach()
+        self.register_buffer("factor", factor)
+        self.register_buffer("addend", addend)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.factor + self.addend
+
+
 def fold_batch_norm(module: nn.Module) -> None:
-    """Replace every BatchNorm of a torchvision ResNet by new weights of the convolution before it.
+    """Replace BatchNorm by constants: new weights of the convolution before it, in a neck a factor.
 
     Args:
-        module: in evaluation mode; changed in place.
+        module: of torchvision ResNets and necks, in evaluation mode; changed in place.
     """
     for parent in list(module.modules()):
         previous = ""
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, nn.BatchNorm1d):
+                setattr(parent, name, _Affine(child))
+            elif isinstance(child, nn.BatchNorm2d):
                 # blocks name them conv1, bn1; a shortcut is a Sequential of the two
                 partner = name.replace("bn", "conv") if name.startswith("bn") else previous
                 convolution = parent.get_submodule(partner)
