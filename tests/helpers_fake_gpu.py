@@ -52,6 +52,9 @@ class FakeMachine:
         self.recorded = 0
         self.launches = 0
         self.contexts: list[FakeContext] = []
+        self.events: list[float | None] = []
+        self.freed_events = 0
+        self.clock_ms = 0.0
 
     def install(self, monkeypatch) -> None:
         """Be what CUDA calls go to."""
@@ -120,15 +123,19 @@ class FakeMachine:
 
         # pinned memory is read when the copy happens, not when it is queued
         def copy() -> None:
+            self.clock_ms += 1 * size
             self.memory[target][:size] = ctypes.string_at(source, size)
 
         self.streams[stream - 1].add(copy)
 
     def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
         self._work()
-        self.streams[stream - 1].add(
-            lambda: ctypes.memmove(target, bytes(self.memory[source][:size]), size)
-        )
+
+        def copy() -> None:
+            self.clock_ms += 2 * size
+            ctypes.memmove(target, bytes(self.memory[source][:size]), size)
+
+        self.streams[stream - 1].add(copy)
 
     def capture(self, stream: int, queue: Work) -> int:
         self._work()
@@ -149,6 +156,30 @@ class FakeMachine:
     def destroy_graph(self, graph: int) -> None:
         self._work()
         del self.graphs[graph]
+
+    def create_event(self) -> int:
+        self._work()
+        self.events.append(None)
+        return len(self.events)
+
+    def destroy_event(self, event: int) -> None:
+        self._work()
+        self.freed_events += 1
+
+    def record(self, event: int, stream: int) -> None:
+        self._work()
+        assert self.streams[stream - 1].captured is None
+
+        def set_it() -> None:
+            self.events[event - 1] = self.clock_ms
+
+        self.streams[stream - 1].add(set_it)
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        self._work()
+        first, last = self.events[start - 1], self.events[end - 1]
+        assert first is not None and last is not None  # only once both are set
+        return last - first
 
     def array(self, address: int, shape, dtype) -> np.ndarray:
         """Device memory as an array."""
@@ -206,6 +237,7 @@ class FakeContext:
         return not self.machine.broken
 
     def _compute(self) -> None:
+        self.machine.clock_ms += 1000 * self.shape[0]
         images = self.machine.array(self.addresses[INPUT_NAME], self.shape, np.uint8)
         self.images = images.copy()
         out = (self.shape[0], self.dim)

@@ -19,6 +19,7 @@ from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecisio
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
 from mtml_deploy.runtime.ort import prepare_session, require_active
+from mtml_deploy.runtime.trt import TensorRtRuntime
 
 _TITLES: Mapping[Backend, str] = {
     "ort": "ONNX Runtime",
@@ -52,9 +53,11 @@ def open_deployed(
     with open_runtime(
         artifact, backend=backend, device=device, threads=threads, precision=precision
     ) as runtime:
-        parts = None
+        parts: Callable[[Images], Mapping[Part, float]] | None = None
         if backend == "ort" and device != "cpu":
             parts = _ort_parts(artifact, device)
+        elif isinstance(runtime, TensorRtRuntime):
+            parts = _engine_parts(runtime)
         rounded = runtime.computes_in
 
         def stream(batches: Sequence[Images]) -> None:
@@ -92,6 +95,20 @@ def products_in(model: Precision, backend: Backend, device: str, rounded: Roundi
     if backend == "openvino" and model == "int8":
         return "int8"
     return _ROUNDED[rounded]
+
+
+def _engine_parts(runtime: TensorRtRuntime) -> Callable[[Images], Mapping[Part, float]]:
+    """Times of copies and computation of an engine, by the GPU's own clock."""
+
+    def parts(images: Images) -> Mapping[Part, float]:
+        found = runtime.time_parts(images)
+        return {
+            "copy_in": found.copy_in,
+            "compute": found.compute,
+            "copy_out": found.copy_out,
+        }
+
+    return parts
 
 
 def _ort_parts(artifact: Artifact, device: str) -> Callable[[Images], Mapping[Part, float]]:

@@ -68,6 +68,12 @@ class CudaDevice:
         self.own(stream.free)
         return stream
 
+    def mark(self) -> Mark:
+        """A new mark for a stream; needs `current`."""
+        mark = Mark(self.driver)
+        self.own(mark.free)
+        return mark
+
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Page-locked host memory, which alone can be copied asynchronously; needs `current`."""
         kind = np.dtype(dtype)
@@ -121,6 +127,10 @@ class Stream:
         """Queue a copy from the device to pinned memory, C-contiguous."""
         self._driver.copy_out(target.ctypes.data, source, target.nbytes, self.handle)
 
+    def set(self, mark: Mark) -> None:
+        """Queue the setting of a mark."""
+        self._driver.record(mark.handle, self.handle)
+
     def wait(self) -> None:
         """Return when everything queued is done."""
         self._driver.synchronize(self.handle)
@@ -142,6 +152,27 @@ class Stream:
             CudaError: something in it cannot be captured.
         """
         return CudaGraph(self._driver, self._driver.capture(self.handle, queue), self.handle)
+
+
+class Mark:
+    """A point in a stream whose time the GPU notes.
+
+    Attributes:
+        handle: the driver's.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        """A new mark of the current context, not set yet."""
+        self._driver = driver
+        self.handle = driver.create_event()
+
+    def since(self, earlier: Mark) -> float:
+        """Seconds from an earlier mark to this one, by the GPU's clock; waits for this one."""
+        return self._driver.elapsed_ms(earlier.handle, self.handle) / 1e3
+
+    def free(self) -> None:
+        """Free it."""
+        self._driver.destroy_event(self.handle)
 
 
 class CudaGraph:

@@ -118,6 +118,22 @@ class Driver(Protocol):
         """Free it."""
         ...
 
+    def create_event(self) -> int:
+        """A mark that the GPU sets when it gets there."""
+        ...
+
+    def destroy_event(self, event: int) -> None:
+        """Free it."""
+        ...
+
+    def record(self, event: int, stream: int) -> None:
+        """Queue the setting of a mark."""
+        ...
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """Milliseconds between two marks by the GPU's clock, once `end` is set."""
+        ...
+
 
 def open_driver() -> Driver:
     """What makes CUDA calls here: pycuda where it is installed, else libcuda itself.
@@ -266,6 +282,29 @@ class LibcudaDriver:
         """See `Driver.destroy_graph`."""
         self._call("cuGraphExecDestroy", ctypes.c_void_p(graph))
 
+    def create_event(self) -> int:
+        """See `Driver.create_event`."""
+        event = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(event), ctypes.c_uint(0))
+        return event.value or 0
+
+    def destroy_event(self, event: int) -> None:
+        """See `Driver.destroy_event`."""
+        self._call("cuEventDestroy_v2", ctypes.c_void_p(event))
+
+    def record(self, event: int, stream: int) -> None:
+        """See `Driver.record`."""
+        self._call("cuEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """See `Driver.elapsed_ms`; it waits for `end`."""
+        self._call("cuEventSynchronize", ctypes.c_void_p(end))
+        found = ctypes.c_float()
+        # the plain name is in every driver, _v2 only since CUDA 12.8
+        marks = ctypes.c_void_p(start), ctypes.c_void_p(end)
+        self._call("cuEventElapsedTime", ctypes.byref(found), *marks)
+        return found.value
+
     def _device(self, index: int) -> ctypes.c_int:
         """The driver's number of a GPU."""
         device = ctypes.c_int()
@@ -375,6 +414,25 @@ class PyCudaDriver(LibcudaDriver):
         """See `Driver.copy_out`."""
         held = self._held[target][:size]
         self._told(self._pycuda.memcpy_dtoh_async, held, source, self._held[stream])
+
+    def create_event(self) -> int:
+        """See `Driver.create_event`."""
+        event = self._told(self._pycuda.Event)
+        self._held[id(event)] = event  # it does not show its handle; held, its id is its own
+        return id(event)
+
+    def destroy_event(self, event: int) -> None:
+        """See `Driver.destroy_event`."""
+        self._held.pop(event)  # its destructor
+
+    def record(self, event: int, stream: int) -> None:
+        """See `Driver.record`."""
+        self._told(self._held[event].record, self._held[stream])
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """See `Driver.elapsed_ms`."""
+        self._told(self._held[end].synchronize)
+        return float(self._told(self._held[end].time_since, self._held[start]))
 
     def _told(self, call: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401
         """A call of pycuda, its error as ours."""

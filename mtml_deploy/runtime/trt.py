@@ -33,8 +33,15 @@ from mtml_deploy.runtime.trt_cache import RuntimeCache
 from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
 from mtml_deploy.runtime.trt_slot import Slot
 
-SLOTS: Final = 2
-"""Pieces in flight: while one computes, another is copied."""
+SLOTS: Final = 3
+"""Pieces in flight: while one computes and a second waits behind it, a third is filled or emptied.
+
+One thread copies images into pinned memory and results out of it, which on a fast GPU takes nearly
+as long as a piece computes. With two slots each pause of that thread, for a decoder or the caller,
+is one of the GPU; with three it may last as long as a piece. Decoding into pinned memory would save
+a copy, but who reads images would have to know slots and wait for them; a slot more costs its
+buffers and scratch memory alone.
+"""
 
 
 class TensorRtRuntime:
@@ -136,6 +143,28 @@ class TensorRtRuntime:
         finally:
             self._streaming = False
 
+    def time_parts(self, images: NDArray[np.uint8]) -> PartSeconds:
+        """What a batch costs, part by part, by the GPU's clock.
+
+        Args:
+            images: as `run` takes them.
+
+        Returns:
+            Sums over the pieces of the batch, which run one after the other, not as graphs.
+
+        Raises:
+            ValueError: as `run`.
+            BackendError: as `run`.
+        """
+        self._require_idle()
+        slot = self._slots[0]
+        parts = []
+        for part in self._parts([images]):
+            with self._guarded(part) as device, device.current():
+                parts.append(slot.time(part.images, part.piece))
+        copy_in, compute, copy_out = (sum(times) for times in zip(*parts, strict=True))
+        return PartSeconds(copy_in=copy_in, compute=compute, copy_out=copy_out)
+
     def close(self) -> None:
         """Free contexts, graphs and memory; closing twice is allowed."""
         device, self._device = self._device, None
@@ -207,6 +236,21 @@ class TensorRtRuntime:
                     else "closed; open it again, with a smaller --batch-size if memory ran out"
                 )
             ) from error
+
+
+@dataclass(frozen=True)
+class PartSeconds:
+    """Seconds of the parts of a run.
+
+    Attributes:
+        copy_in: images to the GPU.
+        compute: the engine.
+        copy_out: results back.
+    """
+
+    copy_in: float
+    compute: float
+    copy_out: float
 
 
 @dataclass(frozen=True)

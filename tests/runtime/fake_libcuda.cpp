@@ -33,6 +33,8 @@ struct Stream{ std::deque<std::function<void()>> q; bool capturing=false; std::v
 static std::set<Stream*> streams;
 struct Graph{ std::vector<std::function<void()>> work; };
 static std::set<Graph*> graphs, execs;
+struct Event{ std::atomic<bool> recorded{false}, set{false}; std::chrono::steady_clock::time_point at; Stream*stream=nullptr; };
+static std::set<Event*> events;
 static std::atomic<int> bad{0};
 static int delay_us(){ static int v=-1; if(v<0) v=getenv("FAKE_DELAY_US")?atoi(getenv("FAKE_DELAY_US")):0; return v; }
 #define NEEDCTX(n) do{ if(stack.empty()||!active){ fprintf(stderr,"[fake] ERROR %s without a current live context (depth %zu active %d)\n",n,stack.size(),active); bad++; return CUDA_ERROR_INVALID_CONTEXT; } }while(0)
@@ -41,7 +43,7 @@ extern "C" {
 void fake_stick(int on){ sticky=on; }
 void fake_report(){ fprintf(stderr,"[fake] report: refs=%d active=%d depth=%zu mem=%zu host=%zu streams=%zu graphs=%zu execs=%zu bad=%d\n",refs,active,stack.size(),mem.size(),host.size(),streams.size(),graphs.size(),execs.size(),bad.load()); }
 int fake_depth(){return (int)stack.size();} int fake_refs(){return refs;} int fake_bad(){return bad;} 
-int fake_left(){return (int)(mem.size()+host.size()+streams.size()+graphs.size()+execs.size());}
+int fake_left(){return (int)(mem.size()+host.size()+streams.size()+graphs.size()+execs.size()+events.size());}
 CUresult cuInit(unsigned){return CUDA_SUCCESS;}
 CUresult cuDriverGetVersion(int*v){*v=13000;return CUDA_SUCCESS;}
 CUresult cuDeviceGetCount(int*c){*c=1;return CUDA_SUCCESS;}
@@ -75,6 +77,12 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec*e,CUgraph g,unsigned long long 
 CUresult cuGraphDestroy(CUgraph g){ if(!graphs.erase((Graph*)g)){bad++;fprintf(stderr,"[fake] ERROR graph destroy\n");} delete (Graph*)g; return CUDA_SUCCESS;}
 CUresult cuGraphExecDestroy(CUgraphExec g){ if(!execs.erase((Graph*)g)){bad++;fprintf(stderr,"[fake] ERROR exec destroy\n");} delete (Graph*)g; return CUDA_SUCCESS;}
 CUresult cuGraphLaunch(CUgraphExec e,CUstream p){ if(sticky) return CUDA_ERROR_ILLEGAL_ADDRESS; NEEDCTX("launch"); auto E=(Graph*)e; if(!execs.count(E)||!streams.count((Stream*)p)){fprintf(stderr,"[fake] ERROR launch\n");bad++;return CUDA_ERROR_INVALID_HANDLE;} for(auto&w:E->work) add((Stream*)p,w); return CUDA_SUCCESS;}
+CUresult cuEventCreate(void**p,unsigned){ NEEDCTX("cuEventCreate"); auto e=new Event; events.insert(e); *p=e; return CUDA_SUCCESS; }
+CUresult cuEventDestroy_v2(void*p){ NEEDCTX("cuEventDestroy"); auto e=(Event*)p; if(!events.erase(e)){fprintf(stderr,"[fake] ERROR event destroy\n");bad++;return CUDA_ERROR_INVALID_HANDLE;} delete e; return CUDA_SUCCESS; }
+CUresult cuEventRecord(void*p,CUstream s){ if(sticky) return CUDA_ERROR_ILLEGAL_ADDRESS; NEEDCTX("cuEventRecord"); auto e=(Event*)p; if(!events.count(e)||((Stream*)s)->capturing){fprintf(stderr,"[fake] ERROR event record\n");bad++;return CUDA_ERROR_INVALID_HANDLE;} e->set=false; e->recorded=true; e->stream=(Stream*)s; add((Stream*)s,[=]{ e->at=std::chrono::steady_clock::now(); e->set=true; }); return CUDA_SUCCESS; }
+CUresult cuEventSynchronize(void*p){ NEEDCTX("cuEventSynchronize"); auto e=(Event*)p; if(!events.count(e)) return CUDA_ERROR_INVALID_HANDLE; return e->recorded?cuStreamSynchronize((CUstream)e->stream):CUDA_SUCCESS; }
+CUresult cuEventElapsedTime(float*ms,void*a,void*b){ auto A=(Event*)a; auto B=(Event*)b; if(!events.count(A)||!events.count(B)||!A->recorded||!B->recorded) return CUDA_ERROR_INVALID_HANDLE; if(!A->set||!B->set) return 600; *ms=std::chrono::duration<float,std::milli>(B->at-A->at).count(); return CUDA_SUCCESS; }
+CUresult cuEventElapsedTime_v2(float*ms,void*a,void*b){ return cuEventElapsedTime(ms,a,b); }
 // what an engine would enqueue: a function pointer from Python is not called from the worker; copy of the first values instead
 CUresult fake_kernel(CUstream p,CUdeviceptr in,CUdeviceptr out,int batch,int in_stride,int dim){ NEEDCTX("kernel"); add((Stream*)p,[=]{ for(int b=0;b<batch;b++) for(int i=0;i<dim;i++) ((float*)out)[(size_t)b*dim+i]=((unsigned char*)in)[(size_t)b*in_stride+i]; }); return CUDA_SUCCESS; }
 }

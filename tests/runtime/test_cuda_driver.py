@@ -54,6 +54,20 @@ with opened() as runtime:
 assert left() == (0, 0, 0, 0), left()
 """
 
+PARTS = """
+# every queued operation takes 200 us or more: a copy, the kernel, the mark after each
+with opened() as runtime:
+    check(runtime, [8])
+    for count, pieces in ((8, 1), (17, 3)):
+        found = runtime.time_parts(images(count))
+        assert found.copy_in >= pieces * 2e-4, found
+        assert found.compute >= pieces * 2e-4, found
+        assert found.copy_out >= pieces * 2e-4, found
+    check(runtime, [8, 3])
+    assert fake.fake_depth() == 0
+assert left() == (0, 0, 0, 0), left()
+"""
+
 FORGOTTEN = """
 runtime = opened()
 check(runtime, [8, 3])
@@ -135,8 +149,10 @@ def stand_in(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("driver", ["driver", "pycuda"])
 @pytest.mark.parametrize(
-    "case", [CLOSED, FORGOTTEN, AT_EXIT, TWO, OTHERS_CONTEXT, STICKY, NO_SUCH_GPU],
-    ids=["closed", "forgotten", "at-exit", "two", "others-context", "sticky", "no-such-gpu"],
+    "case", [CLOSED, PARTS, FORGOTTEN, AT_EXIT, TWO, OTHERS_CONTEXT, STICKY, NO_SUCH_GPU],
+    ids=[
+        "closed", "parts", "forgotten", "at-exit", "two", "others-context", "sticky", "no-such-gpu",
+    ],
 )  # fmt: skip
 def test_nothing_is_left_behind(stand_in, tmp_path, driver, case):
     if driver == "pycuda" and find_spec("pycuda") is None:

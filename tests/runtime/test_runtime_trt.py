@@ -107,13 +107,13 @@ def test_each_batch_size_of_a_slot_has_its_own_context_and_graph(artifact, machi
     put_engine(artifact)
     with opened(artifact) as runtime:
         for _ in range(3):
-            runtime.run(images_of(17))  # 8, 8, 1: both slots, two sizes
-        assert sorted(context.shape[0] for context in machine.contexts) == [2, 8, 8]
+            runtime.run(images_of(25))  # 8, 8, 8, 1: every slot, two sizes
+        assert sorted(context.shape[0] for context in machine.contexts) == [2, 8, 8, 8]
         # once before the capture and once into it; all later ones are launches
-        assert [context.runs for context in machine.contexts] == [2, 2, 2]
-        assert machine.launches == 6
+        assert [context.runs for context in machine.contexts] == [2, 2, 2, 2]
+        assert machine.launches == 8
         scratch = [context.scratch for context in machine.contexts]
-        assert len(set(scratch)) == 2  # shared within a slot, never between slots
+        assert len(set(scratch)) == 3  # shared within a slot, never between slots
     assert nothing_left(machine)
 
 
@@ -172,16 +172,71 @@ def test_an_interrupted_run_leaves_nothing_at_work(artifact, machine, monkeypatc
 def test_closing_waits_for_what_is_still_at_work(artifact, machine):
     put_engine(artifact)
     runtime = opened(artifact)
-    runtime.run(images_of(24))  # both slots have run: from here on a launch only queues
+    runtime.run(images_of(24))  # every slot has run: from here on a launch only queues
     outputs = runtime.stream(images_of(8) for _ in range(5))
     next(outputs)
-    assert sum(bool(stream.waiting) for stream in machine.streams) == 2
+    assert sum(bool(stream.waiting) for stream in machine.streams) == 3
     runtime.close()
     assert not any(stream.waiting for stream in machine.streams)
     assert nothing_left(machine)
 
 
-def test_a_stream_keeps_both_slots_busy_across_batches(artifact, machine):
+def test_two_pieces_are_at_work_while_the_third_slot_is_filled_or_emptied(
+    artifact, machine, monkeypatch
+):
+    put_engine(artifact)
+    busy = []
+    started, waited = trt.Slot.start, trt.Slot.wait
+
+    def at_work() -> int:
+        return sum(bool(s.waiting) for s in machine.streams)
+
+    def start(slot, images, piece):
+        busy.append(("filled", at_work()))
+        started(slot, images, piece)
+
+    def wait(slot):
+        waited(slot)
+        busy.append(("emptied", at_work()))
+
+    with opened(artifact) as runtime:
+        runtime.run(images_of(24))  # the first run of a slot waits for itself, to be captured
+        monkeypatch.setattr(trt.Slot, "start", start)
+        monkeypatch.setattr(trt.Slot, "wait", wait)
+        for _ in runtime.stream(images_of(8) for _ in range(6)):
+            busy.append(("given", at_work()))
+    filling = [("filled", 0), ("filled", 1), ("filled", 2)]
+    steady = [("emptied", 2), ("filled", 2), ("given", 3)]
+    ending = [
+        ("emptied", 2),
+        ("given", 2),
+        ("emptied", 1),
+        ("given", 1),
+        ("emptied", 0),
+        ("given", 0),
+    ]
+    assert busy == filling + 3 * steady + ending
+
+
+def test_parts_are_timed_apart_by_the_clock_of_the_gpu(artifact, machine):
+    """Copying in 1 ms a byte, an image 1000 ms, copying back 2 ms a byte; 17 images: 8, 8, 2."""
+    put_engine(artifact)
+    with opened(artifact) as runtime:
+        runtime.run(images_of(8))
+        found = runtime.time_parts(images_of(17))
+        rows = 8 + 8 + 2
+        assert found.copy_in == pytest.approx(rows * SIZE * SIZE * 3 / 1e3)
+        assert found.compute == pytest.approx(rows)
+        assert found.copy_out == pytest.approx(2 * rows * 4 * artifact.manifest.dim / 1e3)
+        with pytest.raises(ValueError, match="images must"):
+            runtime.time_parts(images_of(3)[0])
+        images = images_of(5)
+        np.testing.assert_array_equal(runtime.run(images), expected(images, artifact.manifest.dim))
+    assert machine.freed_events == len(machine.events) == 4
+    assert nothing_left(machine)
+
+
+def test_a_stream_keeps_every_slot_busy_across_batches(artifact, machine):
     put_engine(artifact)
     dim = artifact.manifest.dim
     counts = [3, 8, 1, 17, 2, 8]
