@@ -21,8 +21,9 @@ import click
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, write_data
 from mtml_deploy.cli.cpu_advice import on_the_cpu
+from mtml_deploy.engine.fit import misfit, old_driver
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
-from mtml_deploy.engine.library import Target, load_library
+from mtml_deploy.engine.library import Library, Target, load_library
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.runtime.processor import Processor, this_processor
 from mtml_deploy.version import __version__
@@ -219,7 +220,25 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
         )
     if not gpus.gpus:
         return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
+    old = old_driver(gpus.gpus[0], _ort_is_for_cuda(), needed_by="onnxruntime-gpu")
+    if reason := old or _lacks(CUDA):
+        return Ability(name, False, reason)
     return Ability(name, True, f"onnxruntime-gpu offers CUDA on {_names(gpus.gpus)}")
+
+
+def _ort_is_for_cuda() -> int | None:
+    """Major version of the CUDA that ONNX Runtime was built for."""
+    from mtml_deploy.runtime.ort import built_for_cuda
+
+    return built_for_cuda()
+
+
+def _lacks(provider: str) -> str:
+    """What ONNX Runtime's library for a provider does not find; empty where nothing."""
+    from mtml_deploy.runtime.ort import missing_library
+
+    found = missing_library(provider)
+    return f"onnxruntime-gpu cannot load {provider}: {found}" if found else ""
 
 
 def _ort_tensorrt(gpus: GpuSearch) -> Ability:
@@ -232,6 +251,8 @@ def _ort_tensorrt(gpus: GpuSearch) -> Ability:
         return Ability(name, False, cuda.reason)
     if TENSORRT not in (_offered() or ()):
         return Ability(name, False, "this onnxruntime-gpu was built without TensorRT")
+    if reason := _lacks(TENSORRT):
+        return Ability(name, False, f"{reason}; run: pip install 'tensorrt<11'")
     return Ability(name, True, f"onnxruntime-gpu offers TensorRT on {_names(gpus.gpus)}")
 
 
@@ -244,7 +265,7 @@ def _engine(target: Target, gpus: GpuSearch) -> Ability:
         return Ability(name, False, str(error))
     if not gpus.gpus:
         return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
-    return Ability(name, True, f"{target} {library.version} on {_names(gpus.gpus)}")
+    return _of_gpus(name, library, gpus, "on")
 
 
 def _build(target: Target, gpus: GpuSearch) -> Ability:
@@ -255,10 +276,21 @@ def _build(target: Target, gpus: GpuSearch) -> Ability:
     except MtmlError as error:
         return Ability(name, False, str(error))
     if gpus.gpus:
-        return Ability(name, True, f"{target} {library.version} for {_names(gpus.gpus)}")
+        return _of_gpus(name, library, gpus, "for")
     if library.is_rtx:
         return Ability(name, True, f"{target} {library.version}, with --sm as there is no GPU")
     return Ability(name, False, f"it needs {_NEEDS_GPU}: {gpus.reason}")
+
+
+def _of_gpus(name: str, library: Library, gpus: GpuSearch, word: str) -> Ability:
+    """What a library can do with the GPUs that are here: at least one must fit."""
+    reasons = {gpu: misfit(library, gpu) for gpu in gpus.gpus}
+    others = "; ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+    fitting = tuple(gpu for gpu, reason in reasons.items() if not reason)
+    if not fitting:
+        return Ability(name, False, others)
+    told = f"{library.target} {library.version} {word} {_names(fitting)}"
+    return Ability(name, True, f"{told}; {others}" if others else told)
 
 
 def _optional(name: str, module: str, extra: str) -> Ability:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mtml_deploy.artifact.manifest import INPUT_NAME, Manifest
+from mtml_deploy.engine.fit import capabilities, no_kernels
 from mtml_deploy.engine.gpu import Gpu, on_gpu
 from mtml_deploy.engine.library import Library, make
 from mtml_deploy.engine.library_log import LibraryLog
@@ -199,21 +200,17 @@ def require_fitting(
 def _capabilities(library: Library, options: BuildOptions, gpu: Gpu | None) -> list[object]:
     """The GPUs that a TensorRT-RTX engine is for, as its library names them."""
     known = library.module.ComputeCapability.__members__
-    found = sorted(int(key[2:]) for key in known if re.fullmatch(r"SM\d+", key))
-    has = f"it has {', '.join(map(str, found))}"
+    found = capabilities(library)
     for number in options.sm:
         if number not in found:
             raise BackendError(
-                f"TensorRT-RTX {library.version} has no compute capability {number}, {has}; "
-                "choose --sm among these, or use --target tensorrt"
+                f"TensorRT-RTX {library.version} has no compute capability {number}, it has "
+                f"{', '.join(map(str, found))}; choose --sm among these, or use --target tensorrt"
             )
     if options.sm:
         return [known[f"SM{number}"] for number in options.sm]
-    if gpu is not None and int(gpu.compute_capability.replace(".", "")) not in found:
-        raise UnsupportedGpuError(
-            f"TensorRT-RTX {library.version} has no kernels for {gpu.name} (compute capability "
-            f"{gpu.compute_capability}), {has}; use --target tensorrt"
-        )
+    if gpu is not None and (reason := no_kernels(library, gpu)):
+        raise UnsupportedGpuError(reason)
     return [known["CURRENT"]]
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -36,6 +37,7 @@ from mtml_deploy.runtime.ort_provider import (
     Provider,
     device_provider,
     inactive,
+    load_error,
     tensorrt_provider,
     unavailable,
 )
@@ -257,6 +259,36 @@ def offered_providers() -> tuple[str, ...] | None:
         return tuple(_library("cpu").get_available_providers())
     except MissingExtraError:
         return None
+
+
+def missing_library(provider: str) -> str:
+    """The shared library that a provider of the installed ONNX Runtime lacks here.
+
+    Args:
+        provider: CUDA or TensorRT.
+
+    Returns:
+        The linker's words; empty where it finds all of them.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+    """
+    library = _library("cuda:0")
+    _load_cuda(library)
+    if provider == TENSORRT:
+        with suppress(MissingExtraError, BackendError):
+            load_library("tensorrt")  # brings its libraries into the process
+    return load_error(Path(str(library.__file__)).parent, provider)
+
+
+def built_for_cuda() -> int | None:
+    """Major version of the CUDA that ONNX Runtime was built for; None where it does not tell.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+    """
+    found = re.match(r"\d+", str(getattr(_library("cuda:0"), "cuda_version", "") or ""))
+    return int(found[0]) if found else None
 
 
 def _library(device: str) -> ModuleType:

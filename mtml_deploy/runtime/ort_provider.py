@@ -166,13 +166,18 @@ def inactive(device: str, provider: str, active: Sequence[str], *, package: Path
     """
     return (
         f"{device} was asked for but ONNX Runtime could not start {provider} and took "
-        f"{active[0]}: {_load_error(package, provider) or 'it gave no reason'}; it needs "
+        f"{active[0]}: {load_error(package, provider) or 'it gave no reason'}; it needs "
         f"{_NEEDS.get(provider, 'a working installation')}; mtml-deploy doctor shows what is here"
     )
 
 
-def _load_error(package: Path, provider: str) -> str:
-    """Which shared library the provider's own one lacks, in the linker's words; empty if none."""
+def load_error(package: Path, provider: str) -> str:
+    """Which shared library the provider's own one lacks, in the linker's words; empty if none.
+
+    Args:
+        package: folder of the onnxruntime package.
+        provider: its name.
+    """
     file = package / "capi" / _FILES.get(provider, "")
     if not file.is_file():
         return ""
