@@ -1,12 +1,11 @@
 """What a path is, where another thing was expected; every hint is a command that exists."""
 
-import re
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from helpers_hints import Text, faults
 
 from mtml_deploy import path_kind
 from mtml_deploy.cli.main import main
@@ -14,9 +13,6 @@ from mtml_deploy.data.data_sets import DATA_SETS, NAMED
 from mtml_deploy.data.source import OWN_SETS
 from mtml_deploy.path_kind import data_set_form, what_it_is
 from mtml_train.cli.export import export_main
-from mtml_train.cli.train import train_main
-
-COMMANDS = {"mtml-deploy": main, "mtml-train": train_main, "mtml-export": export_main}
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -62,16 +58,7 @@ def test_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*path_kind._FOLDERS, *path_kind._FILES], ids=lambda k: k.marks[0])
 def test_hints_name_commands_and_options_that_exist(kind) -> None:
-    for text in re.findall(r": (mtml-[a-z]+ .*)", kind.use):
-        program, *words = text.split()
-        command: click.Command = COMMANDS[program]
-        if isinstance(command, click.Group) and words[0] in command.commands:
-            command = command.commands[words.pop(0)]
-        known = {name for option in command.params for name in option.opts}
-        assert {word for word in words if word.startswith("--")} <= known
-        arguments = sum(isinstance(each, click.Argument) for each in command.params)
-        values = 2 * sum(word.startswith("--") for word in words)
-        assert len(words) - values <= arguments
+    assert faults(Text("", kind.use.format(path="PATH"), runnable=True)) == []
 
 
 def test_in_the_wrong_place(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def columns_of(part: Manifest, whole: Manifest) -> np.ndarray[tuple[int], np.dty
         raise ArtifactError(
             f"an export of {', '.join(names)} of checkpoint {part.checkpoint_sha256[:12]} is not "
             f"part of {whole.embedding} of {', '.join(whole.branches)} of "
-            f"{whole.checkpoint_sha256[:12]}; export both from one run: mtml-export RUN and "
-            "mtml-export RUN --branches NAMES"
+            f"{whole.checkpoint_sha256[:12]}; export both from one run: "
+            "mtml-export RUN --out WHOLE, and mtml-export RUN --branches NAMES --out PART"
         )
     every = np.arange(whole.dim)
     return np.concatenate([every[slices[name]] for name in names])

@@ -101,7 +101,7 @@ class SourceReader:
         if found := embeddings.model.difference(model_identity(self._artifact.manifest)):
             raise EmbeddingsError(
                 f"{text} was not made by {self._artifact.folder}: {found}; embed the images again: "
-                f"mtml-deploy embed {self._artifact.folder} --images ... --out FILE"
+                f"mtml-deploy embed {self._artifact.folder} --images ... --out FILE.npz"
             )
 
     def _embed(self, text: str, split: str) -> Embeddings:

@@ -157,7 +157,7 @@ def require_made_by(artifact: Artifact, images: Embeddings) -> None:
             f"{images.model.embedding}, {images.model.dim} dimensions), not by {artifact.folder} "
             f"({expected.model_sha256[:12]}, {expected.precision}, {expected.embedding}, "
             f"{expected.dim} dimensions); embed the images with it: mtml-deploy embed "
-            f"{artifact.folder} --images ... --out FILE"
+            f"{artifact.folder} --images ... --out FILE.npz"
         )
 
 

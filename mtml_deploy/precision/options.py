@@ -17,7 +17,7 @@ Calibrator = Literal["entropy", "percentile", "minmax"]
 
 CALIBRATORS: Final[tuple[str, ...]] = get_args(Calibrator)
 
-LIST_COMMAND: Final = "python -m calibration choose --data veri:DIR --out LIST"
+LIST_COMMAND: Final = "python -m calibration choose --data veri:DIR --out LIST.txt"
 """What makes a list of calibration images."""
 
 
@@ -60,7 +60,7 @@ class Conversion:
         if self.precision == "int8" and self.calibration is None:
             raise DataError(
                 "int8 needs images to measure the activations on, and no list of them was given; "
-                f"make one: {LIST_COMMAND}, and add --calibration LIST"
+                f"make one: {LIST_COMMAND}, and add --calibration LIST.txt"
             )
         if self.precision == "fp16" and (self.calibration or self.max_map_drop is not None):
             raise DataError("--calibration and --max-map-drop are for --int8, found --fp16")

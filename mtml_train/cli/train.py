@@ -255,7 +255,7 @@ def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values
 @train_main.command("settings", cls=SafeCommand, context_settings=_CONTEXT)
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
 def settings_command(*, recipe: str) -> None:
-    """Print every setting with the value it has in a recipe, as TOML for --config."""
+    """Print every setting with the value it has in a recipe, as TOML for mtml-train --config."""
     config = build_config(recipe, None, {})
     for field in fields(config):
         value = to_plain(config)[field.name]

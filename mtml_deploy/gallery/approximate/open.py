@@ -55,7 +55,7 @@ def open_index(gallery: FolderGallery) -> OpenIndex:
     if manifest is None:
         raise GalleryError(
             f"{folder} has no approximate index; build one: mtml-deploy gallery index {folder}, "
-            "then mtml-deploy gallery tune"
+            f"then mtml-deploy gallery tune {folder}"
         )
     if manifest.fingerprint != gallery.manifest.fingerprint:
         raise GalleryError(

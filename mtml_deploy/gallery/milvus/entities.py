@@ -169,7 +169,7 @@ def _foreign(row: int, error: ValueError) -> GalleryError:
     """A row that another program wrote or changed."""
     return GalleryError(
         f"row {row} was not written by this program: {error}; remove it with "
-        f"mtml-deploy gallery remove --row {row}"
+        f"mtml-deploy gallery remove GALLERY --row {row}"
     )
 
 
