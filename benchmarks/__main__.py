@@ -43,7 +43,7 @@ _limit = click.option(
 _data = click.option("--data", multiple=True, required=True, help="Training source, veri:DIR.")
 
 _PEERS: Final = """\b
-Peers that cannot be installed lie beside the project; absent ones are not measured:
+Peers that cannot be installed lie beside the project, or are left out:
   git clone https://github.com/KaiyangZhou/deep-person-reid $PEERS/torchreid
   git clone https://github.com/JDAI-CV/fast-reid $PEERS/fastreid
   python -m pip install --target $PEERS/site cython setuptools

@@ -16,7 +16,7 @@ from mtml_deploy.defaults import StoredType
 
 @click.group(cls=SafeGroup)
 def gallery() -> None:
-    """Keep embeddings of one model in a gallery that grows; `search` looks in it.
+    """Keep embeddings of one model in a gallery that grows; mtml-deploy search looks in it.
 
     GALLERY is a folder on a local disk, or a Milvus collection: milvus://HOST:PORT/COLLECTION. One
     process may write at a time, any number may read.
@@ -66,7 +66,7 @@ def remove(
 ) -> None:
     """Remove the rows that match any of the options.
 
-    They are not found any more; `compact` takes their bytes off the disk.
+    They are not found any more; gallery compact takes their bytes off the disk.
     """
     if not paths and not vehicles and not rows:
         raise click.UsageError("give --path, --vehicle or --row")
@@ -159,7 +159,7 @@ def compact(*, name: str) -> None:
 @click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
 @options.overwrite
 def export(*, name: str, out: Path, overwrite: bool) -> None:
-    """Write all rows to an embeddings file, for `rank` and `evaluate`."""
+    """Write all rows to an embeddings file, for rank and evaluate."""
     from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
     from mtml_deploy.embed.file import EMBEDDINGS
     from mtml_deploy.gallery.open import open_gallery

@@ -107,7 +107,7 @@ def train_main(
     skip_bad: bool | None,
     **settings: object,
 ) -> None:
-    r"""Train MTML on labelled vehicle images.
+    """Train MTML on labelled vehicle images.
 
     \b
     mtml-train --data veri:DIR --val veri:DIR --out RUN
@@ -115,7 +115,7 @@ def train_main(
     torchrun --nproc-per-node 4 -m mtml_train --data veri:DIR --out RUN
 
     Settings without a flag of their own: --set NAME=VALUE, or a TOML file.
-    """
+    """  # noqa: D301 - click keeps the lines behind the control character that "\b" is
     prepare_streams(verbose=verbose)
     if ctx.invoked_subcommand is not None:
         return
