@@ -73,6 +73,7 @@ def build_model(config: TrainConfig, identities: int) -> MTML:
         last_stride=config.last_stride,
         pooling=config.pooling,
         neck=config.neck,
+        cosine_scale=None if config.identity_loss == "softmax" else config.identity_scale,
     )
 
 

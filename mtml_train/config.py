@@ -20,6 +20,10 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
 Amp = Literal["none", "fp16", "bf16"]
 Neck = Literal["none", "bn"]
 Pooling = Literal["average", "gem"]
+MarginKind = Literal["cosface", "arcface", "circle"]
+IdentityLoss = Literal["softmax", MarginKind]
+TripletOn = Literal["fused", "branches", "both"]
+TripletDistance = Literal["l2", "cosine"]
 Sampler = Literal["shuffle", "pk"]
 Schedule = Literal["constant", "cosine"]
 SyncBn = Literal["auto", "on", "off"]
@@ -61,8 +65,13 @@ class TrainConfig:
     temperature: float = 1.0  # softens both distributions of eq. 6
     detach_consensus: bool = False  # ablation: stop L_C at the consensus branch
     label_smoothing: float = 0.0  # of every identity cross entropy
-    triplet_weight: float = 0.0  # batch-hard triplet loss on the fused feature
-    triplet_margin: float = 0.3  # Euclidean distance
+    identity_loss: IdentityLoss = "softmax"  # (paper) else on cosines with a margin
+    identity_scale: float = 64.0  # of the cosines; not used by "softmax"
+    identity_margin: float = 0.35  # radians with "arcface"; not used by "softmax"
+    triplet_weight: float = 0.0  # batch-hard triplet loss
+    triplet_on: TripletOn = "fused"  # which features it compares
+    triplet_margin: float | Literal["soft"] = 0.3  # of distances; "soft" = softplus
+    triplet_distance: TripletDistance = "l2"  # "l2" or "cosine"
     # sampling and augmentation
     sampler: Sampler = "shuffle"  # "pk": whole identities, `instances` images of each
     instances: int = 4  # K of the P x K sampler
@@ -103,7 +112,7 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is 0 or more and below 1, found {getattr(self, name)}")
-        for name in ("flip", "erase", "jitter", "pad", "label_smoothing"):
+        for name in ("flip", "erase", "jitter", "pad", "label_smoothing", "identity_margin"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is 0..1, found {getattr(self, name)}")
         for name, choices in _CHOICES.items():
@@ -113,6 +122,14 @@ class TrainConfig:
                 )
         if self.lr <= 0 or self.temperature <= 0:
             raise ValueError("lr and temperature are above 0")
+        if self.identity_scale <= 0:
+            raise ValueError(f"identity_scale is above 0, found {self.identity_scale}")
+        if self.triplet_margin != "soft" and not (
+            isinstance(self.triplet_margin, int | float) and self.triplet_margin >= 0
+        ):
+            raise ValueError(
+                f'triplet_margin is 0 or more, or "soft"; found {self.triplet_margin!r}'
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
@@ -134,7 +151,7 @@ class TrainConfig:
 _MINIMUM: Final = {
     "image_size": 32, "scale_size": 0, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
-    "consensus_weight": 0, "triplet_weight": 0, "triplet_margin": 0, "instances": 2,
+    "consensus_weight": 0, "triplet_weight": 0, "instances": 2,
     "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
 }  # fmt: skip
 _MAXIMUM: Final = {
@@ -145,6 +162,9 @@ _CHOICES: Final = {
     "variant": tuple(VARIANTS),
     "amp": get_args(Amp),
     "neck": get_args(Neck),
+    "identity_loss": ("softmax", *get_args(MarginKind)),
+    "triplet_on": get_args(TripletOn),
+    "triplet_distance": get_args(TripletDistance),
     "pooling": get_args(Pooling),
     "sampler": get_args(Sampler),
     "schedule": get_args(Schedule),

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
+from mtml_train.metric_losses import Margin, Triplet, margin_logits, triplet_loss, wide
 from mtml_train.model import MTMLOutput
 
 
@@ -24,30 +25,35 @@ class LossTerms:
     Attributes:
         total: what is minimised.
         parts: name -> weighted part, for example "identity/id", "gray/mutual",
-            "orientation/orientation", "consensus/id", "triplet"; they add up to the total.
+            "orientation/orientation", "consensus/id", "gray/triplet", "triplet"; they add up to the
+            total.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
 
 
-def _wide(values: Tensor) -> Tensor:
-    """`values` in float32; float64 stays."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
-def identity_loss(logits: Tensor, vehicles: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def identity_loss(
+    logits: Tensor,
+    vehicles: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    margin: Margin | None = None,
+) -> Tensor:
     """Mean cross entropy of the true identity (eq. 1 and 2; on branch E: eq. 5).
 
     Args:
         logits: float [B, C], before softmax.
         vehicles: int64 [B], class index 0..C-1.
         label_smoothing: share of the target spread over all classes; 0 in the paper.
+        margin: makes the true identity harder, see `margin_logits`; None in the paper.
 
     Returns:
         float [].
     """
-    return functional.cross_entropy(_wide(logits), vehicles, label_smoothing=label_smoothing)
+    if margin is not None:
+        logits = margin_logits(logits, vehicles, margin)
+    return functional.cross_entropy(wide(logits), vehicles, label_smoothing=label_smoothing)
 
 
 def orientation_loss(
@@ -74,7 +80,7 @@ def orientation_loss(
         raise ValueError(f"expected {len(ORIENTATIONS)} orientation logits, got {logits.shape[1]}")
     # a sum over the labelled ones divided by their number, without asking the GPU for the number
     total = functional.cross_entropy(
-        _wide(logits), orientations, ignore_index=UNKNOWN, reduction="sum"
+        wide(logits), orientations, ignore_index=UNKNOWN, reduction="sum"
     )
     if labelled is None:
         labelled = (orientations != UNKNOWN).sum().clamp(min=1)
@@ -102,37 +108,10 @@ def mutual_loss(
     """
     if detach:
         consensus_logits = consensus_logits.detach()
-    target = torch.softmax(_wide(consensus_logits) / temperature, dim=1)  # [B, C]
-    log_p = torch.log_softmax(_wide(logits) / temperature, dim=1)  # [B, C]
+    target = torch.softmax(wide(consensus_logits) / temperature, dim=1)  # [B, C]
+    log_p = torch.log_softmax(wide(logits) / temperature, dim=1)  # [B, C]
     identities = logits.shape[1]
     return -(target * log_p).sum(dim=1).mean() * temperature**2 / identities
-
-
-def triplet_loss(features: Tensor, vehicles: Tensor, *, margin: float) -> Tensor:
-    """Batch-hard triplet loss (Hermans et al. 2017, eq. 5), not part of the paper.
-
-    Args:
-        features: float [B, D].
-        vehicles: int64 [B].
-        margin: Euclidean distance.
-
-    Returns:
-        float [], mean over the anchors that have a positive and a negative; 0 if none has.
-    """
-    features = _wide(features)
-    # from differences: the expanded form has no accurate gradient near 0
-    distances = torch.cdist(
-        features, features, compute_mode="donot_use_mm_for_euclid_dist"
-    )  # [B, B]
-    same = vehicles[:, None] == vehicles[None, :]
-    positive = same & ~torch.eye(len(vehicles), dtype=torch.bool, device=same.device)
-    furthest = distances.masked_fill(~positive, -torch.inf).amax(dim=1)
-    nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
-    valid = positive.any(dim=1) & ~same.all(dim=1)
-    # masked before the subtraction: inf - inf would make the gradient NaN
-    gap = torch.where(valid, furthest, 0.0) - torch.where(valid, nearest, 0.0)
-    loss = torch.where(valid, functional.relu(gap + margin), 0.0)
-    return loss.sum() / valid.sum().clamp(min=1)
 
 
 def mtml_loss(
@@ -146,8 +125,9 @@ def mtml_loss(
     temperature: float = 1.0,
     detach_consensus: bool = False,
     label_smoothing: float = 0.0,
-    triplet_weight: float = 0.0,
-    triplet_margin: float = 0.3,
+    margin: Margin | None = None,
+    triplet: Triplet | None = None,
+    images: Tensor | None = None,
 ) -> LossTerms:
     """Sum of all branch losses and the consensus loss (paper, section 3.1).
 
@@ -161,15 +141,18 @@ def mtml_loss(
         temperature: see `mutual_loss`.
         detach_consensus: see `mutual_loss`.
         label_smoothing: see `identity_loss`.
-        triplet_weight: factor of the triplet loss on the fused feature; 0 in the paper.
-        triplet_margin: see `triplet_loss`.
+        margin: see `identity_loss`; the mutual loss has none.
+        triplet: adds triplet losses; None in the paper.
+        images: see `triplet_loss`.
 
     Returns:
         The total and its parts.
     """
     parts: dict[str, Tensor] = {}
     for name, logits in zip(branches, output.id_logits, strict=True):
-        parts[f"{name}/id"] = identity_loss(logits, vehicles, label_smoothing=label_smoothing)
+        parts[f"{name}/id"] = identity_loss(
+            logits, vehicles, label_smoothing=label_smoothing, margin=margin
+        )
         parts[f"{name}/mutual"] = consensus_weight * mutual_loss(
             logits, output.consensus_logits, temperature=temperature, detach=detach_consensus
         )
@@ -178,10 +161,21 @@ def mtml_loss(
             output.orientation_logits, orientations, labelled=labelled
         )
     parts["consensus/id"] = identity_loss(
-        output.consensus_logits, vehicles, label_smoothing=label_smoothing
+        output.consensus_logits, vehicles, label_smoothing=label_smoothing, margin=margin
     )
-    if triplet_weight > 0:
-        parts["triplet"] = triplet_weight * triplet_loss(
-            output.fused, vehicles, margin=triplet_margin
-        )
+    if triplet is not None:
+        compared: dict[str, Tensor] = {}
+        if triplet.on != "fused":
+            each = output.fused.chunk(len(branches), dim=1)  # R x [B, F]
+            compared |= {f"{name}/triplet": x for name, x in zip(branches, each, strict=True)}
+        if triplet.on != "branches":
+            compared["triplet"] = output.fused
+        for part, features in compared.items():
+            parts[part] = triplet.weight * triplet_loss(
+                features,
+                vehicles,
+                margin=triplet.margin,
+                distance=triplet.distance,
+                images=images,
+            )
     return LossTerms(total=torch.stack(list(parts.values())).sum(), parts=parts)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_train.backbones import build_backbone, load_backbone
 from mtml_train.config import Neck, Pooling
+from mtml_train.heads import CosineClassifier, neck_of
 from mtml_train.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -142,13 +143,6 @@ class Backbones(nn.Module):
         return normalise(planes, self.mean, self.std)
 
 
-def _neck(width: int) -> nn.BatchNorm1d:
-    """BatchNorm without bias (Luo et al. 2019): classifiers then part features by direction."""
-    neck = nn.BatchNorm1d(width)
-    neck.register_parameter("bias", None)
-    return neck
-
-
 class MTML(nn.Module):
     """Backbones, classifiers and the consensus branch."""
 
@@ -164,6 +158,7 @@ class MTML(nn.Module):
         last_stride: int = 2,
         pooling: Pooling = "average",
         neck: Neck = "none",
+        cosine_scale: float | None = None,
     ) -> None:
         """Build the model with random weights; see `Backbones.load_pretrained` for ImageNet's.
 
@@ -178,6 +173,7 @@ class MTML(nn.Module):
             pooling: see `build_backbone`.
             neck: "bn" for a BatchNorm between a branch's feature and its classifiers, whose
                 identity classifier then has no bias; the fusion layer takes features before it.
+            cosine_scale: makes every identity classifier a `CosineClassifier` of that scale.
 
         Raises:
             DataError: no such backbone.
@@ -193,15 +189,21 @@ class MTML(nn.Module):
             pooling=pooling,
         )
         width = self.trunks.width
-        self.necks = nn.ModuleDict({name: _neck(width) for name in branches if neck == "bn"})
+        self.necks = nn.ModuleDict({name: neck_of(width) for name in branches if neck == "bn"})
+
+        def classifier(features: int, *, bias: bool) -> nn.Module:
+            if cosine_scale is not None:
+                return CosineClassifier(features, identities, scale=cosine_scale)
+            return nn.Linear(features, identities, bias=bias)
+
         self.id_heads = nn.ModuleDict(
-            {name: nn.Linear(width, identities, bias=neck == "none") for name in branches}
+            {name: classifier(width, bias=neck == "none") for name in branches}
         )
         self.orientation_head = (
             nn.Linear(width, len(ORIENTATIONS)) if "orientation" in branches else None
         )
         self.fusion = nn.Linear(width * len(branches), consensus_dim)
-        self.consensus_head = nn.Linear(consensus_dim, identities)
+        self.consensus_head = classifier(consensus_dim, bias=True)
 
     def forward(self, images: Tensor) -> MTMLOutput:
         """All logits and features.

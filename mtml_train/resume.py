@@ -49,8 +49,9 @@ FIXED: Final[Mapping[str, str]] = {
             ("consensus_weight", "temperature", "detach_consensus", "label_smoothing"),
             "it is part of the loss",
         ),
+        (("identity_loss", "identity_scale", "identity_margin"), "it is part of the loss"),
         (
-            ("triplet_weight", "triplet_margin"),
+            ("triplet_weight", "triplet_on", "triplet_margin", "triplet_distance"),
             "it is part of the loss",
         ),
         (("amp", "sync_bn", "deterministic"), "it changes the numbers that a step computes"),

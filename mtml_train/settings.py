@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Final, cast, get_type_hints
+from typing import Final, Literal, get_type_hints
 
 from mtml_deploy.errors import DataError
 from mtml_deploy.record_file import MOST, parse_table, shown
@@ -35,6 +35,10 @@ RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
         "jitter": 0.5,
     },
 }
+
+
+_NUMBER_OR_SOFT: Final = float | Literal["soft"]
+"""Type of a margin."""
 
 
 def build_config(recipe: str, file: Path | None, flags: Mapping[str, object]) -> TrainConfig:
@@ -140,7 +144,7 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
             return tuple(items)
-    elif hint is float:
+    elif hint is float or (hint == _NUMBER_OR_SOFT and not isinstance(value, str)):
         if isinstance(value, float) or (type(value) is int and abs(value) <= MOST):
             return float(value)
     elif hint in (int, bool):
@@ -148,7 +152,12 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
             return value
     elif isinstance(value, str):  # str and the Literal types; ranges are checked on construction
         return value
-    expected = {int: "an integer", float: "a number", bool: "true or false"}.get(
-        cast("type", hint), "a list of strings" if hint == tuple[str, ...] else "a string"
-    )
+    kinds: dict[object, str] = {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        tuple[str, ...]: "a list of strings",
+        _NUMBER_OR_SOFT: 'a number or "soft"',
+    }
+    expected = kinds.get(hint, "a string")
     raise DataError(f"{where}: {name} must be {expected}, found {shown(value)}")

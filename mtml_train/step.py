@@ -21,6 +21,7 @@ from mtml_train.data.loader import TrainBatch
 from mtml_train.distributed import Process
 from mtml_train.divergence import require_finite_losses
 from mtml_train.losses import mtml_loss
+from mtml_train.metric_losses import Margin, Triplet
 from mtml_train.micro_batch import synchronises
 from mtml_train.model import MTML
 
@@ -87,6 +88,21 @@ class TrainStep:
         else:
             self.optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.amp == "fp16")
+        self._margin = (
+            None
+            if config.identity_loss == "softmax"
+            else Margin(config.identity_loss, config.identity_scale, config.identity_margin)
+        )
+        self._triplet = (
+            Triplet(
+                config.triplet_weight,
+                config.triplet_on,
+                config.triplet_margin,
+                config.triplet_distance,
+            )
+            if config.triplet_weight > 0
+            else None
+        )
         self._names: tuple[str, ...] = ()
         self._losses: list[Tensor] = []  # float [steps, parts] each, since the last reading
         self._steps = 0
@@ -154,8 +170,9 @@ class TrainStep:
             temperature=config.temperature,
             detach_consensus=config.detach_consensus,
             label_smoothing=config.label_smoothing,
-            triplet_weight=config.triplet_weight,
-            triplet_margin=config.triplet_margin,
+            margin=self._margin,
+            triplet=self._triplet,
+            images=batch.numbers,
         )
         self.scaler.scale(losses.total * share).backward()  # type: ignore[no-untyped-call]
         self._names = ("total", *losses.parts)

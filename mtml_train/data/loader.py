@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,30 +43,32 @@ class TrainBatch:
         images: uint8 [B, H, W, 3], RGB, augmented.
         vehicles: int64 [B], class index of the joined identities.
         orientations: int64 [B], 0..7, -1 unknown.
+        numbers: int64 [B], which image of the training set each is; None where no image is in the
+            batch twice.
     """
 
     images: Tensor
     vehicles: Tensor
     orientations: Tensor
+    numbers: Tensor | None = None
 
     def to(self, device: torch.device) -> TrainBatch:
         """The batch on `device`, copied without waiting."""
-        return TrainBatch(
-            *(
-                tensor.to(device, non_blocking=True)
-                for tensor in (self.images, self.vehicles, self.orientations)
-            )
-        )
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainBatch:
         """The batch in page-locked memory (called by the data loader)."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TrainBatch:
+        numbers = None if self.numbers is None else change(self.numbers)
         return TrainBatch(
-            self.images.pin_memory(), self.vehicles.pin_memory(), self.orientations.pin_memory()
+            change(self.images), change(self.vehicles), change(self.orientations), numbers
         )
 
 
-_Sample = tuple[NDArray[np.uint8], int, int]
-"""uint8 [H, W, 3], class, orientation."""
+_Sample = tuple[NDArray[np.uint8], int, int, int]
+"""uint8 [H, W, 3], class, orientation, number of the image."""
 
 
 class _Images(Dataset[_Sample | ImageError]):
@@ -99,7 +101,7 @@ class _Images(Dataset[_Sample | ImageError]):
             image = jitter_colour(image, config.jitter, rng)
         if rng.random() < config.erase:
             image = erase(image, rng)
-        return image, int(self.train_set.classes[number]), orientation
+        return image, int(self.train_set.classes[number]), orientation, number
 
 
 class _Steps(Sampler[list[tuple[int, int]]]):
@@ -140,11 +142,12 @@ def _collate(samples: list[_Sample | ImageError]) -> TrainBatch | ImageError:
         if isinstance(sample, ImageError):
             return sample
         good.append(sample)
-    images, vehicles, orientations = zip(*good, strict=True)
+    images, vehicles, orientations, numbers = zip(*good, strict=True)
     return TrainBatch(
         images=torch.from_numpy(np.stack(images)),
         vehicles=torch.tensor(vehicles),
         orientations=torch.tensor(orientations),
+        numbers=torch.tensor(numbers),
     )
 
 

@@ -7,13 +7,8 @@ import torch
 from helpers_training import SIZE, random_images
 from torch import Tensor
 
-from mtml_train.losses import (
-    identity_loss,
-    mtml_loss,
-    mutual_loss,
-    orientation_loss,
-    triplet_loss,
-)
+from mtml_train.losses import identity_loss, mtml_loss, mutual_loss, orientation_loss
+from mtml_train.metric_losses import Triplet, triplet_loss
 from mtml_train.model import MTML, MTMLOutput
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -162,57 +157,6 @@ def test_where_the_mutual_loss_of_one_branch_sends_gradients(model: MTML, detach
         assert not reached(model.id_heads[other].weight)
 
 
-# triplet loss
-
-
-def plain_triplet(features: Tensor, vehicles: list[int], margin: float) -> float:
-    losses = []
-    for a, anchor in enumerate(features):
-        others = [(torch.dist(anchor, f).item(), v) for i, (f, v) in
-                  enumerate(zip(features, vehicles, strict=True)) if i != a]  # fmt: skip
-        positives = [distance for distance, v in others if v == vehicles[a]]
-        negatives = [distance for distance, v in others if v != vehicles[a]]
-        if positives and negatives:
-            losses.append(max(0.0, max(positives) - min(negatives) + margin))
-    return sum(losses) / len(losses) if losses else 0.0
-
-
-def test_triplet_loss_by_hand() -> None:
-    features = torch.tensor([[0.0], [1.0], [3.0]])
-    vehicles = torch.tensor([0, 0, 1])
-    # anchors 0 and 1: 1 - 3 + margin and 1 - 2 + margin; anchor 2 has no positive
-    close(triplet_loss(features, vehicles, margin=0.5), 0.0)
-    close(triplet_loss(features, vehicles, margin=2.0), (0 + 1) / 2)
-    close(triplet_loss(features, vehicles, margin=4.0), (2 + 3) / 2)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_triplet_loss_against_a_plain_loop(seed: int) -> None:
-    features = seeded(9, 4, seed=seed)
-    vehicles = [0, 0, 0, 1, 1, 2, 3, 3, 3]  # vehicle 2 has no positive
-    found = triplet_loss(features, torch.tensor(vehicles), margin=0.7)
-    assert found.item() == pytest.approx(plain_triplet(features, vehicles, 0.7), rel=1e-5)
-
-
-def test_triplet_loss_of_identical_images_is_the_margin_with_a_finite_gradient() -> None:
-    features = torch.ones(4, 6, requires_grad=True)
-    loss = triplet_loss(features, torch.tensor([0, 0, 1, 1]), margin=0.3)
-    close(loss, 0.3)
-    loss.backward()
-    assert features.grad is not None
-    assert features.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("vehicles", [[0, 0, 0], [0, 1, 2]])
-def test_triplet_loss_without_any_triplet_is_zero(vehicles: list[int]) -> None:
-    features = seeded(3, 4).requires_grad_()
-    loss = triplet_loss(features, torch.tensor(vehicles), margin=0.3)
-    assert loss.item() == 0.0
-    loss.backward()
-    assert features.grad is not None
-    assert torch.equal(features.grad, torch.zeros(3, 4))
-
-
 # the sum
 
 
@@ -238,8 +182,7 @@ def test_the_total_is_the_sum_of_its_weighted_parts() -> None:
         consensus_weight=0.5,
         temperature=2.0,
         label_smoothing=0.1,
-        triplet_weight=3.0,
-        triplet_margin=0.2,
+        triplet=Triplet(3.0, "fused", 0.2),
     )
     expected = {
         "orientation/orientation": orientation_loss(output.orientation_logits, orientations),
@@ -281,7 +224,7 @@ def test_logits_at_the_end_of_half_precision_give_finite_losses_and_gradients() 
         torch.tensor([0, 0, 1, 1]),
         torch.tensor([0, 1, -1, 2]),
         branches=OSG,
-        triplet_weight=1.0,
+        triplet=Triplet(1.0, "both"),
     )
     assert losses.total.dtype == torch.float32
     assert all(value.isfinite() for value in (losses.total, *losses.parts.values()))

@@ -38,6 +38,8 @@ OTHER = {
     "beta2": 0.9, "weight_decay": 0.1, "schedule": "cosine", "warmup_epochs": 1.0,
     "consensus_weight": 2.0, "temperature": 2.0, "detach_consensus": True, "label_smoothing": 0.1,
     "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": "off",
+    "identity_loss": "circle", "identity_scale": 30.0, "identity_margin": 0.2,
+    "triplet_on": "both", "triplet_distance": "cosine",
     "last_stride": 1, "pooling": "gem", "neck": "bn",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
     "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other",
