@@ -100,11 +100,15 @@ def _stopped(number: int) -> click.exceptions.Exit:
 
 
 def _no_memory(error: MemoryError) -> str:
-    """What to do where memory is not enough."""
+    """What to do where memory is not enough; names only options that the command has."""
     why = str(error) or "the system gives no more"
+    context = click.get_current_context(silent=True)
+    known = {name for each in context.command.params for name in each.opts} if context else set()
+    smaller = [name for name in ("--batch-size", "--memory-gib") if name in known]
+    advice = f", or give a smaller {' or '.join(smaller)}" if smaller else ""
     return (
         f"not enough memory: {why}; expected room for all rows and one batch: close other "
-        "programs, raise the limit (ulimit -v), or give a smaller --batch-size or --memory-gib"
+        f"programs or raise the limit (ulimit -v){advice}"
     )
 
 

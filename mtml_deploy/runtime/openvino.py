@@ -182,8 +182,8 @@ class OpenVinoRuntime:
                 found += [np.array(request.get_tensor(name).data, np.float32) for name in names]
             except RuntimeError as error:
                 raise BackendError(
-                    f"OpenVINO failed on a batch of {len(images)} images: {_reason(error)}; try a "
-                    "smaller --batch-size"
+                    f"OpenVINO failed on a batch of {len(images)} images: {_reason(error)}; try "
+                    "smaller batches"
                 ) from error
             finally:
                 if all(idle is not request for idle in self._idle):  # asked for twice

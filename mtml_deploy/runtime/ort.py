@@ -197,7 +197,7 @@ class OrtRuntime:
         except Exception as error:  # the library's exceptions have no common base of their own
             raise BackendError(
                 f"ONNX Runtime failed on a batch of {len(images)} images: {first_line(error)}; "
-                "try a smaller --batch-size"
+                "try smaller batches"
             ) from error
         return [np.ascontiguousarray(result, dtype=np.float32) for result in results]
 

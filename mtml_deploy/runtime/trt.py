@@ -233,7 +233,7 @@ class TensorRtRuntime:
                 + (
                     "closed; no CUDA call of this process works any more: start it again"
                     if sticky
-                    else "closed; open it again, with a smaller --batch-size if memory ran out"
+                    else "closed; open it again, with smaller batches if memory ran out"
                 )
             ) from error
 

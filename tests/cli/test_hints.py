@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -21,6 +22,9 @@ from helpers_hints import (
     flags,
     programs,
 )
+
+from mtml_deploy.cli.console import UserError, exit_on_error
+from mtml_deploy.engine.library import _MODULES
 
 DOCUMENTS = (
     *("README.md", "CHANGELOG.md", "benchmarks/README.md", "calibration/README.md"),
@@ -125,6 +129,23 @@ def test_the_two_onnxruntimes_are_replaced_together() -> None:
     for text in texts:
         assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install " in text
     assert {"gpu", "milvus", "milvus-lite", "pycuda"} <= extras()
+
+
+def test_broken_libraries_of_engines_are_installed_again_by_their_name() -> None:
+    """A reinstall of the extra would ask an index for this project itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for _, extra, distribution in _MODULES.values():
+        needed = project["optional-dependencies"][extra]
+        assert any(re.match(rf"{distribution}\b(?!-)", each) for each in needed)
+
+
+@pytest.mark.parametrize("words", commands())
+def test_where_memory_is_short_only_options_of_the_command_are_named(words: str) -> None:
+    command = commands()[words]
+    with click.Context(command), pytest.raises(UserError) as caught, exit_on_error():
+        raise MemoryError
+    named = set(re.findall(r"--[a-z-]+", caught.value.message))
+    assert named == {"--batch-size", "--memory-gib"} & set(flags(command))
 
 
 def run(words: str, *more: str) -> Result:

@@ -38,7 +38,7 @@ def test_no_memory_is_one_line() -> None:
     result = CliRunner().invoke(SafeCommand("hungry", callback=hungry), [])
     assert result.exit_code == 1
     assert result.output.startswith("error: not enough memory: Unable to allocate")
-    assert "--batch-size" in result.output and "Traceback" not in result.output
+    assert "ulimit -v" in result.output and "Traceback" not in result.output
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="this system does not tell what a process has")
