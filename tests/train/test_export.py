@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers_artifact import write_artifact
+from helpers_outputs import tree
 from helpers_training import SIZE
 from msgspec.structs import replace as msgspec_replace
 from numpy.typing import NDArray
@@ -287,29 +289,31 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
 def test_a_wrong_graph_does_not_replace_an_artifact(
     traced: onnx.ModelProto, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    (tmp_path / "art").mkdir()
-    (tmp_path / "art" / "mine").write_text("keep")
+    write_artifact(tmp_path / "art")
+    before = tree(tmp_path)
     swap_branches(traced)
     with pytest.raises(ParityError):
         export(checkpoint, tmp_path / "art", WITH_ORIENTATION, overwrite=True)
-    assert [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*"))] == [
-        Path("art"),
-        Path("art/mine"),
-    ]
+    assert tree(tmp_path) == before
 
 
 def test_an_existing_artifact_is_replaced_only_on_request(
     traced: onnx.ModelProto, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    (tmp_path / "art").mkdir()
-    (tmp_path / "art" / "mine").write_text("keep")
+    write_artifact(tmp_path / "art")
+    before = tree(tmp_path)
     with pytest.raises(OutputExistsError, match="exists already"):
         export(checkpoint, tmp_path / "art", WITH_ORIENTATION)
-    assert (tmp_path / "art" / "mine").read_text() == "keep"
+    assert tree(tmp_path) == before
     # the graph as it was traced passes: what is refused above is refused for its fault
     export(checkpoint, tmp_path / "art", WITH_ORIENTATION, overwrite=True)
-    assert not (tmp_path / "art" / "mine").exists()
     assert open_artifact(tmp_path / "art").manifest.dim == 4 * FEATURES
+    # with a file of others in it
+    (tmp_path / "art" / "mine").write_text("keep")
+    before = tree(tmp_path)
+    with pytest.raises(OutputExistsError, match="mine"):
+        export(checkpoint, tmp_path / "art", WITH_ORIENTATION, overwrite=True)
+    assert tree(tmp_path) == before
 
 
 def never(*_: object) -> onnx.ModelProto:
