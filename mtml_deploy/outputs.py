@@ -146,6 +146,9 @@ def require_output(
         OutputExistsError: something is there that is no such output, is or holds an input, or
             lies inside an input of the same kind; or it is there and `overwrite` is false.
     """
+    if not os.path.lexists(path):
+        # writing makes the folders above: NEW/../FILE is FILE then
+        path = Path(os.path.realpath(path))
     if isinstance(kind, FolderKind):
         restore_folder(path)
     _refuse_inputs(path, kind, tuple(inputs))
@@ -285,6 +288,4 @@ def _same_place(first: Path, second: Path) -> bool:
 
 def _holds(folder: Path, inner: Path) -> bool:
     """Whether something lies below a folder, however the two are written."""
-    return folder.is_dir() and any(
-        _same_place(folder, parent) for parent in Path(os.path.realpath(inner)).parents
-    )
+    return any(_same_place(folder, parent) for parent in Path(os.path.realpath(inner)).parents)

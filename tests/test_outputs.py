@@ -120,6 +120,14 @@ def test_inputs_are_found_however_they_are_written(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError, match="is what this command reads"):
         require_output(tmp_path / "hard", letters, overwrite=True,
                        inputs=(tmp_path / "link" / "letters",))  # fmt: skip
+    # folders that writing would make
+    with pytest.raises(OutputExistsError, match="this command reads"):
+        require_output(tmp_path / "new" / ".." / "a", LETTERS, overwrite=True,
+                       inputs=(tmp_path / "a" / "letters",))  # fmt: skip
+    with pytest.raises(OutputExistsError, match="not a text"):
+        require_output(
+            tmp_path / "new" / ".." / "hard", text_kind("a text", "new"), overwrite=False
+        )
     # a new file among the inputs is none of them
     require_output(tmp_path / "a" / "new", letters, overwrite=False, inputs=(tmp_path / "a",))
     require_output(tmp_path / "new", LETTERS, overwrite=False, inputs=(tmp_path,))

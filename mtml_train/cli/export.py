@@ -110,6 +110,8 @@ def export_main(
         engines = plan_engines(targets, sm=sm)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    from mtml_deploy.artifact.artifact_folder import ARTIFACT
+    from mtml_deploy.outputs import require_output
     from mtml_train.checkpoint import load_checkpoint
     from mtml_train.export.export import ExportOptions, export
 
@@ -122,6 +124,8 @@ def export_main(
     )
     if licence is not None:
         options = replace(options, licence=licence)
+    # before the minutes of an export
+    require_output(out, ARTIFACT, overwrite=overwrite, inputs=(run,))
     checkpoint = load_checkpoint(run)
     write_note(f"exporting {checkpoint.path}, step {checkpoint.progress.step}")
 
@@ -163,10 +167,8 @@ def _converted(
     from mtml_deploy.outputs import require_apart, require_output
     from mtml_deploy.precision.convert import convert
 
-    # before the minutes of an export
-    for made in filter(None, (out, keep_fp32)):
-        require_output(made, ARTIFACT, overwrite=overwrite)
     if keep_fp32 is not None:
+        require_output(keep_fp32, ARTIFACT, overwrite=overwrite)
         require_apart(out, keep_fp32)
     with ExitStack() as stack:
         folder = keep_fp32
