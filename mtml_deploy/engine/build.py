@@ -119,7 +119,8 @@ def build_plan(
         if plan is None:
             raise BackendError(
                 f"{library.target} {library.version} could not build an engine of {model}: "
-                f"{_few(list(log.errors))}; a larger --workspace-gib or a smaller --max-batch may "
+                f"{_few(list(log.errors))}; a larger --workspace-gib or a smaller "
+                "--max-batch of mtml-deploy build may "
                 "help"
             )
         return BuiltPlan(
@@ -144,7 +145,8 @@ def _aux_streams(library: Library, log: LibraryLog, plan: object) -> int | None:
     if engine is None:
         raise BackendError(
             f"{library.target} {library.version} built an engine that it cannot load: "
-            f"{_few(list(log.errors))}; free memory on the GPU, or build with a smaller --opt-batch"
+            f"{_few(list(log.errors))}; free memory on the GPU, or "
+            "build for smaller batches: mtml-deploy build ART --opt-batch N"
         )
     count = int(engine.num_aux_streams)
     del engine  # before its runtime

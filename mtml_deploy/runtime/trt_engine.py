@@ -130,7 +130,8 @@ class LoadedEngine:
         if context is None:
             raise BackendError(
                 f"the GPU has no room for a context of the engine: {self._reasons()}; free memory, "
-                "or build with a smaller --opt-batch"
+                "or build it for smaller batches: mtml-deploy build ART --opt-batch N "
+                "--overwrite"
             )
         part = next((i for i, one in enumerate(self._parts) if one.min <= batch <= one.max), 0)
         if part and not context.set_optimization_profile_async(part, stream):
