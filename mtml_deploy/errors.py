@@ -69,6 +69,10 @@ class OutputExistsError(MtmlError):
     """What would be written is there already, or is an input."""
 
 
+class OutputBusyError(OutputExistsError):
+    """Another process is writing the same file or folder."""
+
+
 class CheckpointError(MtmlError):
     """A training checkpoint is missing, corrupted or does not fit the request."""
 

@@ -28,7 +28,7 @@ _SHOWN: Final = 3
 _HEAD_BYTES: Final = 1 << 16
 """Of a text in which its mark must be."""
 
-_LEFT_BEHIND: Final = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp\Z")
+_LEFT_BEHIND: Final = re.compile(r"\..+\.mtml-[a-z0-9_]{8}\.tmp\Z")
 """Names of files that `atomic_file` leaves where it is killed."""
 
 

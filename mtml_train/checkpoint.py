@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mtml_deploy.errors import CheckpointError, DataError
-from mtml_deploy.files import atomic_file
+from mtml_deploy.files import atomic_file, scratch_folder
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import SchemaError
 from mtml_deploy.text import foreign
@@ -106,9 +106,11 @@ def save_checkpoint(
     header = header_text(card, progress, scaler=scaling)
     # one device, contiguous and without shared memory, as the format requires
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_file(path) as temporary:
-        metadata = {"mtml": header, **_checksums(header, tensors)}
-        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+    metadata = {"mtml": header, **_checksums(header, tensors)}
+    # safetensors writes beside the name it is given, and a kill would leave that there
+    with scratch_folder(path) as scratch, atomic_file(path) as temporary:
+        safetensors.torch.save_file(tensors, scratch / path.name, metadata=metadata)
+        (scratch / path.name).replace(temporary)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.errors import DataError, DivergedError, ImageError, MtmlError
+from mtml_deploy.lock import one_writer
 from mtml_train.checkpoint import (
     BEST,
     LAST,
@@ -24,7 +26,7 @@ from mtml_train.checkpoint import (
 )
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch, lost_workers_named, training_batches
-from mtml_train.distributed import join_processes
+from mtml_train.distributed import Process, join_processes
 from mtml_train.divergence import advice, require_finite_state
 from mtml_train.prepare import Run, placed, prepare
 from mtml_train.resume import require_there, resume_command
@@ -85,7 +87,9 @@ def train(
 
     Raises:
         MtmlError: data, weights, device or checkpoint do not allow the run.
-        Stopped: Ctrl-C or SIGTERM; what was trained is saved.
+        OutputBusyError: another process trains into `out`.
+        WriteError: the machine refuses to write; the last checkpoint is whole.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP; what was trained is saved.
     """
     config = placed(config)
     if resume is not None:
@@ -94,10 +98,17 @@ def train(
         speak: Report = report if process.is_first else lambda _: None
         run = prepare(config, recipe, resume, process, speak)
         try:
-            with StopRequests(process) as stop:
+            with StopRequests(process) as stop, _alone(out, process):
                 return _loop(run, out, speak, stop)
         except DivergedError as error:
             raise DivergedError(f"{error}, {advice(run.card.config, kept=_kept(out))}") from error
+
+
+@contextmanager
+def _alone(out: Path, process: Process) -> Iterator[None]:
+    """Keep other runs out of the folder; of several processes of this one the first does so."""
+    with one_writer(out / LAST) if process.is_first else nullcontext():
+        yield
 
 
 def _kept(out: Path) -> str:

@@ -11,6 +11,7 @@ from mtml_deploy.data.csv_table import load_table, table_text
 from mtml_deploy.data.holdout import LocalSplit, counts_of
 from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.files import write_text
+from mtml_deploy.lock import one_writer
 from mtml_deploy.outputs import FileKind, json_kind, require_outputs
 from mtml_deploy.record_file import parse_plain
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
@@ -51,6 +52,7 @@ def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> 
 
     Raises:
         OutputExistsError: see `require_split_writable`; none is written.
+        OutputBusyError: another process is writing a split there.
     """
     require_split_writable(folder, overwrite=overwrite)
     files = {folder / f"{name}.csv": table_text(part) for name, part in split.parts().items()}
@@ -66,8 +68,9 @@ def write_split(folder: Path, split: LocalSplit, *, overwrite: bool = False) -> 
         ],
     }
     files[folder / _RECORD] = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    for path, text in files.items():
-        write_text(path, text)
+    with one_writer(folder / _RECORD):  # the files are of one division
+        for path, text in files.items():
+            write_text(path, text)
 
 
 def _is_list(path: Path) -> bool:

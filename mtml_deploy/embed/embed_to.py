@@ -20,6 +20,7 @@ from mtml_deploy.embed.embed import Embedder, labelled_rows, row_batches
 from mtml_deploy.embed.file import EMBEDDINGS, require_suffix
 from mtml_deploy.embed.resume import PartialRows, RowsManifest, remove_partial_rows
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
+from mtml_deploy.lock import one_writer
 from mtml_deploy.outputs import require_output
 
 
@@ -73,6 +74,8 @@ def embed_to(
         What was done.
 
     Raises:
+        OutputBusyError: another process is writing `out`.
+        WriteError: the machine refuses; finished rows are kept.
         OutputExistsError: `out`, or rows of an interrupted call, exist and no option says what to
             do with them; or what is there is no embeddings file.
         EmbeddingsError: the interrupted rows belong to another model or list of images, or not one
@@ -85,43 +88,44 @@ def embed_to(
         raise ValueError(f"{images.source} cannot be continued later; embed them and save the rows")
     started = time.monotonic()
     part = partial_path(out)
-    _require_writable(out, part, resume=resume, overwrite=overwrite)
-    if not resume:
-        remove_partial_rows(part)
-    manifest = RowsManifest(
-        model=model.identity,
-        source=images.source,
-        root=str(images.root.absolute()),
-        images_sha256=_images_sha256(images),
-    )
-    with PartialRows(part, manifest, resume=resume) as rows:
-        resumed_rows = rows.count
-        if rows.bad and not skip_bad:
-            raise EmbeddingsError(
-                f"the interrupted run in {part} left out {len(rows.bad)} unusable images, this one "
-                "was not told to; add --skip-bad, or start again with --overwrite"
-            )
-        try:
-            for batch in row_batches(
-                model,
-                images,
-                first=rows.position,
-                batch_size=batch_size,
-                threads=threads,
-                skip_bad=skip_bad,
-                progress=progress,
-            ):
-                rows.append(
-                    batch.features, pixels=batch.pixels, position=batch.position, bad=batch.bad
+    with one_writer(out):
+        _require_writable(out, part, resume=resume, overwrite=overwrite)
+        if not resume:
+            remove_partial_rows(part)
+        manifest = RowsManifest(
+            model=model.identity,
+            source=images.source,
+            root=str(images.root.absolute()),
+            images_sha256=_images_sha256(images),
+        )
+        with PartialRows(part, manifest, resume=resume) as rows:
+            resumed_rows = rows.count
+            if rows.bad and not skip_bad:
+                raise EmbeddingsError(
+                    f"the interrupted run in {part} left out {len(rows.bad)} unusable images, "
+                    "this one was not told to; add --skip-bad, or start again with --overwrite"
                 )
-            labelled_rows(
-                images, rows.rows(), rows.pixels(), bad=rows.bad, model=manifest.model
-            ).save(out)
-        except BaseException:  # Ctrl-C as well
-            if not rows.count:  # nothing worth resuming: the next attempt needs no option
-                rows.remove()
-            raise
-        rows.remove()
+            try:
+                for batch in row_batches(
+                    model,
+                    images,
+                    first=rows.position,
+                    batch_size=batch_size,
+                    threads=threads,
+                    skip_bad=skip_bad,
+                    progress=progress,
+                ):
+                    rows.append(
+                        batch.features, pixels=batch.pixels, position=batch.position, bad=batch.bad
+                    )
+                labelled_rows(
+                    images, rows.rows(), rows.pixels(), bad=rows.bad, model=manifest.model
+                ).save(out)
+            except BaseException:  # Ctrl-C as well
+                if not rows.count:  # nothing worth resuming: the next attempt needs no option
+                    rows.remove()
+                raise
+            rows.remove()
     seconds = time.monotonic() - started
     return EmbedSummary(
         images=rows.count,

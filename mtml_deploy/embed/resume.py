@@ -26,6 +26,7 @@ from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder, write_text
 from mtml_deploy.record_file import Count, Record, parse_json, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, open_regular, read_regular
+from mtml_deploy.write_error import writing
 
 _HEADER: Final = "header.json"
 _ROWS: Final = "rows.f32"
@@ -124,10 +125,12 @@ class PartialRows:
         content = rows.tobytes()
         batch = _Batch(0, tuple(pixels.tolist()), position, bad)
         batch = replace(batch, crc32=_checksum(content, batch))
-        self._rows_file.write(content)
-        self._rows_file.flush()  # the rows first: a line must never promise rows that are not there
-        self._batches_file.write(record_json(batch).encode() + b"\n")
-        self._batches_file.flush()
+        with writing(self.folder):
+            # the rows first: a line must never promise rows that are not there
+            self._rows_file.write(content)
+            self._rows_file.flush()
+            self._batches_file.write(record_json(batch).encode() + b"\n")
+            self._batches_file.flush()
         self.count += len(rows)
         self._pixels += batch.pixels
         self.position = position
@@ -151,8 +154,9 @@ class PartialRows:
 
     def close(self) -> None:
         """Close the files, keeping them."""
-        self._rows_file.close()
-        self._batches_file.close()
+        for file in (self._rows_file, self._batches_file):
+            with suppress(OSError):  # the rest of a batch that could not be written
+                file.close()
 
     def __enter__(self) -> Self:
         """Itself."""

@@ -26,6 +26,7 @@ from mtml_deploy.engine.manifest import (
 from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import atomic_file, write_text
+from mtml_deploy.lock import one_writer
 from mtml_deploy.outputs import FileKind, require_output
 from mtml_deploy.path_kind import name_of_kind
 from mtml_deploy.regular_file import open_regular, read_regular
@@ -81,6 +82,7 @@ def build_engine(
         ArtifactError: the graph cannot become an engine.
         BackendError: the options do not fit, or the build fails.
         OutputExistsError: there is one already.
+        OutputBusyError: another process is building it.
     """
     path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
     require_output(path, _ENGINE, overwrite=overwrite)
@@ -91,27 +93,28 @@ def build_engine(
     if timing_cache is not None:
         require_output(timing_cache, _TIMING_CACHE, overwrite=True)
         known = read_regular(timing_cache) if timing_cache.is_file() else b""
-    started = time.monotonic()
-    built = build_plan(
-        artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
-    )
-    manifest = make_engine_manifest(
-        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
-        plan_bytes=len(built.plan),
-        model_sha256=artifact.manifest.model_sha256,
-        library=library,
-        gpu=gpu,
-        options=options,
-        aux_streams=built.aux_streams,
-        build_seconds=time.monotonic() - started,
-    )
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(built.plan)
-    # a plan without its manifest is refused, so an interruption here leaves nothing that runs
-    write_text(path.with_suffix(".json"), engine_manifest_json(manifest))
-    if timing_cache is not None and built.timing_cache is not None:
-        with atomic_file(timing_cache) as temporary:
-            temporary.write_bytes(built.timing_cache)
+    with one_writer(path):
+        started = time.monotonic()
+        built = build_plan(
+            artifact.model_path, artifact.manifest, options, library, gpu=gpu, timing_cache=known
+        )
+        manifest = make_engine_manifest(
+            plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+            plan_bytes=len(built.plan),
+            model_sha256=artifact.manifest.model_sha256,
+            library=library,
+            gpu=gpu,
+            options=options,
+            aux_streams=built.aux_streams,
+            build_seconds=time.monotonic() - started,
+        )
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(built.plan)
+        # a plan without its manifest is refused, so an interruption here leaves nothing that runs
+        write_text(path.with_suffix(".json"), engine_manifest_json(manifest))
+        if timing_cache is not None and built.timing_cache is not None:
+            with atomic_file(timing_cache) as temporary:
+                temporary.write_bytes(built.timing_cache)
     return Engine(path=path, manifest=manifest)
 
 

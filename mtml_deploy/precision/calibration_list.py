@@ -18,6 +18,7 @@ from mtml_deploy.data.ids import known_id, shown_id
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import write_text
+from mtml_deploy.lock import one_writer
 from mtml_deploy.outputs import FileKind, require_outputs
 from mtml_deploy.precision.options import LIST_COMMAND
 from mtml_deploy.record_file import Fraction, Record, Sha256, parse_json, record_json
@@ -160,6 +161,7 @@ def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool 
 
     Raises:
         OutputExistsError: see `require_list_writable`; none is written.
+        OutputBusyError: another process is writing the list.
         DataError: see `manifest_path`.
     """
     manifest = manifest_path(listing)
@@ -173,9 +175,10 @@ def write_calibration(listing: Path, chosen: CalibrationSet, *, overwrite: bool 
         calibration=tuple(_listed(image, folder) for image in chosen.calibration),
         heldout=tuple(_listed(image, folder) for image in chosen.heldout),
     )
-    write_text(manifest, record_json(record, indent=1) + "\n")
     names = (_written_path(image.record.path, folder) for image in chosen.calibration)
-    write_text(listing, "".join(f"{name}\n" for name in names))
+    with one_writer(listing):  # the two files are of one choice
+        write_text(manifest, record_json(record, indent=1) + "\n")
+        write_text(listing, "".join(f"{name}\n" for name in names))
 
 
 def read_calibration(listing: Path) -> CalibrationSet:

@@ -7,7 +7,6 @@ stderr. torch is imported only when the command really runs.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -164,6 +163,7 @@ def _converted(
         MtmlError: what exporting and converting raise; `out` is not written.
     """
     from mtml_deploy.artifact.artifact_folder import ARTIFACT
+    from mtml_deploy.files import scratch_folder
     from mtml_deploy.outputs import require_apart, require_output
     from mtml_deploy.precision.convert import convert
 
@@ -173,7 +173,7 @@ def _converted(
     with ExitStack() as stack:
         folder = keep_fp32
         if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mtml-"))) / "fp32"
+            folder = stack.enter_context(scratch_folder(out)) / "fp32"
         return convert(
             write_fp32(folder),
             out,

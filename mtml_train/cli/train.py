@@ -23,6 +23,7 @@ from mtml_deploy.cli.console import (
 from mtml_deploy.data.source import FORMS
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
+from mtml_deploy.write_error import WriteError
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import VARIANTS, Amp, TrainConfig
@@ -161,7 +162,7 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
             progress = train(config, out, recipe=recipe, resume=checkpoint, report=display.show)
     except Stopped as stopped:  # what was saved is told
         raise click.exceptions.Exit(stopped.status) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WriteError):
         if (out / LAST).exists():
             write_note(f"stopped; go on from the last checkpoint: mtml-train --out {out} --resume")
         raise

@@ -89,7 +89,9 @@ class InvertedFile:
         """Write it to a file that exists or not."""
         import faiss
 
-        faiss.write_index(self._index, str(path))
+        # by Python's file: faiss's own does not tell that the last bytes found no room
+        with path.open("wb") as file:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
     def add(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Add vectors float32 [n, D] under their row numbers."""

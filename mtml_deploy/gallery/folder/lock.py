@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from datetime import UTC, datetime
 from pathlib import Path
-from socket import gethostname
 from typing import Final
 
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.lock import give_back, holder_of, sign, take
 from mtml_deploy.regular_file import regular_handle
-from mtml_deploy.text import printable
+from mtml_deploy.write_error import write_error
 
 LOCK_FILE: Final = "writer.lock"
-
-_MOST_BYTES: Final = 200
-"""Of what a lock file says of its holder."""
 
 
 class WriterLock:
@@ -38,23 +33,29 @@ class WriterLock:
             raise GalleryError(
                 f"{path.parent} cannot be written ({error}); check its permissions"
             ) from error
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            found = os.read(self._handle, _MOST_BYTES).decode("utf-8", "replace")
-            holder = printable(" ".join(found.split()) or "unknown")
+        taken = take(self._handle)
+        if taken is False:
+            holder = holder_of(self._handle)
             os.close(self._handle)
             raise GalleryError(
                 f"{path.parent} is being written by another process (number {holder}), expected "
                 "one writer at a time; this one did not wait: start it again when that one has "
                 "ended, reading is possible"
-            ) from error
-        os.truncate(self._handle, 0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(self._handle, f"{os.getpid()} on {gethostname()} since {since}\n".encode(), 0)
+            )
+        if taken is None:
+            os.close(self._handle)
+            raise GalleryError(
+                f"{path.parent} is on a file system without locks, expected one where two writers "
+                "cannot meet; move the gallery to a local disk"
+            )
+        try:
+            sign(self._handle)
+        except OSError as error:
+            give_back(self._handle)
+            raise write_error(path, error, error.errno) from error
 
     def close(self) -> None:
         """Give the lock back; closing twice is allowed."""
         if self._handle >= 0:
-            os.close(self._handle)
+            give_back(self._handle)
             self._handle = -1

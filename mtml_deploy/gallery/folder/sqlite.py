@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.write_error import number_of, write_error
 
 Value = int | float | str | bytes | None
 
 WAIT_S: Final = 30.0
 """How long to wait for another process's transaction, which takes milliseconds."""
+
+_NO_WRITE: Final = tuple(
+    f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "TRUNCATE", "SHMSIZE", "SHMMAP")
+)
+"""Names of SQLite's errors of writing, which does not tell the system's."""
 
 _MOST_BYTES: Final = 1 << 24
 """Of one row or value (16 MiB)."""
@@ -149,8 +155,10 @@ def _words(path: Path, error: Exception) -> str:
             f"{path} is being changed by another process for more than {WAIT_S:g} s, expected "
             "milliseconds; wait until it has ended, or look for one that hangs, then try again"
         )
-    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM")):
-        return f"{path} cannot be read or written ({error}); make room, check the disk, try again"
+    if code == "SQLITE_FULL" or code.startswith(_NO_WRITE):
+        return str(write_error(path, error, number_of(error)))
+    if code.startswith(("SQLITE_IOERR", "SQLITE_NOMEM")):
+        return f"{path} cannot be read ({error}); check disk and memory, then try again"
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return (
             f"{path} cannot be used ({error}), expected a record of rows that you may read, in a "

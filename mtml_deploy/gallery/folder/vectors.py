@@ -27,6 +27,7 @@ from mtml_deploy.gallery.folder.int8 import coded_type
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.regular_file import regular_handle
+from mtml_deploy.write_error import write_error
 
 HEAD_BYTES: Final = 4096
 """One page, so that mapped rows are aligned."""
@@ -227,10 +228,8 @@ def _told(gallery: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GalleryError(
-            f"the vectors of {gallery} cannot be written ({error}), nothing was added; make room, "
-            "check the folder and its permissions, then try again"
-        ) from error
+        told = write_error(gallery, error, error.errno)
+        raise GalleryError(f"the vectors of {told}") from error
 
 
 def _opened(path: Path, *, write: bool = False) -> BufferedRandom:
