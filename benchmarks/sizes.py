@@ -11,8 +11,8 @@ BATCHES: Final = (1, 8, 32, 64, 128)
 """Batch sizes unless told otherwise."""
 
 RUNNERS: Final = (
-    "ort", "openvino", "openvino-bf16", "openvino-alone", "nncf", "tensorrt", "tensorrt-rtx",
-    "torch", "torch-compile", "torch-bf16", "torch-fp16", "torch-fp16-graph",
+    "ort", "ort-nhwc", "openvino", "openvino-bf16", "openvino-alone", "nncf", "tensorrt",
+    "tensorrt-rtx", "torch", "torch-compile", "torch-bf16", "torch-fp16", "torch-fp16-graph",
 )  # fmt: skip
 """Keys of all that can run a model; on a device that one does not know it is listed as absent."""
 

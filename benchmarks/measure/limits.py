@@ -6,9 +6,11 @@ faster one on every processor; the limit is the faster of the two. All others ar
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,7 @@ _GPU_MATRIX_SIZE: Final = 8192
 """Side of the matrices on a GPU: large enough to fill every one, small enough for any memory."""
 
 _GPU_PRODUCTS: Final = 20
+"""Products of the first try on a GPU, which tells how many fill a measurement."""
 
 _THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ROOT: Final = Path(__file__).parents[2]
@@ -121,6 +124,7 @@ def ceilings(
     *,
     threads: int,
     size: int | None = None,
+    seconds: float = 2.0,
 ) -> tuple[Contender, ...]:
     """The matrix products that bound models on `device`.
 
@@ -129,6 +133,8 @@ def ceilings(
         precisions: what the models' products are computed in.
         threads: of products on the CPU.
         size: side of the matrices; None for the usual one.
+        seconds: of one measurement on a GPU, about: as long as a model's, so that the clocks have
+            come down for both. On a CPU a few products are enough.
 
     Returns:
         Contenders; `ceiling_keys` names those of a precision. On a CPU float32 is always measured.
@@ -144,7 +150,9 @@ def ceilings(
             ),
         )
     side = size or _GPU_MATRIX_SIZE
-    return tuple(_of_torch(device, name, side, _GPU_PRODUCTS) for name in precisions)
+    return tuple(
+        _of_torch(device, name, side, _GPU_PRODUCTS, seconds=seconds) for name in precisions
+    )
 
 
 def ceiling_keys(device: torch.device, precision: Arithmetic) -> tuple[str, ...]:
@@ -152,6 +160,17 @@ def ceiling_keys(device: torch.device, precision: Arithmetic) -> tuple[str, ...]
     if device.type == "cpu" and precision == "fp32":
         return f"{_PREFIX}_numpy", f"{_PREFIX}_torch"
     return (f"{_PREFIX}_{precision}",)
+
+
+def products_for(seconds: float, products: int, took: float) -> int:
+    """How many products fill a measurement.
+
+    Args:
+        seconds: of the measurement.
+        products: of a first try, which is the least.
+        took: seconds of that try.
+    """
+    return products * max(1, math.ceil(seconds / max(took, 1e-9)))
 
 
 def _numpy_product(threads: int, size: int, products: int) -> float:
@@ -168,9 +187,15 @@ def _numpy_product(threads: int, size: int, products: int) -> float:
 
 
 def _of_torch(
-    device: torch.device, precision: Arithmetic, size: int, products: int, *, where: str = ""
+    device: torch.device,
+    precision: Arithmetic,
+    size: int,
+    products: int,
+    *,
+    where: str = "",
+    seconds: float = 0.0,
 ) -> Contender:
-    """Products of two [size, size] matrices of one precision."""
+    """`products` or more products of two [size, size] matrices of one precision, for `seconds`."""
     generator = torch.Generator(device).manual_seed(0)
     if precision == "int8":
         options = {"dtype": torch.int8, "device": device, "generator": generator}
@@ -180,12 +205,12 @@ def _of_torch(
     # the int8 product wants its right side by columns; the others do not mind
     right = left.clone().T
 
-    def multiply() -> None:
+    def multiply(count: int) -> None:
         before = torch.backends.cuda.matmul.allow_tf32
         # as convolutions of fp32 models do by themselves
         torch.backends.cuda.matmul.allow_tf32 = True
         try:
-            for _ in range(products):
+            for _ in range(count):
                 if precision == "int8":
                     torch._int_mm(left, right)
                 else:
@@ -195,12 +220,15 @@ def _of_torch(
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
 
-    multiply()  # warm-up
+    multiply(products)  # warm-up
+    started = time.perf_counter()
+    multiply(products)
+    count = products_for(seconds, products, time.perf_counter() - started)
     detail = " in TF32" if precision == "fp32" else where
     return Contender(
         f"{_PREFIX}_{precision}",
         f"matrix product, {precision}",
-        f"{products} products of {precision} matrices [{size}, {size}]{detail} with torch.",
+        f"{count} products of {precision} matrices [{size}, {size}]{detail} with torch.",
         "FLOP/s",
-        rate_of(2 * size**3 * products, multiply),
+        rate_of(2 * size**3 * count, lambda: multiply(count)),
     )

@@ -18,7 +18,8 @@ from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Precisi
 from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision, Rounding
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.ort import prepare_session, require_active
+from mtml_deploy.runtime.ort import OrtRuntime, prepare_session, require_active
+from mtml_deploy.runtime.runtime import Runtime
 from mtml_deploy.runtime.trt import TensorRtRuntime
 
 _TITLES: Mapping[Backend, str] = {
@@ -32,7 +33,11 @@ _ROUNDED: Mapping[Rounding, Arithmetic] = {"": "fp32", "bf16": "bf16", "f16": "f
 
 @contextmanager
 def open_deployed(
-    subject: Subject, backend: Backend, precision: ExecutionPrecision = EXECUTION_PRECISION
+    subject: Subject,
+    backend: Backend,
+    precision: ExecutionPrecision = EXECUTION_PRECISION,
+    *,
+    nhwc: bool = False,
 ) -> Iterator[Runner]:
     """A backend of the project, as `mtml-deploy embed` runs it.
 
@@ -40,6 +45,7 @@ def open_deployed(
         subject: the model.
         backend: which one.
         precision: what OpenVINO computes float32 values in.
+        nhwc: let ONNX Runtime convolve with channels last, on a GPU.
 
     Yields:
         The runner.
@@ -50,12 +56,17 @@ def open_deployed(
     device, artifact = subject.device, subject.artifact
     threads = subject.threads if device == "cpu" else 0
     where = "CPU" if device == "cpu" else "GPU"
-    with open_runtime(
-        artifact, backend=backend, device=device, threads=threads, precision=precision
-    ) as runtime:
+    runtime: Runtime
+    if nhwc:
+        runtime = OrtRuntime(artifact, device=device, nhwc=True)
+    else:
+        runtime = open_runtime(
+            artifact, backend=backend, device=device, threads=threads, precision=precision
+        )
+    with runtime:
         parts: Callable[[Images], Mapping[Part, float]] | None = None
         if backend == "ort" and device != "cpu":
-            parts = _ort_parts(artifact, device)
+            parts = _ort_parts(artifact, device, nhwc=nhwc)
         elif isinstance(runtime, TensorRtRuntime):
             parts = _engine_parts(runtime)
         rounded = runtime.computes_in
@@ -65,12 +76,14 @@ def open_deployed(
                 pass
 
         yield Runner(
-            key=f"{backend}-{rounded}" if rounded else backend,
+            key="-".join(filter(None, (backend, rounded, "nhwc" if nhwc else ""))),
             title=_TITLES[backend]
             + (f" {where}" if backend in ("ort", "openvino") else "")
-            + (f" {rounded}" if rounded else ""),
+            + (f" {rounded}" if rounded else "")
+            + (" NHWC" if nhwc else ""),
             what=f"The exported {artifact.manifest.precision} model through the runtime {backend}"
-            + (f", float32 values in {rounded}." if rounded else "."),
+            + (f", float32 values in {rounded}" if rounded else "")
+            + (", convolutions with channels last and with their bias." if nhwc else "."),
             precision=products_in(artifact.manifest.precision, backend, device, rounded),
             run=runtime.run,
             stream=stream,
@@ -111,9 +124,11 @@ def _engine_parts(runtime: TensorRtRuntime) -> Callable[[Images], Mapping[Part, 
     return parts
 
 
-def _ort_parts(artifact: Artifact, device: str) -> Callable[[Images], Mapping[Part, float]]:
+def _ort_parts(
+    artifact: Artifact, device: str, *, nhwc: bool
+) -> Callable[[Images], Mapping[Part, float]]:
     """Times of copies and computation of ONNX Runtime on a GPU, in a session of their own."""
-    ort, options, provider = prepare_session(device)
+    ort, options, provider = prepare_session(device, nhwc=nhwc)
     session = ort.InferenceSession(artifact.model_path, sess_options=options, providers=[provider])
     require_active(session.get_providers(), device, provider)
     index = int(device.partition(":")[2])

@@ -47,6 +47,10 @@ def offers(subject: Subject) -> tuple[Offer, ...]:
     where = subject.device.partition(":")[0].upper().replace("CUDA", "GPU")
     return (
         Offer("ort", f"ONNX Runtime {where}", partial(open_deployed, subject, "ort")),
+        Offer(
+            "ort-nhwc", "ONNX Runtime GPU NHWC", partial(open_deployed, subject, "ort", nhwc=True),
+            gpu_only,
+        ),
         Offer("openvino", "OpenVINO CPU", partial(open_deployed, subject, "openvino"), cpu_only),
         Offer(
             "openvino-bf16", "OpenVINO CPU bf16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -41,6 +42,8 @@ _TITLES: Final[Mapping[TorchKey, str]] = {
     "torch-fp16-graph": "torch fp16, channels last, CUDA graph",
 }
 _WARM_UPS: Final = 3
+_SLOTS: Final = 3
+"""Batches on their way at once, as in an engine."""
 
 
 @contextmanager
@@ -118,7 +121,7 @@ class GpuModule:
         self._device = device
         self._graphs = graphs
         self._recorded: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
-        self._pinned: dict[tuple[int, ...], list[Tensor]] = {}
+        self._pinned: dict[tuple[object, ...], list[Tensor]] = {}
 
     @torch.inference_mode()
     def run(self, images: Images) -> NDArray[np.float32]:
@@ -128,17 +131,26 @@ class GpuModule:
 
     @torch.inference_mode()
     def stream(self, batches: Sequence[Images]) -> None:
-        """Run batches; while one computes, the next is copied."""
-        free = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        """Run batches; while one computes, others are copied, in and out of page-locked memory.
+
+        A copy to other memory lets the host wait for it. As in an engine, results go on
+        from there to memory of their own.
+        """
+        stream = torch.cuda.current_stream(self._device)
+        free = [torch.cuda.Event() for _ in range(_SLOTS)]  # type: ignore[no-untyped-call]
+        waiting: deque[Tensor] = deque()
         results = []
         for number, batch in enumerate(batches):
-            # the page-locked memory of two batches ago may be written again
-            free[number % 2].synchronize()
-            on_device = self._copied(batch, number % 2)
-            free[number % 2].record(torch.cuda.current_stream(self._device))
-            # not kept on the device: a graph writes its result to one place
-            results.append(self._compute(on_device).to("cpu", non_blocking=True))
+            slot = number % _SLOTS
+            free[slot].synchronize()  # its batch is back
+            if len(waiting) == _SLOTS:
+                results.append(waiting.popleft().clone())
+            found = self._compute(self._copied(batch, slot))
+            waiting.append(self._page_locked(found.shape, found.dtype)[slot])
+            waiting[-1].copy_(found, non_blocking=True)
+            free[slot].record(stream)
         torch.cuda.synchronize(self._device)
+        results += [result.clone() for result in waiting]
 
     @torch.inference_mode()
     def parts(self, images: Images) -> Mapping[Part, float]:
@@ -164,13 +176,18 @@ class GpuModule:
 
     def _copied(self, images: Images, slot: int) -> Tensor:
         """`images` on their way to the GPU, through page-locked memory."""
-        if images.shape not in self._pinned:
-            self._pinned[images.shape] = [
-                torch.empty(images.shape, dtype=torch.uint8, pin_memory=True) for _ in range(2)
-            ]
-        pinned = self._pinned[images.shape][slot]
+        pinned = self._page_locked(images.shape, torch.uint8)[slot]
         pinned.copy_(torch.from_numpy(images))
         return pinned.to(self._device, non_blocking=True)
+
+    def _page_locked(self, shape: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
+        """Page-locked memory, one tensor per slot."""
+        key = (*shape, dtype)
+        if key not in self._pinned:
+            self._pinned[key] = [
+                torch.empty(shape, dtype=dtype, pin_memory=True) for _ in range(_SLOTS)
+            ]
+        return self._pinned[key]
 
     def _compute(self, images: Tensor) -> Tensor:
         """Embeddings on the GPU; with graphs the next call overwrites them."""

@@ -94,7 +94,13 @@ def measure_throughput(
         if images is not None:
             contenders += _from_files(runners[0], manifest, images, bench)
         precisions = tuple(dict.fromkeys(runner.precision for runner in runners))
-        contenders += ceilings(device, precisions, threads=threads, size=bench.matrix_size)
+        contenders += ceilings(
+            device,
+            precisions,
+            threads=threads,
+            size=bench.matrix_size,
+            seconds=bench.seconds,
+        )
         series = alternate(contenders, rounds=bench.rounds, say=say, settle_s=bench.settle_s)
     gpu = ""
     if device.type == "cuda" and len(environment.gpus) > (device.index or 0):

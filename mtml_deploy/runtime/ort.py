@@ -70,6 +70,7 @@ class OrtRuntime:
         threads: int = 0,
         tensorrt: bool = False,
         cuda_graphs: bool = False,
+        nhwc: bool = False,
     ) -> None:
         """Load the model and check that it is what its manifest says.
 
@@ -80,16 +81,21 @@ class OrtRuntime:
             tensorrt: let its TensorRT provider build and run an engine, on a GPU only.
             cuda_graphs: record each batch size as one CUDA graph, which saves time on small
                 batches; on a GPU and without `tensorrt` only.
+            nhwc: convolutions with channels last and with their bias, which spares tensor cores
+                transposes; on a GPU and without `tensorrt` only. No default before it is measured:
+                `python -m benchmarks latency --runner ort --runner ort-nhwc`.
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
             BackendError: unknown device, or its provider is not active here.
             ArtifactError: not a loadable model, or one that differs from its manifest.
-            ValueError: negative `threads`, or CUDA graphs where there are none.
+            ValueError: negative `threads`, or CUDA graphs or `nhwc` where there are none.
         """
-        if tensorrt and cuda_graphs:
-            raise ValueError("cuda_graphs is for the CUDA provider, found tensorrt")
-        ort, options, provider = prepare_session(device, threads=threads, cuda_graphs=cuda_graphs)
+        if tensorrt and (cuda_graphs or nhwc):
+            raise ValueError("cuda_graphs and nhwc are for the CUDA provider, found tensorrt")
+        ort, options, provider = prepare_session(
+            device, threads=threads, cuda_graphs=cuda_graphs, nhwc=nhwc
+        )
         providers = [provider]
         if tensorrt:
             # the nodes that TensorRT does not take run on CUDA
@@ -203,7 +209,7 @@ class OrtRuntime:
 
 
 def prepare_session(
-    device: str, *, threads: int = 0, cuda_graphs: bool = False
+    device: str, *, threads: int = 0, cuda_graphs: bool = False, nhwc: bool = False
 ) -> tuple[ModuleType, SessionOptions, Provider]:
     """What opening a session on exactly one device needs.
 
@@ -211,6 +217,7 @@ def prepare_session(
         device: "cpu" or "cuda:N".
         threads: threads of one run on the CPU; 0 = one per physical core.
         cuda_graphs: record each batch size as one CUDA graph; on a GPU only.
+        nhwc: convolutions with channels last and with their bias; on a GPU only.
 
     Returns:
         The onnxruntime module, session options, and the one provider to name.
@@ -218,11 +225,11 @@ def prepare_session(
     Raises:
         MissingExtraError: onnxruntime is not installed.
         BackendError: unknown device, or its provider is not in this library.
-        ValueError: negative `threads`, or CUDA graphs on the CPU.
+        ValueError: negative `threads`, or CUDA graphs or `nhwc` on the CPU.
     """
     if threads < 0:
         raise ValueError(f"threads must be 0 or more, found {threads}")
-    provider = device_provider(device, cuda_graphs=cuda_graphs)
+    provider = device_provider(device, cuda_graphs=cuda_graphs, nhwc=nhwc)
     library = _library(device)
     _require_offered(library, device, provider[0])
     options = library.SessionOptions()

@@ -48,27 +48,31 @@ _NEEDS: Final[Mapping[str, str]] = {
 }
 
 
-def device_provider(device: str, *, cuda_graphs: bool = False) -> Provider:
+def device_provider(device: str, *, cuda_graphs: bool = False, nhwc: bool = False) -> Provider:
     """The provider of a device.
 
     Args:
         device: "cpu" or "cuda:N".
         cuda_graphs: record each batch size as one CUDA graph; on a GPU only.
+        nhwc: convolutions with channels last, as tensor cores take them, and with their bias; on a
+            GPU only.
 
     Returns:
         Name and options; on a GPU float32 is float32, since TF32 keeps 10 bits of every factor.
 
     Raises:
         BackendError: no such kind of device.
-        ValueError: CUDA graphs on the CPU.
+        ValueError: CUDA graphs or `nhwc` on the CPU.
     """
+    asked = {"cuda_graphs": cuda_graphs, "nhwc": nhwc}
     if device == "cpu":
-        if cuda_graphs:
-            raise ValueError("cuda_graphs needs device cuda:N, found cpu")
+        for name in (name for name, given in asked.items() if given):
+            raise ValueError(f"{name} needs device cuda:N, found cpu")
         return CPU, {}
     if match := re.fullmatch(r"cuda:(\d{1,3})", device, flags=re.ASCII):
         graphs = {"enable_cuda_graph": "1"} if cuda_graphs else {}
-        return CUDA, {"device_id": match[1], "use_tf32": "0", **graphs}
+        layout = {"prefer_nhwc": "1", "fuse_conv_bias": "1"} if nhwc else {}
+        return CUDA, {"device_id": match[1], "use_tf32": "0", **graphs, **layout}
     raise BackendError(f"device is {device!r}, expected cpu or cuda:N; say for example cuda:0")
 
 

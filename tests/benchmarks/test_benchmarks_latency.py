@@ -22,7 +22,7 @@ from benchmarks.__main__ import main
 from benchmarks.branches.cost import columns_of
 from benchmarks.branches.layout_model import random_extractor
 from benchmarks.branches.layouts import compared, counted_flop
-from benchmarks.measure.limits import ceiling_keys, ceilings
+from benchmarks.measure.limits import ceiling_keys, ceilings, products_for
 from benchmarks.measure.rounds import Series
 from benchmarks.measure.single_runs import RunPlan, Timed, sample_in_turn
 from benchmarks.runners.deployed import products_in
@@ -319,6 +319,12 @@ def test_the_limits_of_a_cpu_are_those_of_what_is_computed():
     assert len(ceilings(cpu, ("fp32",), threads=1, size=32)) == 2
     for precision in ("bf16", "int8"):
         assert ceiling_keys(cpu, precision) == (f"matrix_product_{precision}",)
+
+
+def test_the_limit_is_measured_as_long_as_the_model():
+    assert products_for(2.0, 20, 0.03) == 20 * 67  # 2 / 0.03 is 66.7
+    assert products_for(0.0, 4, 0.5) == 4
+    assert products_for(0.1, 20, 0.5) == 20
 
 
 def speed(key: str, *values: float, unit="images/s") -> Series:

@@ -62,6 +62,11 @@ def test_options_of_a_device() -> None:
     assert device_provider("cuda:0", cuda_graphs=True)[1]["enable_cuda_graph"] == "1"
     with pytest.raises(ValueError, match="cuda_graphs"):
         device_provider("cpu", cuda_graphs=True)
+    assert device_provider("cuda:0", nhwc=True)[1] == {
+        "device_id": "0", "use_tf32": "0", "prefer_nhwc": "1", "fuse_conv_bias": "1",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="nhwc needs device cuda:N"):
+        device_provider("cpu", nhwc=True)
 
 
 def test_tensorrt_takes_the_precision_of_the_file_and_a_profile(
@@ -129,8 +134,9 @@ def test_cuda_that_could_not_start_is_an_error(
     with pytest.raises(BackendError, match=r"could not start CUDAExecution.*cuDNN.*doctor"):
         OrtRuntime(artifact, device="cuda:0", cuda_graphs=True)
     assert gpu_build[0][0][1]["enable_cuda_graph"] == "1"
-    with pytest.raises(ValueError, match="cuda_graphs"):
-        OrtRuntime(artifact, device="cuda:0", tensorrt=True, cuda_graphs=True)
+    for option in ({"cuda_graphs": True}, {"nhwc": True}):
+        with pytest.raises(ValueError, match="for the CUDA provider, found tensorrt"):
+            OrtRuntime(artifact, device="cuda:0", tensorrt=True, **option)
 
 
 def test_a_library_without_tensorrt(

@@ -25,7 +25,14 @@ pytestmark = pytest.mark.gpu
 RELATIVE = 1e-3
 """TensorRT multiplies float32 as TF32, of 10 bits; everything else is float32."""
 
-BACKENDS = ("ort", "ort with CUDA graphs", "ort-tensorrt", "tensorrt", "tensorrt-rtx")
+BACKENDS = (
+    "ort",
+    "ort with CUDA graphs",
+    "ort with NHWC",
+    "ort-tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
+)
 
 
 def random_images(count: int) -> np.ndarray:
@@ -42,6 +49,8 @@ def open_backend(name: str, artifact: Artifact, gpu: Gpu) -> Runtime:
     """The runtime of a backend; an engine is built first where it needs one."""
     if name == "ort with CUDA graphs":
         return OrtRuntime(artifact, device="cuda:0", cuda_graphs=True)
+    if name == "ort with NHWC":
+        return OrtRuntime(artifact, device="cuda:0", nhwc=True)
     if name in ("tensorrt", "tensorrt-rtx"):
         options = BuildOptions(profile=BatchProfile(1, 4, 8))
         build_engine(artifact, options, load_library(name), gpu=gpu)
