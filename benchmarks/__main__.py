@@ -15,6 +15,9 @@ from benchmarks.cli import (
     branches as branch_commands,
 )
 from benchmarks.cli import (
+    instruction_sets as isa_commands,
+)
+from benchmarks.cli import (
     reports as report_commands,
 )
 from benchmarks.cli import (
@@ -257,6 +260,7 @@ def everything(
 
 for _command in (
     speed_commands.latency, speed_commands.throughput, speed_commands.roofline,
+    isa_commands.isa,
     branch_commands.branches,
     branch_commands.layouts, speed_commands.parity, report_commands.join,
     report_commands.compare, report_commands.report,

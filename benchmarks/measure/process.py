@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -55,12 +55,14 @@ class Entrant:
         title: its name in tables.
         what: one sentence, what exactly is timed.
         prepare: loads libraries and data, in the new process; can be pickled.
+        environment: variables of the new process, beside those of its parent.
     """
 
     key: str
     title: str
     what: str
     prepare: Callable[[], Work]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ class FreshProcess:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.measure.child"],
                 cwd=_ROOT,
-                env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
+                env=os.environ
+                | dict.fromkeys(_THREAD_VARIABLES, str(self._threads))
+                | dict(self._entrant.environment),
                 input=pickle.dumps(job),
                 capture_output=True,
                 check=False,

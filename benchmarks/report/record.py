@@ -39,6 +39,7 @@ class Record:
         ratios: what follows.
         notes: sentences that a reader must know.
         percentiles: the page shows p50, p95 and p99 in place of median, lowest and highest.
+        lead: lines of Markdown that the page shows first, made of series and ratios.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Record:
     ratios: tuple[Ratio, ...]
     notes: tuple[str, ...]
     percentiles: bool = False
+    lead: tuple[str, ...] = ()
 
 
 class WrittenSeries(record_file.Record, frozen=True, kw_only=True):
@@ -208,7 +210,8 @@ def record_markdown(record: Record) -> str:
         cells = [in_words(speed, series) for speed in speeds]
         counts = len(series.values), len(series.of_processes)
         rows.append((series.title, *cells, *map(str, counts)))
-    lines = [f"# {record.title}", "", *table(("measured", *columns), rows, align="lrrrrr"), ""]
+    lines = [f"# {record.title}", "", *record.lead, *([""] if record.lead else [])]
+    lines += [*table(("measured", *columns), rows, align="lrrrrr"), ""]
     ratios = []
     for ratio in record.ratios:
         target = ""

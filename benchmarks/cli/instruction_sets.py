@@ -1,0 +1,87 @@
+"""The command `isa`: what each instruction set of the CPU is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from benchmarks.cli import options as command_options
+from benchmarks.cli.options import POSITIVE, finish, prepare
+from benchmarks.sizes import RUNNERS
+from mtml_deploy.cli import options
+from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.defaults import PROTOCOL
+
+_SETS: Final = (
+    "AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_AMX",
+)  # fmt: skip
+
+
+@click.command(cls=SafeCommand, epilog=options.SOURCES)
+@command_options.artifact
+@command_options.out
+@click.option("--int8", type=options.FOLDER, help="The same model in int8.")
+@command_options.run
+@click.option("--images", metavar="SOURCE", help="The batch.  [default: random pixels]")
+@click.option("--data", metavar="SOURCE", help="Labelled set: also measures mAP of every way.")
+@click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
+@click.option(
+    "--isa", "sets", type=click.Choice(_SETS), multiple=True,
+    help="Values of ONEDNN_MAX_CPU_ISA, may be repeated.  [default: all that the processor has]",
+)  # fmt: skip
+@click.option(
+    "--runner", "runners", type=click.Choice(RUNNERS), multiple=True,
+    default=("openvino", "openvino-bf16", "torch", "torch-bf16"), show_default=True,
+    help="What runs the model beside ONNX Runtime, may be repeated.",
+)  # fmt: skip
+@click.option("--batch-size", type=POSITIVE, default=8, show_default=True, help="Images per run.")
+@click.option("--rounds", type=POSITIVE, default=3, show_default=True,
+              help="Processes of each way.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0,
+              show_default=True, help="Of one process; at least one batch runs.")  # fmt: skip
+@command_options.threads
+@options.overwrite
+def isa(
+    *,
+    artifact: Path,
+    out: Path,
+    int8: Path | None,
+    run: Path | None,
+    images: str | None,
+    data: str | None,
+    protocol: str,
+    sets: tuple[str, ...],
+    runners: tuple[str, ...],
+    batch_size: int,
+    rounds: int,
+    seconds: float,
+    threads: int,
+    overwrite: bool,
+) -> None:
+    """Every way to run ARTIFACT on this CPU, under each instruction set: speed, cosine, mAP.
+
+    Speeds are beside ONNX Runtime in float32. Each way runs in processes of its own.
+    """
+    prepare(out, ("isa",), overwrite=overwrite)
+    from benchmarks.runners.runner import Subject
+    from benchmarks.speed.instruction_sets import IsaBench, measure_instruction_sets
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+    from mtml_deploy.evaluation.protocols import find_protocol
+
+    options.refuse_huge_images()
+    record = measure_instruction_sets(
+        Subject(open_artifact(artifact), run, "cpu", threads),
+        None if int8 is None else open_artifact(int8),
+        None if images is None else load_source(images),
+        out,
+        data=None
+        if data is None
+        else (load_source(data, split="query"), load_source(data, split="gallery")),
+        protocol=find_protocol(protocol),
+        bench=IsaBench(sets, runners, batch_size, rounds, seconds),
+        say=write_note,
+    )
+    finish(out, record, overwrite=overwrite)
