@@ -1,6 +1,7 @@
 """The named recipes, and settings read from TOML, JSON and the command line.
 
-Order of precedence: recipe < TOML file < command-line flag. Needs no torch.
+Order of precedence: recipe < TOML file < command-line flag. Needs no torch, and
+msgspec only where a text is read, so that help does without it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal, get_type_hints
 
 from mtml_deploy.errors import DataError
-from mtml_deploy.record_file import MOST, parse_table, shown
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 from mtml_train.config import TrainConfig
 
@@ -81,6 +81,8 @@ def read_toml(file: Path) -> dict[str, object]:
     """
     # with msgspec, which help does without
 
+    from mtml_deploy.record_file import parse_table
+
     try:
         values = parse_table(read_regular(file, most_bytes=RECORD_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
@@ -100,6 +102,8 @@ def parse_setting(text: str) -> dict[str, object]:
     Raises:
         DataError: no "=", unknown name, or wrong type.
     """
+    from mtml_deploy.record_file import parse_table
+
     name, equals, value = text.partition("=")
     if not equals:
         raise DataError(f"--set {text}: write NAME=VALUE, for example --set flip=0.5")
@@ -140,6 +144,8 @@ def from_plain(values: Mapping[str, object], *, where: str) -> dict[str, object]
 
 def _typed(name: str, value: object, hint: object, where: str) -> object:
     """`value` as the type `hint` of field `name`, or a DataError."""
+    from mtml_deploy.record_file import MOST, shown
+
     if hint == tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):

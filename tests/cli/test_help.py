@@ -2,10 +2,12 @@
 
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
-from helpers_hints import PROGRAM, commands, programs
+from helpers_hints import PROGRAM, ROOT, commands, programs
 
 COLUMNS = 80
 
@@ -59,3 +61,11 @@ def test_help_is_plain_text(words: str) -> None:
 )
 def test_what_is_not_plain_is_found(line: str) -> None:
     assert odd(line) == [line]
+
+
+@pytest.mark.parametrize("module", ["mtml_train.cli.train", "benchmarks.__main__"])
+def test_settings_are_known_without_the_reader_of_records(module: str) -> None:
+    """The settings are options, so that help imports them; it must answer at once."""
+    code = f"import {module}, sys; print({{'msgspec', 'numpy', 'torch'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
