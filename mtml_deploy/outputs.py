@@ -7,97 +7,20 @@ says what is there. A link is never followed, an input never replaced.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mtml_deploy.errors import MtmlError, OutputExistsError
 from mtml_deploy.files import atomic_folder, restore_folder
+from mtml_deploy.output_kind import FileKind, FolderKind
 from mtml_deploy.path_kind import name_of_kind
-from mtml_deploy.record_file import parse_plain
-from mtml_deploy.regular_file import open_regular, read_regular
 from mtml_deploy.text import printable
 
 _SHOWN: Final = 3
 """Foreign files that an error names."""
-
-_HEAD_BYTES: Final = 1 << 16
-"""Of a text in which its mark must be."""
-
-_LEFT_BEHIND: Final = re.compile(r"\..+\.mtml-[a-z0-9_]{8}\.tmp\Z")
-"""Names of files that `atomic_file` leaves where it is killed."""
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """One kind of file that commands write.
-
-    Attributes:
-        name: with its article, such as "an embeddings file".
-        known: whether a file's content is of this kind; an OSError, ValueError or MtmlError means
-            that it is not.
-    """
-
-    name: str
-    known: Callable[[Path], bool]
-
-
-@dataclass(frozen=True)
-class FolderKind:
-    """One kind of folder that commands write as a whole.
-
-    Attributes:
-        name: with its article, such as "an exported model".
-        require: raises OSError or ValueError, which says why, where a folder is of another kind.
-        foreign: names, below a folder of this kind, of what never came with one.
-        products: in words, what was made later and is in the folder; empty where nothing is.
-    """
-
-    name: str
-    require: Callable[[Path], object]
-    foreign: Callable[[Path], Sequence[str]]
-    products: Callable[[Path], str] = lambda _: ""
-
-
-def json_kind(name: str, *keys: str) -> FileKind:
-    """A JSON file whose object, or each object of whose list, has some keys.
-
-    Args:
-        name: see `FileKind`.
-        keys: that every file of this kind has.
-    """
-
-    def known(path: Path) -> bool:
-        found = parse_plain(read_regular(path))
-        each = found if isinstance(found, list) else [found]
-        return all(isinstance(one, dict) and one.keys() >= set(keys) for one in each)
-
-    return FileKind(name, known)
-
-
-def text_kind(name: str, mark: str) -> FileKind:
-    """A text that has a mark near its beginning.
-
-    Args:
-        name: see `FileKind`.
-        mark: a regular expression that is looked for in the first 64 KiB; ^ is the start of a line.
-    """
-
-    def known(path: Path) -> bool:
-        with open_regular(path) as file:
-            head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
-        return re.search(mark, head, re.MULTILINE) is not None
-
-    return FileKind(name, known)
-
-
-def left_behind(path: Path) -> bool:
-    """Whether a file was left by a writer that was killed."""
-    return _LEFT_BEHIND.match(path.name) is not None
 
 
 def require_outputs(

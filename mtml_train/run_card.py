@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mtml_deploy.files import write_text
-from mtml_deploy.outputs import json_kind, require_outputs
+from mtml_deploy.output_kind import json_kind
+from mtml_deploy.outputs import require_outputs
 from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint

@@ -14,13 +14,8 @@ from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.files import atomic_folder
-from mtml_deploy.outputs import (
-    FolderKind,
-    json_kind,
-    output_folder,
-    require_output,
-    text_kind,
-)
+from mtml_deploy.output_kind import FolderKind, json_kind, text_kind
+from mtml_deploy.outputs import output_folder, require_output
 
 LETTERS = FolderKind(
     "a folder of letters",
@@ -69,14 +64,14 @@ def test_a_kill_leaves_the_old_folder_or_the_new_one(
 
 def test_a_reader_finds_an_artifact_that_was_about_to_be_replaced(tmp_path: Path) -> None:
     manifest = write_artifact(tmp_path / "art").manifest
-    (tmp_path / "art").rename(tmp_path / ".art.abcd1234.old")
+    (tmp_path / "art").rename(tmp_path / ".art.mtml-abcd1234.old")
     assert open_artifact(tmp_path / "art").manifest == manifest
     # and nobody else's
-    (tmp_path / "art").rename(tmp_path / ".art2.abcd1234.old")
+    (tmp_path / "art").rename(tmp_path / ".art2.mtml-abcd1234.old")
     assert not (tmp_path / "art").exists()
     with (
         pytest.raises(OutputExistsError),
-        output_folder(tmp_path / ".art2.abcd1234.old", ARTIFACT, overwrite=False),
+        output_folder(tmp_path / ".art2.mtml-abcd1234.old", ARTIFACT, overwrite=False),
     ):
         pass
 

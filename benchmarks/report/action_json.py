@@ -14,7 +14,7 @@ from benchmarks.measure.rounds import Series, Unit
 from benchmarks.report.compare import SMALLER_IS_BETTER
 from benchmarks.report.record import Record
 from mtml_deploy.files import write_text
-from mtml_deploy.outputs import json_kind
+from mtml_deploy.output_kind import json_kind
 
 SMALLER_FILE: Final = "smaller-is-better.json"
 BIGGER_FILE: Final = "bigger-is-better.json"

@@ -13,7 +13,7 @@ from benchmarks.report.compare import (
     Outcome,
     processes_needed,
 )
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.text import table
 
 COMPARE_MARKDOWN: Final = text_kind("a comparison of benchmarks", r"\A## \S+ Benchmarks: ")

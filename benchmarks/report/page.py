@@ -12,7 +12,7 @@ from markupsafe import Markup
 from benchmarks.measure.rounds import Series, Unit, in_words
 from benchmarks.report.bars import bars_svg
 from benchmarks.report.record import Record, percentiles
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.report.templates import page_environment
 
 RECORDS_HTML: Final = text_kind(

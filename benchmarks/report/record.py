@@ -16,7 +16,8 @@ from benchmarks.measure.machine import Environment, GpuState, Machine
 from benchmarks.measure.rounds import Ratio, Series, Unit, in_words
 from mtml_deploy import record_file
 from mtml_deploy.files import write_text
-from mtml_deploy.outputs import FileKind, json_kind, require_outputs, text_kind
+from mtml_deploy.output_kind import FileKind, json_kind, text_kind
+from mtml_deploy.outputs import require_outputs
 from mtml_deploy.text import percent, table
 
 RECORD_JSON: Final = json_kind("a record of a benchmark", "schema", "kind", "series", "machine")

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.measure.rounds import Ratio
 from benchmarks.report.record import Record, record_markdown
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
 SUMMARY_LIMIT_BYTES: Final = 1 << 20

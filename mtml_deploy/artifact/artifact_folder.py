@@ -8,7 +8,7 @@ from typing import Final
 
 from mtml_deploy.artifact.artifact import MANIFEST_FILE
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.outputs import FolderKind, left_behind
+from mtml_deploy.output_kind import FolderKind, left_behind
 from mtml_deploy.record_file import parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 

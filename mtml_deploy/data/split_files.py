@@ -12,7 +12,8 @@ from mtml_deploy.data.holdout import LocalSplit, counts_of
 from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.files import write_text
 from mtml_deploy.lock import one_writer
-from mtml_deploy.outputs import FileKind, json_kind, require_outputs
+from mtml_deploy.output_kind import FileKind, json_kind
+from mtml_deploy.outputs import require_outputs
 from mtml_deploy.record_file import parse_plain
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_file
-from mtml_deploy.outputs import FileKind
+from mtml_deploy.output_kind import FileKind
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, record_json
 from mtml_deploy.regular_file import NotAFileError, open_regular

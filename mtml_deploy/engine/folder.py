@@ -27,7 +27,8 @@ from mtml_deploy.engine.options import BuildOptions
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.files import atomic_file, write_text
 from mtml_deploy.lock import one_writer
-from mtml_deploy.outputs import FileKind, require_output
+from mtml_deploy.output_kind import FileKind
+from mtml_deploy.outputs import require_output
 from mtml_deploy.path_kind import name_of_kind
 from mtml_deploy.regular_file import open_regular, read_regular
 

@@ -15,7 +15,7 @@ from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.index_manifest import Tuning
 from mtml_deploy.gallery.values import Hit
-from mtml_deploy.outputs import json_kind
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import printable

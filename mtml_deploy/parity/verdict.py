@@ -24,7 +24,7 @@ from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, Backend, Executio
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.model import Model
-from mtml_deploy.outputs import json_kind, text_kind
+from mtml_deploy.output_kind import json_kind, text_kind
 from mtml_deploy.parity.judge import Check, ParityResult
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__

@@ -19,7 +19,8 @@ from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import DataError
 from mtml_deploy.files import write_text
 from mtml_deploy.lock import one_writer
-from mtml_deploy.outputs import FileKind, require_outputs
+from mtml_deploy.output_kind import FileKind
+from mtml_deploy.outputs import require_outputs
 from mtml_deploy.precision.options import LIST_COMMAND
 from mtml_deploy.record_file import Fraction, Record, Sha256, parse_json, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular

@@ -12,7 +12,7 @@ from mtml_deploy.errors import MissingExtraError, MtmlError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.files import atomic_file
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.text import percent
 
 _MAKER: Final = "mtml-deploy evaluate"

@@ -21,7 +21,7 @@ from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.own_copies import COPY_RULE, OwnCopies
 from mtml_deploy.evaluation.protocols import Protocol, find_protocol
 from mtml_deploy.evaluation.verification import Verification
-from mtml_deploy.outputs import json_kind
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_deploy.text import json_number

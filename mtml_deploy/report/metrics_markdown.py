@@ -10,7 +10,7 @@ from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.measures import DEFINITIONS, LISTED, RATES, Measure
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.own_copies import COPY_RULE
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
     RERANK_RULE,

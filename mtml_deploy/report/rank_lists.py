@@ -21,7 +21,7 @@ from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
-from mtml_deploy.outputs import json_kind
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.report.metrics_json import EXPANSION_RULE, RERANK_RULE, reranking_record
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rank import Ranking

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
-from mtml_deploy.outputs import FolderKind
+from mtml_deploy.output_kind import FolderKind
 from mtml_deploy.record_file import Record, parse_json, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 from mtml_train.synthetic.shot_plan import plan_shots

@@ -20,7 +20,7 @@ from mtml_deploy.data.text_files import LARGEST_ID, read_bytes
 from mtml_deploy.defaults import TRACK2_LENGTH
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import DataError, EmbeddingsError
-from mtml_deploy.outputs import FileKind
+from mtml_deploy.output_kind import FileKind
 from mtml_deploy.search.rank import Ranking
 from mtml_deploy.text import printable
 

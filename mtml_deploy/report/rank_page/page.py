@@ -18,7 +18,7 @@ from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
-from mtml_deploy.outputs import text_kind
+from mtml_deploy.output_kind import text_kind
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
