@@ -24,7 +24,7 @@ MarginKind = Literal["cosface", "arcface", "circle"]
 IdentityLoss = Literal["softmax", MarginKind]
 TripletOn = Literal["fused", "branches", "both"]
 TripletDistance = Literal["l2", "cosine"]
-Sampler = Literal["shuffle", "pk"]
+Sampler = Literal["shuffle", "pk", "pk-once"]
 Schedule = Literal["constant", "cosine"]
 SyncBn = Literal["auto", "on", "off"]
 
@@ -73,7 +73,7 @@ class TrainConfig:
     triplet_margin: float | Literal["soft"] = 0.3  # of distances; "soft" = softplus
     triplet_distance: TripletDistance = "l2"  # "l2" or "cosine"
     # sampling and augmentation
-    sampler: Sampler = "shuffle"  # "pk": whole identities, `instances` images of each
+    sampler: Sampler = "shuffle"  # "pk": `instances` images per vehicle; "pk-once": all in turn
     instances: int = 4  # K of the P x K sampler
     flip: float = 0.5  # probability; left and right orientation labels swap with it
     pad: float = 0.0  # random crop after padding by this fraction of the side
@@ -134,8 +134,10 @@ class TrainConfig:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
             )
-        if self.triplet_weight > 0 and self.sampler != "pk":
-            raise ValueError('triplet_weight needs sampler "pk": a batch must hold positives')
+        if self.triplet_weight > 0 and self.sampler == "shuffle":
+            raise ValueError(
+                'triplet_weight needs sampler "pk" or "pk-once": a batch must hold positives'
+            )
 
     @property
     def scale_pixels(self) -> int:

@@ -15,6 +15,7 @@ from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.source import absolute_source
 from mtml_train.checkpoint import BEST, Checkpoint, build_model, load_optimizer, load_weights
 from mtml_train.config import TrainConfig
+from mtml_train.data.sampler import sampler_notes
 from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process
 from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
@@ -105,7 +106,7 @@ def prepare(
         load_weights(model, resume)
     model.to(process.device).to(memory_format=torch.channels_last)
     require_statistics(model, config, process)
-    for note in notes:
+    for note in (*notes, *sampler_notes(train_set, config)):
         report(note)
     step = TrainStep(model, config, process)
     if resume is not None:

@@ -26,13 +26,15 @@ RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
         "weight_decay": 5e-4,
         "schedule": "cosine",
         "warmup_epochs": 10.0,
-        "sampler": "pk",
+        "neck": "bn",
+        "last_stride": 1,
+        "sampler": "pk-once",
         "instances": 4,
         "triplet_weight": 1.0,
+        "triplet_on": "branches",
         "label_smoothing": 0.1,
         "pad": 0.05,
         "erase": 0.5,
-        "jitter": 0.5,
     },
 }
 

@@ -184,7 +184,7 @@ def training_batches(
             f"batch_size {config.batch_size} does not divide into {world} processes x "
             f"{config.accumulate} micro-batches; choose a multiple of {share}"
         )
-    if config.sampler == "pk" and (config.batch_size // share) % config.instances:
+    if config.sampler != "shuffle" and (config.batch_size // share) % config.instances:
         raise DataError(
             f"a micro-batch of {config.batch_size // share} images does not hold whole groups of "
             f"{config.instances} instances; choose a larger --batch-size"

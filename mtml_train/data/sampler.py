@@ -36,7 +36,7 @@ def plan_epoch(train_set: TrainSet, config: TrainConfig, epoch: int) -> list[lis
     rng = np.random.default_rng((config.seed, epoch))
     order = (
         _identities_in_turn(train_set, config, rng)
-        if config.sampler == "pk"
+        if config.sampler != "shuffle"
         else _mixed_shuffle(train_set.groups, rng)
     )
     used = order[: steps * config.batch_size].reshape(steps, config.batch_size)
@@ -56,7 +56,10 @@ def _mixed_shuffle(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArr
 def _identities_in_turn(
     train_set: TrainSet, config: TrainConfig, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """P x K order: identities shuffled again and again, `instances` images of each at a time."""
+    """P x K order: identities shuffled again and again, `instances` images of each at a time.
+
+    With sampler "pk" a vehicle's images are drawn anew at each turn, with "pk-once" by `_Turns`.
+    """
     if config.batch_size % config.instances:
         raise DataError(
             f"batch_size {config.batch_size} is not a multiple of instances {config.instances}"
@@ -68,12 +71,74 @@ def _identities_in_turn(
             f"a batch of {config.batch_size} with {config.instances} images each needs {per_batch} "
             f"identities, there are {len(by_class)}; lower --batch-size"
         )
+    turns: dict[int, _Turns] = {}
     order: list[NDArray[np.int64]] = []
     while len(order) * config.instances < len(train_set):
         turn = rng.permutation(len(by_class))
         # whole batches only: one identity must not stand twice in a batch
         for number in turn[: len(turn) // per_batch * per_batch]:
             members = by_class[number]
+            if config.sampler == "pk-once":
+                if number not in turns:
+                    turns[number] = _Turns(members, train_set.cameras[members], rng)
+                order.append(turns[number].draw(config.instances))
+                continue
             few = len(members) < config.instances
             order.append(rng.choice(members, size=config.instances, replace=few))
     return np.concatenate(order)
+
+
+class _Turns:
+    """Images of one vehicle in an epoch: none twice before all were there, cameras in turn."""
+
+    def __init__(
+        self, members: NDArray[np.int64], cameras: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        """None was drawn yet; among equals a random order decides."""
+        order = rng.permutation(len(members))
+        self._members = members[order]
+        _, self._cameras = np.unique(cameras[order], return_inverse=True)
+        self._uses = np.zeros(len(members), dtype=np.int64)
+
+    def draw(self, count: int) -> NDArray[np.int64]:
+        """The next `count` image numbers; one is there twice only where all of them are."""
+        here = np.zeros(len(self._members), dtype=np.int64)
+        seen = np.zeros(int(self._cameras.max()) + 1, dtype=np.int64)
+        drawn = []
+        for _ in range(count):
+            # images left of each camera: of equal cameras the fullest, lest one is left alone
+            left = np.bincount(
+                self._cameras, weights=self._uses == self._uses.min(), minlength=len(seen)
+            )
+            keys = (-left[self._cameras], seen[self._cameras], self._uses, here)
+            best = int(np.lexsort(keys)[0])  # the last key counts first; stable
+            here[best] += 1
+            seen[self._cameras[best]] += 1
+            self._uses[best] += 1
+            drawn.append(self._members[best])
+        return np.array(drawn)
+
+
+def sampler_notes(train_set: TrainSet, config: TrainConfig) -> list[str]:
+    """What a user should know of groups that cannot be filled; empty where all can.
+
+    Args:
+        train_set: the images.
+        config: uses sampler, instances.
+
+    Returns:
+        One sentence, or none.
+    """
+    if config.sampler == "shuffle":
+        return []
+    sizes = np.bincount(train_set.classes, minlength=len(train_set.identities))
+    few, alone = int((sizes < config.instances).sum()), int((sizes == 1).sum())
+    if not few:
+        return []
+    note = (
+        f"{few} of {len(sizes)} vehicles have fewer than {config.instances} images (instances), so "
+        "some of theirs are in a batch more than once"
+    )
+    if alone:
+        note += f"; the triplet loss has no pair for {alone} of them, which have a single one"
+    return [note]

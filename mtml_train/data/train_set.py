@@ -25,6 +25,7 @@ class TrainSet:
         paths: [N] image files, as text.
         classes: int64 [N], 0..C-1.
         orientations: int64 [N], 0..7, -1 unknown.
+        cameras: int64 [N], camera id, -1 unknown.
         groups: int64 [N], which data set an image is of.
         identities: [C] (data set, vehicle id) of each class, the id a number or the text that it
             is; classes of two data sets are disjoint.
@@ -34,6 +35,7 @@ class TrainSet:
     paths: tuple[str, ...]
     classes: NDArray[np.int64]
     orientations: NDArray[np.int64]
+    cameras: NDArray[np.int64]
     groups: NDArray[np.int64]
     identities: tuple[tuple[int, int | str], ...]
     sets: tuple[SetFingerprint, ...]
@@ -58,6 +60,7 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
     keys: list[tuple[int, int]] = []
     paths: list[str] = []
     orientations: list[int] = []
+    cameras: list[int] = []
     for group, images in enumerate(sets):
         for record in images.records:
             if record.vehicle_id == UNKNOWN:
@@ -70,6 +73,7 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
             keys.append((group, record.vehicle_id))
             paths.append(str(record.path))
             orientations.append(record.orientation)
+            cameras.append(record.camera_id)
     ordered = [
         (group, vehicle)
         for group, images in enumerate(sets)
@@ -82,6 +86,7 @@ def join_training_sets(sets: Sequence[ImageSet]) -> TrainSet:
         paths=tuple(paths),
         classes=np.array([index[key] for key in keys], dtype=np.int64),
         orientations=np.array(orientations, dtype=np.int64),
+        cameras=np.array(cameras, dtype=np.int64),
         groups=np.array([group for group, _ in keys], dtype=np.int64),
         identities=tuple((group, shown_id(vehicle)) for group, vehicle in ordered),
         sets=tuple(fingerprint(images) for images in sets),

@@ -52,8 +52,14 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) 
     config = build_config("strong", file, {"batch_size": 16})
     assert config.batch_size == 16  # flag
     assert config.epochs == 7  # file
-    assert config.sampler == "pk"  # recipe
+    assert config.sampler == "pk-once"  # recipe
     assert config.image_size == 224  # default
+
+
+def test_the_recipe_strong_has_what_was_measured_to_help() -> None:
+    config = build_config("strong", None, {})
+    assert (config.neck, config.last_stride, config.jitter) == ("bn", 1, 0.0)
+    assert (config.sampler, config.triplet_on) == ("pk-once", "branches")
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
@@ -75,6 +81,7 @@ def test_an_unknown_recipe_is_refused() -> None:
         ("epochs = 1.5", "epochs must be an integer, found 1.5"),
         ("epochs = true", "epochs must be an integer, found True"),
         ("lr = true", "lr must be a number, found True"),
+        ("triplet_margin = true", 'triplet_margin must be a number or "soft", found True'),
         ('lr = "fast"', "lr must be a number, found 'fast'"),
         ("skip_bad = 1", "skip_bad must be true or false, found 1"),
         ("image_size = [256, 128]", "image_size must be an integer, found [256, 128]"),
@@ -117,9 +124,16 @@ def test_types_that_are_taken(tmp_path: Path) -> None:
         ({"lr": float("nan")}, "lr must be a finite number, found nan"),
         ({"consensus_weight": float("inf")}, "consensus_weight must be a finite number"),
         ({"batch_size": 8, "accumulate": 3}, "batch_size 8 is not a multiple of accumulate 3"),
-        ({"triplet_weight": 1.0}, 'triplet_weight needs sampler "pk"'),
+        ({"triplet_weight": 1.0}, 'triplet_weight needs sampler "pk" or "pk-once"'),
         ({"variant": "MTML-GO"}, "variant is one of MTML-S, .*found 'MTML-GO'"),
         ({"amp": "fp8"}, "amp is one of none, fp16, bf16"),
+        ({"neck": "ln"}, "neck is one of none, bn; found 'ln'"),
+        ({"last_stride": 3}, "last_stride is 2 or less, found 3"),
+        ({"identity_loss": "sphere"}, "identity_loss is one of softmax, cosface, arcface, circle"),
+        ({"identity_scale": 0.0}, "identity_scale is above 0, found 0.0"),
+        ({"identity_margin": 1.5}, "identity_margin is 0..1, found 1.5"),
+        ({"triplet_margin": -0.1}, 'triplet_margin is 0 or more, or "soft"; found -0.1'),
+        ({"triplet_margin": "hard"}, "triplet_margin is 0 or more, or \"soft\"; found 'hard'"),
     ],
 )
 def test_an_impossible_value_is_refused(values: dict[str, object], message: str) -> None:
@@ -133,6 +147,8 @@ def test_an_impossible_value_is_refused(values: dict[str, object], message: str)
         ("flip=0.25", {"flip": 0.25}),
         ("triplet-weight=1", {"triplet_weight": 1.0}),
         ("sampler=pk", {"sampler": "pk"}),
+        ("triplet_margin=soft", {"triplet_margin": "soft"}),
+        ("triplet_margin=1", {"triplet_margin": 1.0}),
         ('backbone="resnet18"', {"backbone": "resnet18"}),
         ("detach_consensus=true", {"detach_consensus": True}),
         ("data=veri:a=b", {"data": ("veri:a=b",)}),

@@ -15,7 +15,7 @@ from mtml_deploy.data.records import ImageSet
 from mtml_deploy.errors import DataError, ImageError
 from mtml_train.config import TrainConfig
 from mtml_train.data.loader import TrainBatch, training_batches
-from mtml_train.data.sampler import plan_epoch
+from mtml_train.data.sampler import plan_epoch, sampler_notes
 from mtml_train.data.train_set import TrainSet, join_training_sets
 
 PLAIN = {"flip": 0.0}  # no augmentation
@@ -41,13 +41,14 @@ def joined(two_sets: tuple[ImageSet, ImageSet]) -> TrainSet:
     return join_training_sets(two_sets)
 
 
-def made_set(sizes: list[int]) -> TrainSet:
+def made_set(sizes: list[int], cameras: list[int] | None = None) -> TrainSet:
     """A set of one source that is never decoded; vehicle i has sizes[i] images."""
     classes = np.repeat(np.arange(len(sizes)), sizes)
     return TrainSet(
         paths=tuple(f"{number}.jpg" for number in range(len(classes))),
         classes=classes,
         orientations=np.full(len(classes), -1),
+        cameras=np.array(cameras or [0] * len(classes)),
         groups=np.zeros(len(classes), dtype=np.int64),
         identities=tuple((0, vehicle) for vehicle in range(len(sizes))),
         sets=(),
@@ -64,6 +65,9 @@ def assert_equal(left: list[TrainBatch], right: list[TrainBatch]) -> None:
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.vehicles, other.vehicles)
         assert torch.equal(one.orientations, other.orientations)
+        assert one.numbers is not None
+        assert other.numbers is not None
+        assert torch.equal(one.numbers, other.numbers)
 
 
 # joining
@@ -119,7 +123,7 @@ def test_an_epoch_takes_each_image_at_most_once(joined: TrainSet, batch_size: in
     assert set(used.values()) == {1}
 
 
-@pytest.mark.parametrize("sampler", ["shuffle", "pk"])
+@pytest.mark.parametrize("sampler", ["shuffle", "pk", "pk-once"])
 def test_seed_and_epoch_decide_the_plan(joined: TrainSet, sampler: str) -> None:
     settings = config(sampler=sampler, instances=2, batch_size=4)
     plan = plan_epoch(joined, settings, 3)
@@ -129,10 +133,13 @@ def test_seed_and_epoch_decide_the_plan(joined: TrainSet, sampler: str) -> None:
     assert plan != plan_epoch(joined, other, 3)
 
 
+@pytest.mark.parametrize("sampler", ["pk", "pk-once"])
 @pytest.mark.parametrize("sizes", [[9] * 7, [2, 9, 4, 30, 5, 3, 8, 1]])
-def test_p_times_k_batches_hold_whole_groups_of_different_vehicles(sizes: list[int]) -> None:
+def test_p_times_k_batches_hold_whole_groups_of_different_vehicles(
+    sizes: list[int], sampler: str
+) -> None:
     train_set = made_set(sizes)
-    settings = config(sampler="pk", instances=4, batch_size=12)
+    settings = config(sampler=sampler, instances=4, batch_size=12)
     for epoch in range(4):
         plan = plan_epoch(train_set, settings, epoch)
         assert len(plan) == sum(sizes) // 12
@@ -144,6 +151,63 @@ def test_p_times_k_batches_hold_whole_groups_of_different_vehicles(sizes: list[i
             for group, (vehicle,) in zip(groups, vehicles, strict=True):
                 # images repeat only where there are not enough of them
                 assert len(set(group)) == 4 or sizes[vehicle] < 4
+
+
+def groups_of(train_set: TrainSet, instances: int, vehicle: int) -> list[list[int]]:
+    """The groups of one vehicle in an epoch, in their order."""
+    settings = config(sampler="pk-once", instances=instances, batch_size=2 * instances)
+    order = [number for numbers in plan_epoch(train_set, settings, 0) for number in numbers]
+    groups = [order[start : start + instances] for start in range(0, len(order), instances)]
+    return [group for group in groups if train_set.classes[group[0]] == vehicle]
+
+
+def test_no_image_comes_again_before_all_of_its_vehicle_were_there() -> None:
+    sizes = [2, 5, 7, 3, 11, 4]
+    train_set = made_set(sizes)
+    for vehicle, size in enumerate(sizes):
+        uses: Counter[int] = Counter()
+        for group in groups_of(train_set, 4, vehicle):
+            # four of 2 or 3 images cannot differ; else a group holds none twice
+            assert max(Counter(group).values()) == -(-4 // min(size, 4))
+            before = uses.copy()
+            uses.update(group)
+            if size <= 4:
+                assert set(group) == set(np.flatnonzero(train_set.classes == vehicle).tolist())
+                continue
+            # those not there yet are taken first, as far as they reach
+            least = counted(before, vehicle, size, train_set)
+            new = [number for number in group if before[number] == min(least)]
+            assert len(new) == min(4, least.count(min(least)))
+        found = counted(uses, vehicle, size, train_set)
+        if size > 4:
+            assert max(found) - min(found) <= 1
+
+
+def counted(uses: Counter[int], vehicle: int, size: int, train_set: TrainSet) -> list[int]:
+    """How often each image of a vehicle was used."""
+    members = np.flatnonzero(train_set.classes == vehicle).tolist()
+    assert len(members) == size
+    return [uses[number] for number in members]
+
+
+def test_a_group_prefers_other_cameras() -> None:
+    # vehicle 0: five images of camera 1, two of camera 2, one of camera 3; groups of 4
+    cameras = [1, 1, 2, 1, 3, 1, 2, 1] + [4] * 8
+    train_set = made_set([8, 8], cameras)
+    groups = [[cameras[n] for n in group] for group in groups_of(train_set, 4, 0)]
+    # first one of each, and one more of the fullest; then what is left of camera 1 and 2
+    assert [sorted(group) for group in groups] == [[1, 1, 2, 3], [1, 1, 1, 2]]
+
+
+def test_groups_that_cannot_be_filled_are_told() -> None:
+    settings = config(sampler="pk-once", instances=4, batch_size=8)
+    assert sampler_notes(made_set([4, 5]), settings) == []
+    assert sampler_notes(made_set([1, 1]), config()) == []
+    (note,) = sampler_notes(made_set([1, 3, 4, 2, 1]), settings)
+    assert note == (
+        "4 of 5 vehicles have fewer than 4 images (instances), so some of theirs are in a batch "
+        "more than once; the triplet loss has no pair for 2 of them, which have a single one"
+    )
 
 
 def test_p_times_k_shows_every_vehicle_in_turn() -> None:
@@ -179,6 +243,8 @@ def test_a_batch_holds_the_planned_images_and_their_labels(
         assert batch.images.dtype == torch.uint8
         assert batch.vehicles.tolist() == joined.classes[numbers].tolist()
         assert batch.orientations.tolist() == joined.orientations[numbers].tolist()
+        assert batch.numbers is not None
+        assert batch.numbers.tolist() == numbers
         # the colour of an image tells its number within its own set
         expected = [number if number < 24 else number - 24 for number in numbers]
         assert batch.images[:, 0, 0, 0].tolist() == expected
