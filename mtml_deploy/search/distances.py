@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 NORM_LIMIT: Final = 1e18
 """Largest norm of a row: the square of a larger one leaves the range of float32 products."""
 
-_CHUNK_VALUES: Final = 1 << 17
+CHUNK_VALUES: Final = 1 << 17
 """float64 values a thread holds at once (1 MiB): stays in the cache from pass to pass."""
 
 _SPAN: Final = 8
@@ -42,7 +42,7 @@ def squared_distances(
     """
     exact = np.empty(len(rows), dtype=np.float64)
     point = query.astype(np.float64)
-    step = max(1, min(len(rows), _CHUNK_VALUES // len(query)))
+    step = max(1, min(len(rows), CHUNK_VALUES // len(query)))
     # kept from chunk to chunk: new memory costs as much as the sums
     space = np.empty((step, len(query)))
     for start in range(0, len(rows), step):
@@ -76,7 +76,7 @@ def squared_pair_distances(
     keys, inverse = np.unique(keys, return_inverse=True)
     first, second = np.divmod(keys, len(features))
     exact = np.empty(len(keys), dtype=np.float64)
-    step = max(1, _CHUNK_VALUES // features.shape[1])
+    step = max(1, CHUNK_VALUES // features.shape[1])
 
     def compute(start: int) -> None:
         part = slice(start, start + step)
@@ -185,7 +185,7 @@ def worker_threads() -> int:
 
 def chunk_bytes(dim: int) -> int:
     """Memory that a thread takes at most for sums over rows of `dim` values."""
-    return 20 * max(_CHUNK_VALUES, dim)
+    return 20 * max(CHUNK_VALUES, dim)
 
 
 def _each_piece(
@@ -193,7 +193,7 @@ def _each_piece(
 ) -> None:
     """Call `use` with every piece of the rows: which, and their values, which it may overwrite."""
     size, dim = features.shape
-    step = max(1, _CHUNK_VALUES // max(1, dim))
+    step = max(1, CHUNK_VALUES // max(1, dim))
 
     def compute(first: int) -> None:
         # kept from piece to piece: new memory costs as much as the sums

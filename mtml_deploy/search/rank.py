@@ -18,8 +18,9 @@ from mtml_deploy.defaults import EngineName
 from mtml_deploy.search.candidates.engine import Engine, Proposal
 from mtml_deploy.search.candidates.open import open_engine
 from mtml_deploy.search.distance_blocks import RowsOf
-from mtml_deploy.search.distances import in_threads, require_features, squared_distances
+from mtml_deploy.search.distances import in_threads, require_features
 from mtml_deploy.search.prepared import PreparedGallery, prepare
+from mtml_deploy.search.proven_order import placed
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def rank(
     ranking = Ranking(np.full(shape, -1, np.int32), np.full(shape, np.inf, np.float32))
     if 0 in shape:
         return ranking
-    search = _Search(query, gallery.features, excluded, ranking)
+    search = _Search(query, gallery, excluded, ranking)
 
     def open_one(name: EngineName, device: str) -> Engine:
         return open_engine(name, gallery, device=device, count=shape[1], memory_bytes=memory_bytes)
@@ -123,7 +124,7 @@ class _Search:
     """What is looked for, and where the result goes."""
 
     query: NDArray[np.float32]
-    gallery: NDArray[np.float32]
+    gallery: PreparedGallery
     excluded: RowsOf | None
     ranking: Ranking
 
@@ -159,10 +160,12 @@ class _Search:
         length = self.ranking.rows.shape[1]
         places = length
         if len(left_out):
-            places = min(length, len(self.gallery) - len(np.unique(left_out)))
-        exact = squared_distances(self.query[row], self.gallery, proposal.rows)
-        order = np.lexsort((proposal.rows, exact))[:places]
-        found = len(order)
-        self.ranking.rows[row, :found] = proposal.rows[order]
-        self.ranking.distances[row, :found] = np.sqrt(exact[order])
-        return found == places and (places == 0 or bool(exact[order[-1]] < proposal.floor))
+            places = min(length, len(self.gallery.features) - len(np.unique(left_out)))
+        gallery = self.gallery
+        near = placed(
+            self.query[row], gallery.features, proposal.rows, gallery.squared_norms, places
+        )
+        found = len(near.order)
+        self.ranking.rows[row, :found] = proposal.rows[near.order]
+        self.ranking.distances[row, :found] = near.distances
+        return found == places and (places == 0 or near.last < proposal.floor)

@@ -29,7 +29,7 @@ def test_bits_do_not_depend_on_the_rows_asked_for(dim):
 
 
 def test_chunks_cover_every_row(monkeypatch):
-    monkeypatch.setattr("mtml_deploy.search.distances._CHUNK_VALUES", 5)
+    monkeypatch.setattr("mtml_deploy.search.distances.CHUNK_VALUES", 5)
     gallery = np.arange(14, dtype=np.float32).reshape(7, 2)
     origin = np.zeros(2, dtype=np.float32)
     # rows (0, 1), (2, 3) ... (12, 13)
