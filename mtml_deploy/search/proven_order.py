@@ -8,10 +8,10 @@ taken.
 The bound. With u = 2^-53 and float32 inputs every product of two values is exact in float64, so a
 sum of D of them, in any order, is off by at most D u / (1 - D u) times the sum of their sizes
 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, sections 3.1 and 4.2). Then
-|g|^2 + |q|^2 - 2 q.g, three such sums and a few roundings, is off by at most (D + 8) u' (|g| + |q|)^2
-with u' = u / (1 - (D + 8) u). Each of the squares in the sum of (g - q)^2 has three roundings, so it
-is off by at most (D + 3) u' |g - q|^2, and |g - q| is at most |g| + |q|. The two differ by at most
-the sum of both errors.
+|g|^2 + |q|^2 - 2 q.g, three such sums and a few roundings, is off by at most
+(D + 8) u' (|g| + |q|)^2 with u' = u / (1 - (D + 8) u). Each of the squares in the sum of (g - q)^2
+has three roundings, so it is off by at most (D + 3) u' |g - q|^2, and |g - q| is at most |g| + |q|.
+The two differ by at most the sum of both errors.
 """
 
 from __future__ import annotations
