@@ -164,13 +164,17 @@ def sweep(path: Path) -> None:
             handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue  # somebody else's, or gone
-        if take(handle):
+        taken = take(handle)
+        if taken:
             if stat.S_ISDIR(os.fstat(handle).st_mode):
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 with suppress(OSError):
                     left.unlink()
-        give_back(handle)
+        if taken is False:
+            os.close(handle)
+        else:
+            give_back(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -206,9 +210,12 @@ def _claimed(path: Path, *, folder: bool) -> tuple[Path, int]:
             handle, name = tempfile.mkstemp(dir=path.parent, **how)
             temporary = Path(name)
         # another process that sweeps may have been here before the lock
-        if take(handle) is not False and temporary.exists():
+        if take(handle) is False:
+            os.close(handle)
+        elif temporary.exists():
             return temporary, handle
-        give_back(handle)
+        else:
+            give_back(handle)
 
 
 def _left(path: Path, end: str) -> list[Path]:

@@ -34,7 +34,7 @@ def take(handle: int) -> bool | None:
     """Take the lock of an open file for this process alone, without waiting.
 
     Args:
-        handle: of the file; `give_back` closes it.
+        handle: of the file; `give_back` closes it, unless another has the lock.
 
     Returns:
         True where the lock is taken, False where another has it, None where files have no locks.
@@ -42,16 +42,20 @@ def take(handle: int) -> bool | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        _held.add(handle)
+        return None
     _held.add(handle)
     return True
 
 
 def give_back(handle: int) -> None:
-    """Close a handle, and with it its lock."""
-    _held.discard(handle)
-    with suppress(OSError):
-        os.close(handle)
+    """Close a handle of `take`, and with it its lock; a forked process has it no more."""
+    if handle in _held:
+        _held.remove(handle)
+        with suppress(OSError):
+            os.close(handle)
 
 
 def holder_of(handle: int) -> str:
@@ -72,7 +76,7 @@ def one_writer(path: Path) -> Iterator[bool]:
     """Be the only process that writes an output; a lock file lies beside it meanwhile.
 
     Args:
-        path: the output; its folder is made.
+        path: the output; its folder is made, and removed again where nothing was written.
 
     Yields:
         Whether it is certain; False where the file system has no locks, which is logged.
@@ -81,6 +85,7 @@ def one_writer(path: Path) -> Iterator[bool]:
         OutputBusyError: another process is writing it.
     """
     lock = path.with_name(f".{path.name}.lock")
+    made = [folder for folder in path.parents if not folder.exists()]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _locked(path, lock)
@@ -95,9 +100,13 @@ def one_writer(path: Path) -> Iterator[bool]:
             sign(handle)
         yield True
     finally:
-        with suppress(OSError):
-            lock.unlink()  # before the lock is given back: nobody else's can be deleted
-        give_back(handle)
+        if handle in _held:
+            with suppress(OSError):
+                lock.unlink()  # before the lock is given back: nobody else's can be deleted
+            give_back(handle)
+        with suppress(OSError):  # not empty
+            for folder in made:
+                folder.rmdir()
 
 
 def is_free(path: Path) -> bool:
@@ -123,7 +132,7 @@ def _locked(path: Path, lock: Path) -> int | None:
                 "has ended"
             )
         if taken is None:
-            os.close(handle)
+            give_back(handle)
             return None
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), lock.stat()):

@@ -187,8 +187,9 @@ def test_a_lock_ends_with_its_process_and_not_with_a_child_of_it(tmp_path: Path)
         '    print("ready", flush=True)',
         "    import os, time\n"
         "    if not os.fork():\n"
+        '        print("ready", flush=True)\n'
         "        time.sleep(20)\n"
-        '    print("ready", flush=True)',
+        "        os._exit(0)",
     )
     process = child(code, path, "lock")
     assert process.stdout is not None
@@ -295,6 +296,16 @@ def test_a_folder_in_the_middle_of_its_replacement_is_not_taken_back(tmp_path: P
         assert not path.exists()
     restore_folder(path)
     assert path.is_dir()
+
+
+def test_folders_are_made_for_an_output_and_for_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "run"
+    with pytest.raises(ValueError, match="of the work"), one_writer(path):
+        raise ValueError("of the work")
+    assert names(tmp_path) == []
+    with one_writer(path):
+        write_text(path, "x")
+    assert path.read_text() == "x"
 
 
 def test_nothing_is_kept_open(tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     )
     assert done.returncode == 1
     assert "error:" in done.stderr and "Traceback" not in done.stderr
-    assert list((artifact.folder / "engines").iterdir()) == []
+    assert not (artifact.folder / "engines").exists()
 
 
 def test_a_killed_build_leaves_nothing_that_loads(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,8 @@ from helpers_training import (
     small_config,
 )
 
-from mtml_deploy.errors import ImageError
+from mtml_deploy.errors import ImageError, OutputBusyError
+from mtml_deploy.write_error import WriteError
 from mtml_train.checkpoint import LAST, load_checkpoint
 from mtml_train.distributed import Process
 from mtml_train.stop import Stopped, StopRequests
@@ -204,3 +206,39 @@ def test_two_processes_stop_at_the_same_step(tiny_set: Path, run: Path) -> None:
     step = load_checkpoint(run / LAST).progress.step
     assert step >= 2
     assert rest.count(f"stopped: step {step} is saved") == 1
+
+
+# a machine that refuses, and another run
+
+
+def test_a_checkpoint_without_room_leaves_the_one_before(tiny_set: Path, run: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    config = small_config(tiny_set, max_steps=2, save_every=1)
+    whole = 0
+
+    def fill(report: object) -> None:
+        nonlocal whole
+        if isinstance(report, StepReport) and report.step == 2:
+            whole = (run / LAST).stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (whole - 1, limit[1]))
+
+    try:
+        with pytest.raises(
+            WriteError, match=r"last\.safetensors cannot be written: File too large"
+        ):
+            train(config, run, report=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert load_checkpoint(run / LAST, resume=True).progress.step == 1
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_a_second_run_into_one_folder_is_refused(tiny_set: Path, run: Path) -> None:
+    config = small_config(tiny_set, max_steps=1)
+
+    def second(report: object) -> None:
+        if isinstance(report, StepReport):
+            with pytest.raises(OutputBusyError, match=f"number {os.getpid()} on "):
+                train(config, run)
+
+    assert train(config, run, report=second).step == 1

@@ -43,7 +43,7 @@ class WriterLock:
                 "ended, reading is possible"
             )
         if taken is None:
-            os.close(self._handle)
+            give_back(self._handle)
             raise GalleryError(
                 f"{path.parent} is on a file system without locks, expected one where two writers "
                 "cannot meet; move the gallery to a local disk"
