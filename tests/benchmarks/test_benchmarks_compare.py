@@ -338,6 +338,12 @@ def test_only_repetitions_are_joined(tmp_path: Path):
     assert record_json(both[0]) == record_json(found)
     again = run(*words)
     assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+    assert run(*words, "--overwrite").exit_code == 0
+    # a part is not replaced by what is made of it
+    before = (tmp_path / "0" / "latency.json").read_bytes()
+    again = run(*words[:-1], tmp_path / "0", "--overwrite")
+    assert (again.exit_code, "is what this command reads" in again.stderr) == (1, True)
+    assert (tmp_path / "0" / "latency.json").read_bytes() == before
 
 
 def test_percentiles_between_neighbours():
@@ -541,6 +547,7 @@ def test_compare_fails_on_a_regression_and_report_shows_it(tmp_path: Path):
     assert "| +50.0 % | 5 % |" in result.stdout
     assert (new / "compare.md").read_text().strip() == result.stdout.strip()
     assert "exists already" in run(*words).stderr
+    assert run(*words, "--overwrite").stdout == result.stdout
     back = run("compare", new, base)
     assert (back.exit_code, "better" in back.stdout) == (0, True)
     (new / "parity.md").write_text("# Parity: PASSED\n")

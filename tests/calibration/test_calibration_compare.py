@@ -18,7 +18,12 @@ from helpers_precision import BRANCHES, mini_artifact, write_pictures
 
 from calibration.__main__ import main
 from calibration.compare import Comparison, Tried, compare_calibrators, recommended
-from calibration.comparison_report import comparison_json, comparison_markdown
+from calibration.comparison_report import (
+    COMPARISON_JSON,
+    COMPARISON_MARKDOWN,
+    comparison_json,
+    comparison_markdown,
+)
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.parity.agreement import Agreement
@@ -137,6 +142,8 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
     assert (values["calibration_images"], values["heldout_images"]) == (12, 5)
     again = run("compare", place / "fp32", "--list", place / "list.txt", *files)
     assert again.exit_code == 1 and "exists already" in again.stderr
+    assert COMPARISON_JSON.known(tmp_path / "c.json")
+    assert COMPARISON_MARKDOWN.known(tmp_path / "c.md")
 
 
 def test_what_is_refused(place: Path, tmp_path: Path) -> None:

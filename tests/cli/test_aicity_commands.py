@@ -64,6 +64,11 @@ def test_write_check_score(place: Path, tmp_path: Path, extra: tuple[str, ...]) 
     assert checked.stdout == "" and "no fault" in checked.stderr
     scored = ok("aicity", "score", out, *sets(place), "--json", tmp_path / "score.json")
     assert "| track2.txt |" in scored.stdout
+    words = ("aicity", "score", out, *sets(place), "--json")
+    assert run(*words, tmp_path / "score.json").stderr.strip().endswith("add --overwrite")
+    ok(*words, tmp_path / "score.json", "--overwrite")
+    refused = run(*words, out, "--overwrite")
+    assert refused.exit_code == 1 and "is what this command reads" in refused.stderr
     record = json.loads((tmp_path / "score.json").read_text())
     local = place / "local"
     from_tables = ok("aicity", "score", out, "--query", f"csv:{local / 'query.csv'}",

@@ -27,7 +27,13 @@ from mtml_deploy.parity.compare import require_same_model
 from mtml_deploy.parity.judge import Check, Consistency, ParityResult, parts_of
 from mtml_deploy.parity.rank_agreement import RankAgreement, kendall_tau
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS, load_thresholds
-from mtml_deploy.parity.verdict import Side, save_verdict, verdict_json
+from mtml_deploy.parity.verdict import (
+    VERDICT_JSON,
+    VERDICT_MARKDOWN,
+    Side,
+    save_verdict,
+    verdict_json,
+)
 
 
 def run_parity(candidate: Path, reference: Path, data: Path, *more: str):
@@ -80,6 +86,8 @@ def test_a_sound_model_passes_and_is_not_warned_of(tiny_artifact, tiny_set, tmp_
     )
     assert result.exit_code == 0, result.output
     assert page.read_text().startswith("# Parity gate: PASSED")
+    assert VERDICT_JSON.known(record) and VERDICT_MARKDOWN.known(page)
+    assert not VERDICT_JSON.known(tmp_path / "model" / "manifest.json")
     values = json.loads(record.read_text())
     # the same graph: everything that compares two models is at its best value
     assert values["ranking"] == {"top1": 1.0, "top10": 1.0, "kendall_tau": 1.0}
