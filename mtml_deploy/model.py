@@ -69,7 +69,7 @@ class EmbedOptions:
             artifact,
             backend=self.backend,
             device=self.device,
-            threads=self.model_threads,
+            model_threads=self.model_threads,
             precision=self.precision,
             streams=self.streams,
         )
@@ -104,7 +104,7 @@ class Model:
         *,
         backend: Backend = BACKEND,
         device: str = DEVICE,
-        threads: int = 0,
+        model_threads: int = 0,
         precision: ExecutionPrecision = EXECUTION_PRECISION,
         streams: int = STREAMS,
     ) -> Self:
@@ -113,7 +113,7 @@ class Model:
             artifact,
             backend=backend,
             device=device,
-            threads=threads,
+            threads=model_threads,
             precision=precision,
             streams=streams,
         )
@@ -173,6 +173,7 @@ class Model:
         boxes: ArrayLike | None = None,
         channels: Channels = "RGB",
         batch_size: int = BATCH_SIZE,
+        threads: int = 0,
         skip_bad: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Embeddings:
@@ -189,6 +190,7 @@ class Model:
                 any kind of number. Parts outside the image are cut off; no box gives no row.
             channels: what arrays hold: "RGB", "BGR" as OpenCV reads, or "GRAY" for [H, W].
             batch_size: images per run of the model, 1 or more.
+            threads: threads that decode images, 0 = one per CPU.
             skip_bad: leave out images that cannot be used, and boxes with NaN or without area,
                 with a warning in the log, in place of stopping at the first; the names of the
                 rows ("box 0", "box 2", ...) tell which are left.
@@ -210,6 +212,7 @@ class Model:
             self,
             image_set(images, boxes=boxes, channels=channels),
             batch_size=batch_size,
+            threads=threads,
             skip_bad=skip_bad,
             progress=progress,
         )
@@ -222,6 +225,7 @@ class Model:
         images: Images,
         *,
         batch_size: int = BATCH_SIZE,
+        threads: int = 0,
         skip_bad: bool = False,
         resume: bool = False,
         overwrite: bool = False,
@@ -233,6 +237,7 @@ class Model:
             file: what to write, ending in .npz.
             images: a source text, a path, a list of paths, or an `ImageSet`.
             batch_size: images per run of the model, 1 or more.
+            threads: threads that decode images, 0 = one per CPU.
             skip_bad: leave out images that cannot be used, with a warning in the log.
             resume: continue an interrupted call from its last finished batch.
             overwrite: replace `file`, and without `resume` drop what an interrupted call left.
@@ -251,6 +256,7 @@ class Model:
             image_set(images),
             user_path(file),
             batch_size=batch_size,
+            threads=threads,
             skip_bad=skip_bad,
             resume=resume,
             overwrite=overwrite,
@@ -282,7 +288,7 @@ def open_model(
     *,
     backend: Backend = BACKEND,
     device: str = DEVICE,
-    threads: int = 0,
+    model_threads: int = 0,
     precision: ExecutionPrecision = EXECUTION_PRECISION,
     streams: int = STREAMS,
 ) -> Model:
@@ -294,7 +300,7 @@ def open_model(
             an engine: `build_engine`.
         device: "cpu", "cuda:N" with N the number of the GPU, or "gpu:N" for an Intel GPU on
             OpenVINO.
-        threads: threads of the model on the CPU; 0 leaves the number to the library.
+        model_threads: threads of the model on the CPU; 0 leaves the number to the library.
         precision: what OpenVINO computes float32 values in: "f32", "bf16", "f16", or "auto" for
             the fastest that the device has. Rows in bf16 or f16 are compared with float32 ones
             only where the parity gate has passed them.
@@ -313,7 +319,7 @@ def open_model(
         open_artifact(user_path(folder)),
         backend=backend,
         device=device,
-        threads=threads,
+        model_threads=model_threads,
         precision=precision,
         streams=streams,
     )

@@ -110,7 +110,7 @@ def measure_embed(
             Model.open(
                 artifact,
                 backend=bench.backend,
-                threads=threads,
+                model_threads=threads,
                 precision=bench.precision,
                 streams=bench.streams,
             )

@@ -56,7 +56,7 @@ class Side:
             self.artifact,
             backend=self.backend,
             device=self.device,
-            threads=self.threads,
+            model_threads=self.threads,
             precision=self.precision,
             streams=self.streams,
         )

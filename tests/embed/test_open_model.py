@@ -8,6 +8,7 @@ import pytest
 from helpers_artifact import DIM, SIZE, expected_embeddings, tiny_manifest, write_artifact
 from PIL import Image
 
+import mtml_deploy.embed.embed
 from mtml_deploy.data.batches import decode_image
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import model_identity
@@ -174,8 +175,22 @@ def test_the_warning_says_what_was_never_compared(tmp_path, model):
         assert "never compared with its reference" in opened.warning
 
 
+def test_decoding_threads_are_not_the_model_s(model, files, tmp_path, monkeypatch):
+    real, seen = mtml_deploy.embed.embed.iterate_batches, []
+
+    def watched(paths, **options):
+        seen.append(options["threads"])
+        return real(paths, **options)
+
+    monkeypatch.setattr(mtml_deploy.embed.embed, "iterate_batches", watched)
+    model.embed(files)
+    model.embed(files, threads=3)
+    model.embed_to(tmp_path / "rows.npz", files, threads=2)
+    assert seen == [0, 3, 2]
+
+
 def test_a_closed_model_and_one_that_is_not_there(folder, tmp_path):
-    model = open_model(folder, threads=1)
+    model = open_model(folder, model_threads=1)
     model.close()
     model.close()
     with pytest.raises(ValueError, match="closed"):
