@@ -25,6 +25,7 @@ from onnx import helper
 
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.cli.main import main
+from mtml_deploy.engine import folder as module
 from mtml_deploy.engine.folder import build_engine, find_engine, list_engines, read_plan
 from mtml_deploy.engine.manifest import (
     engine_manifest_json,
@@ -33,6 +34,7 @@ from mtml_deploy.engine.manifest import (
 )
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError, OutputExistsError
+from mtml_deploy.outputs import require_output
 
 SMALL = BuildOptions(profile=BatchProfile(1, 2, 4), sm=(86,))
 
@@ -124,6 +126,29 @@ def test_an_engine_is_built_and_its_manifest_binds_it(built):
         build_engine(artifact, SMALL, rtx, gpu=None)
     again = build_engine(artifact, SMALL, rtx, gpu=None, overwrite=True)
     assert again.path == engine.path
+    # one that lost its sidecar is known by its first bytes, and a file of others by neither
+    side_path, plan = engine.path.with_suffix(".json"), engine.path.read_bytes()
+    text = side_path.read_bytes()
+    side_path.unlink()
+    require_output(engine.path, module._ENGINE, overwrite=True)
+    engine.path.write_text("mine")
+    with pytest.raises(OutputExistsError, match="is a file, not a TensorRT engine"):
+        build_engine(artifact, SMALL, rtx, gpu=None, overwrite=True)
+    assert engine.path.read_text() == "mine"
+    engine.path.write_bytes(plan)
+    side_path.write_bytes(text)
+
+
+def test_a_timing_cache_is_no_text_and_no_file_of_another_kind(tmp_path):
+    for name, content in (("cache", b"notes"), ("cache.npz", b"\0"), ("cache", b"")):
+        (tmp_path / name).write_bytes(content)
+        if content:
+            with pytest.raises(OutputExistsError, match="not a timing cache"):
+                require_output(tmp_path / name, module._TIMING_CACHE, overwrite=True)
+        else:
+            require_output(tmp_path / name, module._TIMING_CACHE, overwrite=True)
+    (tmp_path / "cache").write_bytes(b"measured\0")
+    require_output(tmp_path / "cache", module._TIMING_CACHE, overwrite=True)
 
 
 def test_an_engine_for_another_gpu_is_not_found(built):
