@@ -41,8 +41,8 @@ _SUFFIXES = {
 }
 """What --out must end in."""
 
-_FOREIGN = frozenset({"--nproc-per-node"})
-"""Of torchrun, where its name stands further away."""
+_FOREIGN = frozenset({"--nproc-per-node", "--tool", "--leak-check"})
+"""Of torchrun, where its name stands further away, and of compute-sanitizer."""
 
 _LITERAL = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -198,6 +198,8 @@ def _command_faults(
                 suffix = _SUFFIXES.get(name, "") if flag == "--out" else ""
                 if value.isupper() and not value.endswith(suffix.upper()) and runnable:
                     yield f"{flag} {value} does not end in {suffix}"
+        elif any(word in parameter.opts for parameter in command.params):
+            continue  # a short flag, as in mtml-deploy -v
         elif isinstance(command, click.Group) and (inner := command.commands.get(word)):
             command, name, known = inner, f"{name} {word}", flags(inner)
             given, arguments = set(), 0
