@@ -73,6 +73,8 @@ def making(path: Path, temporary: Path) -> Iterator[None]:
     """
     try:
         yield
+    except WriteError as error:  # of a file in it, by a name that the user does not know
+        raise write_error(path, error, error.errno, temporary=temporary) from error
     except MtmlError:
         raise
     except Exception as error:

@@ -87,6 +87,29 @@ def test_sqlite_without_room_leaves_no_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_file_in_a_folder_is_told_by_the_name_of_the_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WriteError, match=r"/run\.part cannot be written: File too large") as caught,
+        largest_file(5),
+        atomic_folder(tmp_path / "run.part") as temporary,
+    ):
+        write_text(temporary / "header.json", "0123456789")
+    assert ".tmp" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_too_few_open_files_are_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    (tmp_path / "a").write_text(OLD)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"Too many open files; .*ulimit -n"):
+            write_text(tmp_path / "a", "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (names(tmp_path), (tmp_path / "a").read_text()) == (["a"], OLD)
+
+
 @pytest.mark.parametrize(
     ("error", "number"),
     [

@@ -31,6 +31,10 @@ _LAYOUT: Final = "\n\t"
 """Control characters that our own texts are laid out with."""
 
 
+_NO_THREAD: Final = "can't start new thread"
+"""What Python says, in a RuntimeError, where memory or the number of processes is limited."""
+
+
 class UserError(click.ClickException):
     """An error that is shown as `error: text` on stderr; exit status 1."""
 
@@ -88,6 +92,8 @@ def exit_on_error() -> Iterator[None]:
             raise _stopped(number) from error
         if isinstance(error, MemoryError):
             raise UserError(_no_memory(error)) from error
+        if str(error) == _NO_THREAD:
+            raise UserError(_no_memory(MemoryError(_NO_THREAD))) from error
         if not isinstance(error, MtmlError | OSError):
             raise
         raise UserError(str(error)) from error

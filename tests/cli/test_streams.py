@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from mtml_deploy.cli.console import SafeCommand
 from mtml_deploy.cli.streams import READER_GONE
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
@@ -118,6 +120,15 @@ SafeCommand("run", callback=lambda: write_data("\\u0416")).main()
         env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"\\u0416\n")
+
+
+def test_a_thread_that_cannot_be_started_is_a_want_of_memory() -> None:
+    def run() -> None:
+        raise RuntimeError("can't start new thread")  # in Python's words
+
+    done = CliRunner().invoke(SafeCommand("run", callback=run), [])
+    assert done.exit_code == 1
+    assert done.output.startswith("error: not enough memory: can't start new thread; expected")
 
 
 def test_the_status_of_a_reader_that_has_gone_is_that_of_a_shell() -> None:
