@@ -18,7 +18,8 @@ from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME, Precisi
 from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision, Rounding
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.open import open_runtime
-from mtml_deploy.runtime.ort import OrtRuntime, prepare_session, require_active
+from mtml_deploy.runtime.ort import OrtRuntime
+from mtml_deploy.runtime.ort_library import prepare_session, require_active
 from mtml_deploy.runtime.runtime import Runtime
 from mtml_deploy.runtime.trt import TensorRtRuntime
 

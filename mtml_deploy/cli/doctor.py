@@ -175,7 +175,7 @@ def _versions() -> dict[str, str]:
 def _offered() -> tuple[str, ...] | None:
     """Providers of the installed ONNX Runtime; None where it is not installed."""
     # with NumPy, which help does without
-    from mtml_deploy.runtime.ort import offered_providers
+    from mtml_deploy.runtime.ort_library import offered_providers
 
     return offered_providers()
 
@@ -228,14 +228,14 @@ def _ort_cuda(gpus: GpuSearch) -> Ability:
 
 def _ort_is_for_cuda() -> int | None:
     """Major version of the CUDA that ONNX Runtime was built for."""
-    from mtml_deploy.runtime.ort import built_for_cuda
+    from mtml_deploy.runtime.ort_library import built_for_cuda
 
     return built_for_cuda()
 
 
 def _lacks(provider: str) -> str:
     """What ONNX Runtime's library for a provider does not find; empty where nothing."""
-    from mtml_deploy.runtime.ort import missing_library
+    from mtml_deploy.runtime.ort_library import missing_library
 
     found = missing_library(provider)
     return f"onnxruntime-gpu cannot load {provider}: {found}" if found else ""

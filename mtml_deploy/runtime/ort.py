@@ -6,14 +6,11 @@ is compared with the request. `onnxruntime` is imported when a model is loaded, 
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,27 +29,20 @@ from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 from mtml_deploy.runtime.graph_record import check_graph, check_record
 from mtml_deploy.runtime.ort_binding import BoundSession
-from mtml_deploy.runtime.ort_provider import (
-    TENSORRT,
-    Provider,
-    device_provider,
-    inactive,
-    load_error,
-    tensorrt_provider,
-    unavailable,
+from mtml_deploy.runtime.ort_library import (
+    NO_FALLBACK,
+    first_line,
+    prepare_session,
+    require_active,
+    require_offered,
 )
+from mtml_deploy.runtime.ort_provider import TENSORRT, Provider, tensorrt_provider
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime import InferenceSession
 
 logger = logging.getLogger(__name__)
-
-_NO_FALLBACK: Final = "session.disable_cpu_ep_fallback"
-"""ONNX Runtime's option to refuse a model of which a part would run on the CPU."""
-
-_ERRORS_ONLY: Final = 3
-"""ONNX Runtime log severity: its warnings are about graph constants, of no use to a user."""
 
 
 class OrtRuntime:
@@ -117,7 +107,7 @@ class OrtRuntime:
                 logger.debug("%s %s %s", tensor.name, tensor.type, tensor.shape)
         except Exception as error:  # the library's exceptions have no common base of their own
             if device != "cpu" and "CPU EP" in str(error):
-                options.add_session_config_entry(_NO_FALLBACK, "0")
+                options.add_session_config_entry(NO_FALLBACK, "0")
                 require_active(opened().get_providers(), device, providers[0])
                 raise BackendError(
                     f"{device} was asked for, and a part of the model has no kernel of "
@@ -208,126 +198,6 @@ class OrtRuntime:
         return [np.ascontiguousarray(result, dtype=np.float32) for result in results]
 
 
-def prepare_session(
-    device: str, *, threads: int = 0, cuda_graphs: bool = False, nhwc: bool = False
-) -> tuple[ModuleType, SessionOptions, Provider]:
-    """What opening a session on exactly one device needs.
-
-    Args:
-        device: "cpu" or "cuda:N".
-        threads: threads of one run on the CPU; 0 = one per physical core.
-        cuda_graphs: record each batch size as one CUDA graph; on a GPU only.
-        nhwc: convolutions with channels last and with their bias; on a GPU only.
-
-    Returns:
-        The onnxruntime module, session options, and the one provider to name.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-        BackendError: unknown device, or its provider is not in this library.
-        ValueError: negative `threads`, or CUDA graphs or `nhwc` on the CPU.
-    """
-    if threads < 0:
-        raise ValueError(f"threads must be 0 or more, found {threads}")
-    provider = device_provider(device, cuda_graphs=cuda_graphs, nhwc=nhwc)
-    library = _library(device)
-    _require_offered(library, device, provider[0])
-    options = library.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
-    # idle workers that spin take the cores from the threads that decode the next batch
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if device != "cpu":
-        # a node without a kernel there would run on the CPU without a word
-        options.add_session_config_entry(_NO_FALLBACK, "1")
-        _load_cuda(library)
-    return library, options, provider
-
-
-def require_active(active: list[str], device: str, provider: Provider) -> None:
-    """Refuse a session that runs on another provider than the one asked for.
-
-    Args:
-        active: providers of the session, the first is the one in use.
-        device: what was asked for.
-        provider: what `prepare_session` named.
-
-    Raises:
-        BackendError: another provider is active.
-    """
-    if active[0] != provider[0]:
-        package = Path(str(_library(device).__file__)).parent
-        raise BackendError(inactive(device, provider[0], active, package=package))
-
-
-def offered_providers() -> tuple[str, ...] | None:
-    """Providers that the installed ONNX Runtime was built with; None where it is not installed."""
-    try:
-        return tuple(_library("cpu").get_available_providers())
-    except MissingExtraError:
-        return None
-
-
-def missing_library(provider: str) -> str:
-    """The shared library that a provider of the installed ONNX Runtime lacks here.
-
-    Args:
-        provider: CUDA or TensorRT.
-
-    Returns:
-        The linker's words; empty where it finds all of them.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-    """
-    library = _library("cuda:0")
-    _load_cuda(library)
-    if provider == TENSORRT:
-        with suppress(MissingExtraError, BackendError):
-            load_library("tensorrt")  # brings its libraries into the process
-    return load_error(Path(str(library.__file__)).parent, provider)
-
-
-def built_for_cuda() -> int | None:
-    """Major version of the CUDA that ONNX Runtime was built for; None where it does not tell.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-    """
-    found = re.match(r"\d+", str(getattr(_library("cuda:0"), "cuda_version", "") or ""))
-    return int(found[0]) if found else None
-
-
-def _library(device: str) -> ModuleType:
-    """The onnxruntime module."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError(
-            "running a model on ONNX Runtime needs onnxruntime",
-            "cpu" if device == "cpu" else "gpu",
-        ) from error
-    library: ModuleType = onnxruntime
-    return library
-
-
-def _require_offered(library: ModuleType, device: str, provider: str) -> None:
-    """Refuse a library that was built without a provider."""
-    if provider not in (offered := library.get_available_providers()):
-        raise BackendError(unavailable(device, provider, offered))
-
-
-def _load_cuda(library: ModuleType) -> None:
-    """Load the CUDA and cuDNN that pip installed, which the linker does not find by itself."""
-    if not hasattr(library, "preload_dlls"):  # before 1.21
-        return
-    # it reports to stdout, which is for data; what is missing shows when the session is opened
-    with redirect_stdout(io.StringIO()) as report:
-        library.preload_dlls()
-    for line in report.getvalue().splitlines():
-        logger.info("onnxruntime: %s", line)
-
-
 def _tensorrt(library: ModuleType, device: str, manifest: Manifest) -> Provider:
     """The TensorRT provider for a model, its cache made.
 
@@ -335,7 +205,7 @@ def _tensorrt(library: ModuleType, device: str, manifest: Manifest) -> Provider:
         BackendError: no such GPU, or a library without the provider.
     """
     gpu = require_gpu(device, backend="ort-tensorrt")
-    _require_offered(library, device, TENSORRT)
+    require_offered(library, device, TENSORRT)
     try:
         # brings the libraries that pip installed into the process
         load_library("tensorrt")
@@ -351,8 +221,3 @@ def _widths(manifest: Manifest) -> dict[str, int]:
     """Output name -> values per image."""
     orientation = {ORIENTATION_OUTPUT: len(ORIENTATIONS)} if manifest.with_orientation else {}
     return {EMBEDDINGS_OUTPUT: manifest.dim, **orientation}
-
-
-def first_line(error: Exception) -> str:
-    """First line of a library's message: the rest is its own call stack."""
-    return (str(error) or type(error).__name__).splitlines()[0]

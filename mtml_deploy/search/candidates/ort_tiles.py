@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.errors import BackendError, MissingExtraError
-from mtml_deploy.runtime.ort import first_line, prepare_session, require_active
+from mtml_deploy.runtime.ort_library import first_line, prepare_session, require_active
 from mtml_deploy.search.distances import squared_norms
 
 if TYPE_CHECKING:
