@@ -40,7 +40,7 @@ class RowTerms:
     spread: NDArray[np.float32]
     norms: NDArray[np.float32]
 
-    def __getitem__(self, part: slice) -> RowTerms:
+    def __getitem__(self, part: slice | NDArray[np.int64]) -> RowTerms:
         """The terms of some of the rows."""
         return RowTerms(self.centre, self.spread[part], self.norms[part])
 

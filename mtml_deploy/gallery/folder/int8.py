@@ -63,7 +63,11 @@ def decode(coded: NDArray[np.void]) -> NDArray[np.float32]:
 
 
 def code_products(
-    query: NDArray[np.float32], coded: NDArray[np.void], errors: NDArray[np.float32]
+    query: NDArray[np.float32],
+    coded: NDArray[np.void],
+    errors: NDArray[np.float32],
+    *,
+    slots: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Products of queries with decoded vectors; one pass over the codes.
 
@@ -72,22 +76,24 @@ def code_products(
 
     Args:
         query: float32 [b, D].
-        coded: `coded_type` [n], for example mapped from a file.
+        coded: `coded_type` [N], for example mapped from a file.
         errors: float32 [n], filled with the rows' errors.
+        slots: int64 [n], which rows; None: all, n = N.
 
     Returns:
         float32 [b, n].
     """
-    products = np.empty((len(query), len(coded)), dtype=np.float32)
+    products = np.empty((len(query), len(errors)), dtype=np.float32)
     dim = query.shape[1]
     step = max(1, _DECODE_VALUES // dim)
     buffer = np.empty((step, dim), dtype=np.float32)
-    for start in range(0, len(coded), step):
-        part = coded[start : start + step]
+    for start in range(0, len(errors), step):
+        here = slice(start, start + step)
+        part = coded[here] if slots is None else coded[slots[here]]
         values = buffer[: len(part)]
         np.copyto(values, part["codes"])
         block = query @ values.T  # [b, step]
         block *= part["scale"]
-        products[:, start : start + step] = block
-        errors[start : start + step] = part["error"]
+        products[:, here] = block
+        errors[here] = part["error"]
     return products

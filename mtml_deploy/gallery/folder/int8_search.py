@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.gallery.folder.chosen import Chosen
 from mtml_deploy.gallery.folder.int8 import code_products
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.search.distances import squared_distances
@@ -20,7 +20,7 @@ _ROOM = 1 + 1e-12
 def nearest_by_codes(
     segment: SegmentView,
     query: NDArray[np.float32],
-    left_out: NDArray[np.bool_] | None,
+    chosen: Chosen,
     top_k: int,
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Slots of the `top_k` nearest rows of a segment with codes, ties by lower slot.
@@ -33,8 +33,8 @@ def nearest_by_codes(
     Args:
         segment: where to look.
         query: float32 [b, D].
-        left_out: bool [n], rows to pass over; None passes over none.
-        top_k: ranks wanted, less than the rows that are not left out.
+        chosen: the rows that pass.
+        top_k: ranks wanted, less than the rows that pass.
 
     Returns:
         For each query int64 [top_k] slots and float64 [top_k] squared distances, nearest first.
@@ -42,17 +42,26 @@ def nearest_by_codes(
     codes = segment.codes
     if codes is None:
         raise ValueError("this segment has no codes")
-    errors = np.empty(len(codes), dtype=np.float32)
+    slots = chosen.slots
+    errors = np.empty(len(codes) if slots is None else len(slots), dtype=np.float32)
     bounds = lower_bounds(
-        query, lambda centred: code_products(centred, codes, errors), rows=segment.terms
+        query,
+        lambda centred: code_products(centred, codes, errors, slots=slots),
+        rows=segment.terms if slots is None else segment.terms[slots],
     )
     widths = errors.astype(np.float64)
     found = []
     for point, (lower, shift, slack) in zip(query, bounds, strict=True):
-        if left_out is not None:
-            lower[left_out] = np.inf
-        exact_of = partial(squared_distances, point, segment.features)
-        found.append(_nearest(exact_of, lower, widths, top_k, offset=shift - slack))
+        if chosen.left_out is not None:
+            lower[chosen.left_out] = np.inf
+
+        def exact_of(
+            places: NDArray[np.int64], point: NDArray[np.float32] = point
+        ) -> NDArray[np.float64]:
+            return squared_distances(point, segment.features, chosen.slot(places))
+
+        places, exact = _nearest(exact_of, lower, widths, top_k, offset=shift - slack)
+        found.append((chosen.slot(places), exact))
     return found
 
 

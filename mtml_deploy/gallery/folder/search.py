@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.gallery.folder.chosen import choose, products
 from mtml_deploy.gallery.folder.int8_search import nearest_by_codes
 from mtml_deploy.gallery.folder.view import SegmentView
 from mtml_deploy.gallery.values import Filter, Hits
@@ -63,8 +64,10 @@ def search_segments(
         raise ValueError(f"top_k must be at least 1, found {top_k}")
     require_features("query", query)
     lists = nearest_lists(segments, query, top_k=top_k, where=where, memory_bytes=memory_bytes)
+    if lists:
+        return to_hits(lists, len(lists[0][0]))
     passing = sum(int(np.count_nonzero(segment.passing(where))) for segment in segments)
-    return to_hits(lists, min(top_k, passing))
+    return to_hits([], min(top_k, passing))
 
 
 def nearest_lists(
@@ -151,19 +154,20 @@ def _search_one(
     if count <= top_k + EXTRA:  # all would be candidates: nothing to gain from products
         slots = np.flatnonzero(mask)
         return [_in_order(segment, point, slots, top_k) for point in query]
-    left_out = None if count == len(mask) else ~mask
+    chosen = choose(mask, count)
     if segment.codes is not None:
         return [
             (segment.numbers["row"][slots], exact)
-            for slots, exact in nearest_by_codes(segment, query, left_out, top_k)
+            for slots, exact in nearest_by_codes(segment, query, chosen, top_k)
         ]
     terms = query_terms(query, segment.terms.centre)
+    rows = segment.terms if chosen.slots is None else segment.terms[chosen.slots]
     found = []
     for point, product, error in zip(
-        query, terms.doubled @ segment.features.T, terms.errors, strict=True
+        query, products(terms.doubled, segment.features, chosen.slots), terms.errors, strict=True
     ):
-        slots = possible_rows(product, segment.terms, error, top_k, left_out=left_out)
-        found.append(_in_order(segment, point, slots, top_k))
+        places = possible_rows(product, rows, error, top_k, left_out=chosen.left_out)
+        found.append(_in_order(segment, point, chosen.slot(places), top_k))
     return found
 
 
