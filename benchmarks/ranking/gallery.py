@@ -19,8 +19,9 @@ from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.measure.rounds import Series, ratio
 from benchmarks.ranking.data import equal_share, load_features
 from benchmarks.ranking.sizes import GALLERY_BAR_SIZE, TOP_K, Size
-from benchmarks.ranking.stores import LANCE, STORE, TABLE
+from benchmarks.ranking.stores import FILTER_US, LANCE, STORE, TABLE, filtered_rows
 from mtml_deploy.gallery.open import open_gallery
+from mtml_deploy.gallery.values import Filter
 from mtml_deploy.search.prepared import prepare
 from mtml_deploy.search.rank import rank
 
@@ -52,6 +53,13 @@ def gallery_entrants(folder: Path) -> tuple[tuple[Entrant, ...], tuple[str, ...]
         Entrant("gallery_product", "bare matrix-vector product",
                 "The stored vectors, in memory, times the query; nothing is chosen.",
                 partial(_work, folder, _product)),
+        Entrant("gallery_filtered", "gallery search, filtered",
+                f"As gallery search, with a filter that leaves one row of a hundred, exact {TOP_K} "
+                "nearest of these.",
+                partial(_work, folder, partial(_ours, where=Filter(until_us=FILTER_US)))),
+        Entrant("gallery_filtered_product", "bare product of the filtered rows",
+                "The rows that pass, gathered before, times the query; nothing is chosen.",
+                partial(_work, folder, partial(_product, filtered=True))),
         Entrant("gallery_reading", "reading alone",
                 "Sum of the squares of all stored values: memory is read once.",
                 partial(_work, folder, _reading)),
@@ -107,6 +115,8 @@ def summarise_gallery(outcomes: Mapping[str, Outcome], *, size: Size, dim: int) 
             for key in ("gallery", "gallery_memory")
         ),
         ratio(bandwidths[0], bandwidths[2]),
+        ratio(ours.seconds, outcomes["gallery_filtered"].seconds),
+        ratio(outcomes["gallery_filtered_product"].seconds, outcomes["gallery_filtered"].seconds),
     ]
     notes = ["Files come from the page cache. Memory of the gallery counts its mapped files."]
     for key in ("gallery_faiss", "gallery_lancedb"):
@@ -134,11 +144,11 @@ def _work(folder: Path, make: Callable[[Path], Search]) -> Work:
     )
 
 
-def _ours(folder: Path) -> Search:
+def _ours(folder: Path, *, where: Filter = Filter()) -> Search:  # noqa: B008 - frozen
     gallery = open_gallery(str(folder / STORE))
 
     def search(point: NDArray[np.float32]) -> NDArray[np.integer]:
-        hits = gallery.search(point[None], model=gallery.model, top_k=TOP_K)
+        hits = gallery.search(point[None], model=gallery.model, top_k=TOP_K, where=where)
         rows: NDArray[np.int64] = hits.rows[0] - 1  # rows of a gallery count from 1
         return rows
 
@@ -155,8 +165,10 @@ def _memory(folder: Path) -> Search:
     return search
 
 
-def _product(folder: Path) -> Search:
+def _product(folder: Path, *, filtered: bool = False) -> Search:
     rows = load_features(folder, "gallery")
+    if filtered:
+        rows = rows[filtered_rows(len(rows))]
     products = np.empty(len(rows), dtype=np.float32)
     nothing = np.empty(0, dtype=np.int64)
 

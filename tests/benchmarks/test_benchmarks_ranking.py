@@ -26,7 +26,7 @@ from benchmarks.ranking.metrics import compare, judged_by_argsort
 from benchmarks.ranking.peers import Peer, absent_peers, find_peers, load_evaluation
 from benchmarks.ranking.rerank import rerank_entrants, summarise_rerank
 from benchmarks.ranking.sizes import QUICK, RERANK_SIZES, SIZES, plan_ranking, record_kind
-from benchmarks.ranking.stores import store_entrants
+from benchmarks.ranking.stores import filtered_rows, store_entrants
 from benchmarks.ranking.topk import summarise_topk, topk_entrants
 from mtml_deploy.errors import BackendError, DataError
 from mtml_deploy.evaluation.metrics import evaluate
@@ -268,8 +268,14 @@ def test_all_galleries_find_the_same_rows(data: Path, tmp_path: Path):
     found = {entrant.key: done(entrant).get("rows") for entrant in entrants}
     expected = rank(load_features(data, "query"), load_features(data, "gallery"), top_k=100).rows
     for key, rows in found.items():
-        if key in ("gallery_product", "gallery_reading"):
+        if key in ("gallery_product", "gallery_filtered_product", "gallery_reading"):
             assert rows.size == 0  # they choose nothing
+        elif key == "gallery_filtered":
+            passing = filtered_rows(300)
+            few = load_features(data, "gallery")[passing]
+            expected_few = passing[rank(load_features(data, "query"), few, top_k=100).rows]
+            assert rows.tolist() == expected_few[:30].tolist()
+            assert rows.shape == (30, 3)  # one of a hundred
         else:
             assert rows.tolist() == expected[:30].tolist(), key
 
@@ -469,7 +475,8 @@ def test_reranking_is_compared_with_peers_its_estimate_and_the_machine():
 
 def test_the_gallery_is_compared_with_the_bare_product():
     seconds = {"gallery": 0.02, "gallery_product": 0.016, "gallery_reading": 0.01,
-               "gallery_memory": 0.025, "gallery_lancedb": 0.2}  # fmt: skip
+               "gallery_memory": 0.025, "gallery_lancedb": 0.2,
+               "gallery_filtered": 0.004, "gallery_filtered_product": 0.001}  # fmt: skip
     outcomes = {key: outcome(key, value, 10, rows=[[1]]) for key, value in seconds.items()}
     summary = summarise_gallery(outcomes, size=SIZES["100k"], dim=1024)
     found = values_of(summary)
@@ -477,6 +484,8 @@ def test_the_gallery_is_compared_with_the_bare_product():
     assert found["gallery_product/gallery_memory"] == pytest.approx(0.64)
     assert found["gallery_bandwidth/gallery_reading_bandwidth"] == pytest.approx(0.5)
     assert found["gallery_lancedb/gallery"] == pytest.approx(10)
+    assert found["gallery/gallery_filtered"] == pytest.approx(5)
+    assert found["gallery_filtered_product/gallery_filtered"] == pytest.approx(0.25)
     assert bars_of(summary) == {
         "gallery_product/gallery": 1 / 1.5, "gallery_product/gallery_memory": 1 / 1.5,
     }  # fmt: skip
