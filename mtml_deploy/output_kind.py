@@ -60,7 +60,8 @@ def json_kind(name: str, *keys: str) -> FileKind:
     def known(path: Path) -> bool:
         found = parse_plain(read_regular(path))
         each = found if isinstance(found, list) else [found]
-        return all(isinstance(one, dict) and one.keys() >= set(keys) for one in each)
+        ours = [isinstance(one, dict) and one.keys() >= set(keys) for one in each]
+        return bool(ours) and all(ours)  # an empty list may be anybody's
 
     return FileKind(name, known)
 

@@ -13,10 +13,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.files import write_text
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.outputs import require_outputs
 from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
+from mtml_deploy.text import printable
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
 from mtml_train.settings import from_plain, to_plain
@@ -25,7 +27,13 @@ SCHEMA: Final = 2
 """Version of the record in a checkpoint's header."""
 
 _CONFIG: Final = "config.json"
+BOARD: Final = "tensorboard"
+"""Folder of the curves."""
+
 _IDENTITIES: Final = "identities.json"
+_WRITTEN: Final = frozenset({_CONFIG, _IDENTITIES, BOARD})
+"""What a run writes before its first checkpoint."""
+
 _CONFIG_JSON: Final = json_kind("the settings of a run", "recipe", "variant", "backbone", "epochs")
 _IDENTITIES_JSON: Final = json_kind("the identities of a run", "class", "source", "vehicle_id")
 
@@ -150,8 +158,21 @@ def require_run_writable(folder: Path) -> None:
         folder: holds no checkpoint; what an earlier run left before its first one is replaced.
 
     Raises:
-        OutputExistsError: a file that a run writes is there, and no run wrote it.
+        OutputExistsError: a file that a run writes is there, and no run wrote it, or there is
+            something that no run writes.
     """
+    if folder.is_dir():
+        others = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.name not in _WRITTEN and not path.name.startswith(".")
+        )
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise OutputExistsError(
+                f"{folder} holds {printable(others[0])}{more}, which is no part of a run; it was "
+                "left as it is: name a new folder with --out"
+            )
     outputs = ((folder / _CONFIG, _CONFIG_JSON), (folder / _IDENTITIES, _IDENTITIES_JSON))
     require_outputs(outputs, overwrite=True)
 

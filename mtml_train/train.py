@@ -30,7 +30,7 @@ from mtml_train.distributed import Process, join_processes
 from mtml_train.divergence import advice, require_finite_state
 from mtml_train.prepare import Run, placed, prepare
 from mtml_train.resume import require_there, resume_command
-from mtml_train.run_card import Progress, advanced, write_run_files
+from mtml_train.run_card import BOARD, Progress, advanced, write_run_files
 from mtml_train.run_data import Checking
 from mtml_train.step import learning_rate
 from mtml_train.stop import Stopped, StopRequests
@@ -142,7 +142,7 @@ def _loop(run: Run, out: Path, report: Report, stop: StopRequests) -> Progress:
     if process.is_first:
         write_run_files(out, run.card)
         # scalars of steps that are done again are replaced; those of step `first` are of the past
-        board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
+        board = SummaryWriter(str(out / BOARD), purge_step=first + 1)
     try:
         _steps(run, out, report, board, stop, batches, total)
     except (Stopped, ImageError) as error:

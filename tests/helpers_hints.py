@@ -97,13 +97,13 @@ def commands() -> dict[str, click.Command]:
 
 def flags(command: click.Command) -> dict[str, click.Option]:
     """Every spelling of an option of a command."""
-    context = click.Context(command)
+    # not get_params(): it keeps a help option in the command, for the names of the first context
     return {
         name: option
-        for option in command.get_params(context)
+        for option in command.params
         if isinstance(option, click.Option)
         for name in (*option.opts, *option.secondary_opts)
-    } | dict.fromkeys(context.help_option_names, click.Option(["--help"], is_flag=True))
+    } | dict.fromkeys(("-h", "--help"), click.Option(["--help"], is_flag=True))
 
 
 def _called_so(word: str = "") -> Iterator[click.Command]:
@@ -198,7 +198,7 @@ def _command_faults(
                 suffix = _SUFFIXES.get(name, "") if flag == "--out" else ""
                 if value.isupper() and not value.endswith(suffix.upper()) and runnable:
                     yield f"{flag} {value} does not end in {suffix}"
-        elif any(word in parameter.opts for parameter in command.params):
+        elif word.startswith("-") and any(word in each.opts for each in command.params):
             continue  # a short flag, as in mtml-deploy -v
         elif isinstance(command, click.Group) and (inner := command.commands.get(word)):
             command, name, known = inner, f"{name} {word}", flags(inner)

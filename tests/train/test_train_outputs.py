@@ -57,6 +57,9 @@ def test_a_run_in_place_of_a_model_is_told_where_to_export_to(place: Path) -> No
 
 def test_a_run_writes_over_no_settings_of_others(place: Path, tiny_set: Path) -> None:
     words = ["--data", f"veri:{tiny_set}", "--out", str(place / "notes")]
+    error = refused(place, lambda: CliRunner().invoke(train_main, words))
+    assert "holds a.txt, which is no part of a run" in error
+    (place / "notes" / "a.txt").unlink()
     for name in ("config.json", "identities.json"):
         (place / "notes" / name).write_text('{"mine": 1}')
         error = refused(place, lambda: CliRunner().invoke(train_main, words))
