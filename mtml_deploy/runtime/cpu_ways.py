@@ -142,12 +142,12 @@ def faster_way(
             return ""
         state, _ = _gate(artifact, way)
         if state == "passed":
-            return f"{way.flags} is faster on this CPU and has passed the parity gate"
+            return f"{way.flags} is likely faster on this CPU and has passed the parity gate"
         if state == "open":
             command = gate_command(artifact, backend=way.backend, computes_in=way.computes_in)
             return (
-                f"{way.flags} is faster on this CPU; before it is used, let the parity gate pass "
-                f"it: {command}"
+                f"{way.flags} is likely faster on this CPU; before it is used, let the parity "
+                f"gate pass it: {command}"
             )
     return ""
 
