@@ -72,6 +72,10 @@ def isa(
     from mtml_deploy.evaluation.protocols import find_protocol
 
     options.refuse_huge_images()
+    if run is not None:  # the processes load it; what cannot be loaded is told before they start
+        from mtml_train.checkpoint import load_checkpoint
+
+        load_checkpoint(run)
     record = measure_instruction_sets(
         Subject(open_artifact(artifact), run, "cpu", threads),
         None if int8 is None else open_artifact(int8),
