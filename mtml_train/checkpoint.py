@@ -1,7 +1,8 @@
 """One file that holds a training run: weights, settings, identities, and what resuming needs.
 
-safetensors only, so reading one runs no code. Tensors are named "model.*", "optimizer.*" and
-"rng.*"; everything else is JSON in the file's header, which a run folder also shows as files.
+safetensors only, so reading one runs no code. Tensors are named "model.*", "optimizer.*", "rng.*"
+and, where "model.*" is an average, "trained.*"; everything else is JSON in the file's header, which
+a run folder also shows as files.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ BEST: Final = "best.safetensors"
 
 _OF_MODEL: Final = "crc32.model"
 _OF_ALL: Final = "crc32.all"
-_SLOTS: Final = frozenset({"step", "exp_avg", "exp_avg_sq"})
-"""What Adam keeps of a parameter."""
+_ADAM: Final = frozenset({"step", "exp_avg", "exp_avg_sq"})
+_SGD: Final = frozenset({"momentum_buffer"})
+"""What an optimiser keeps of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The model's state dict."""
         return _under("model.", self.tensors)
+
+    def trained(self) -> dict[str, Tensor]:
+        """The state dict that training goes on with; of a run with an average not the model's."""
+        return _under("trained." if self.card.config.ema > 0 else "model.", self.tensors)
 
 
 def build_model(config: TrainConfig, identities: int) -> MTML:
@@ -85,6 +91,7 @@ def save_checkpoint(
     *,
     optimizer: torch.optim.Optimizer | None = None,
     scaler: torch.amp.GradScaler | None = None,
+    trained: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -95,8 +102,11 @@ def save_checkpoint(
         model: an `MTML`.
         optimizer: with it the run can be resumed from this file.
         scaler: loss scaling of fp16 training.
+        trained: the model that is trained, where `model` is the average of its weights.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if trained is not None:
+        tensors |= {f"trained.{name}": tensor for name, tensor in trained.state_dict().items()}
     if optimizer is not None:
         for number, slots in optimizer.state_dict()["state"].items():
             for slot, tensor in slots.items():
@@ -196,14 +206,14 @@ def load_model(checkpoint: Checkpoint) -> MTML:
             "diverged; use an earlier checkpoint, or train again with a lower --lr"
         )
     model = build_model(checkpoint.card.config, len(checkpoint.card.identities))
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint, checkpoint.weights())
     return model.eval()
 
 
-def load_weights(model: MTML, checkpoint: Checkpoint) -> None:
-    """Put the checkpoint's weights into `model`, or raise a CheckpointError."""
+def load_weights(model: MTML, checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of the checkpoint into `model`, or raise a CheckpointError."""
     try:
-        load_tensors(model, checkpoint.weights())
+        load_tensors(model, weights)
     except ValueError as error:
         raise CheckpointError(
             f"the weights in {checkpoint.path} do not fit its own settings: {error}"
@@ -230,12 +240,14 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
             raise CheckpointError(
                 f"{checkpoint.path} cannot be resumed: it holds weights only; resume from {LAST}"
             )
+        kept = _SGD if isinstance(optimizer, torch.optim.SGD) else _ADAM
         parameters = [value for group in optimizer.param_groups for value in group["params"]]
         for index, slots in state.items():
-            if slots.keys() != _SLOTS:
+            if slots.keys() != kept:
                 raise ValueError(f"parameter {index} has {', '.join(sorted(slots))}")
             done = checkpoint.progress.step  # loss scaling may have left out some
-            if slots["step"].numel() != 1 or not 0 <= slots["step"].item() <= done:
+            count = slots.get("step", torch.zeros(()))
+            if count.numel() != 1 or not 0 <= count.item() <= done:
                 raise ValueError(f"parameter {index} is at a step beyond {done}")
             for slot, tensor in slots.items():
                 if tensor.dtype != parameters[index].dtype:
@@ -249,10 +261,17 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
                     raise ValueError(f"parameter {index} is {list(parameters[index].shape)}")
                 # a fused optimiser walks through memory: strides must be the parameter's
                 slots[slot] = torch.empty_like(parameters[index]).copy_(tensor)
-        if state and len(state) != len(parameters):
-            raise ValueError(f"{len(state)} parameters instead of {len(parameters)}")
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if state and state.keys() != set(range(len(parameters))):
+            # backbones have none before their first step
+            frozen = checkpoint.card.config.freeze_steps > 0
+            moved = [
+                each.get("backbone") for each in optimizer.param_groups for _ in each["params"]
+            ]
+            heads = {number for number, backbone in enumerate(moved) if not backbone}
+            if not (frozen and state.keys() == heads):
+                raise ValueError(f"{len(state)} parameters instead of {len(parameters)}")
+        plain = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": plain})
         if "rng.cpu" in checkpoint.tensors:
             torch.set_rng_state(checkpoint.tensors["rng.cpu"])
     except (ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:

@@ -18,6 +18,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
 """Branches of each variant, in the order of the fused feature (paper, section 4.3)."""
 
 Amp = Literal["none", "fp16", "bf16"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
 Neck = Literal["none", "bn"]
 Pooling = Literal["average", "gem"]
 MarginKind = Literal["cosface", "arcface", "circle"]
@@ -54,12 +55,19 @@ class TrainConfig:
     max_steps: int = -1  # stop after so many optimiser steps; 0 writes untrained weights; -1 = all
     batch_size: int = 8  # (paper) images per optimiser step, over all processes
     accumulate: int = 1  # micro-batches per optimiser step and process
+    optimizer: OptimizerName = "adamw"  # (paper) without decay it is Adam; "sgd" has momentum
     lr: float = 1e-4  # (paper) Adam
+    head_lr: float = 1.0  # factor of lr for all that is no backbone
     beta1: float = 0.9  # (paper)
     beta2: float = 0.999  # (paper)
-    weight_decay: float = 0.0  # decoupled (AdamW) when above 0
+    momentum: float = 0.9  # of "sgd"
+    weight_decay: float = 0.0  # decoupled with "adamw", coupled (L2) with "adam" and "sgd"
     schedule: Schedule = "constant"  # learning rate after the warm-up
     warmup_epochs: float = 0.0  # linear from 1 % of lr
+    warmup_steps: int = 0  # in place of warmup_epochs, in optimiser steps
+    freeze_steps: int = 0  # backbones stay as they are for so many steps, BatchNorm too
+    max_grad_norm: float = 0.0  # gradients of a step are shortened to this length; 0 = never
+    ema: float = 0.0  # decay of the average of weights that is kept and validated; 0 = none
     # losses
     consensus_weight: float = 1.0  # factor of L_C, eq. 7
     temperature: float = 1.0  # softens both distributions of eq. 6
@@ -109,7 +117,7 @@ class TrainConfig:
         for name, maximum in _MAXIMUM.items():
             if getattr(self, name) > maximum:
                 raise ValueError(f"{name} is {maximum} or less, found {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "ema"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is 0 or more and below 1, found {getattr(self, name)}")
         for name in ("flip", "erase", "jitter", "pad", "label_smoothing", "identity_margin"):
@@ -122,6 +130,13 @@ class TrainConfig:
                 )
         if self.lr <= 0 or self.temperature <= 0:
             raise ValueError("lr and temperature are above 0")
+        if not 0 < self.momentum < 1:
+            raise ValueError(f"momentum is above 0 and below 1, found {self.momentum}")
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} takes the place of warmup_epochs "
+                f"{self.warmup_epochs:g}; set one of them to 0"
+            )
         if self.identity_scale <= 0:
             raise ValueError(f"identity_scale is above 0, found {self.identity_scale}")
         if self.triplet_margin != "soft" and not (
@@ -153,6 +168,7 @@ class TrainConfig:
 _MINIMUM: Final = {
     "image_size": 32, "scale_size": 0, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
+    "head_lr": 0, "warmup_steps": 0, "freeze_steps": 0, "max_grad_norm": 0,
     "consensus_weight": 0, "triplet_weight": 0, "instances": 2,
     "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
 }  # fmt: skip
@@ -163,6 +179,7 @@ _MAXIMUM: Final = {
 _CHOICES: Final = {
     "variant": tuple(VARIANTS),
     "amp": get_args(Amp),
+    "optimizer": get_args(OptimizerName),
     "neck": get_args(Neck),
     "identity_loss": ("softmax", *get_args(MarginKind)),
     "triplet_on": get_args(TripletOn),

@@ -17,6 +17,9 @@ from mtml_train.config import TrainConfig
 _SOME_EPOCHS: Final = 5
 """Of a warm-up that is proposed."""
 
+_SOME_LENGTH: Final = 5
+"""Of gradients, where shortening them is proposed."""
+
 
 def require_finite_losses(table: Tensor, names: Sequence[str], *, first_step: int) -> None:
     """Refuse losses that are not finite.
@@ -82,7 +85,9 @@ def advice(config: TrainConfig, *, kept: str) -> str:
     tries = [f"a lower --lr than {config.lr:g}"]
     if config.amp == "fp16":
         tries.append("--amp bf16 or none in place of fp16")
-    if config.warmup_epochs == 0:
+    if config.max_grad_norm == 0:
+        tries.append(f"shorter gradients (--set max_grad_norm={_SOME_LENGTH})")
+    if config.warmup_epochs == config.warmup_steps == 0:
         tries.append(f"a warm-up (--set warmup_epochs={_SOME_EPOCHS})")
     return (
         f"expected finite numbers: the training has diverged; {kept}; start another run with "

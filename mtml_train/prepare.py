@@ -65,6 +65,11 @@ class Run:
     judge: str
     saved: int
 
+    @property
+    def kept(self) -> MTML:
+        """The model that is validated and saved: the average of the weights, where there is one."""
+        return self.model if self.step.average is None else self.step.average.model
+
 
 def prepare(
     config: TrainConfig, recipe: str, resume: Checkpoint | None, process: Process, report: Report
@@ -103,17 +108,19 @@ def prepare(
     if resume is None:
         model.trunks.load_pretrained(config.weights)
     else:
-        load_weights(model, resume)
+        load_weights(model, resume, resume.trained())
     model.to(process.device).to(memory_format=torch.channels_last)
     require_statistics(model, config, process)
     for note in (*notes, *sampler_notes(train_set, config)):
         report(note)
-    step = TrainStep(model, config, process)
+    progress = Progress() if resume is None else resume.progress
+    step = TrainStep(model, config, process, done=progress.step)
     if resume is not None:
+        if step.average is not None:
+            load_weights(step.average.model, resume, resume.weights())
         load_optimizer(resume, step.optimizer)
         if resume.scaler is not None:
             step.scaler.load_state_dict(dict(resume.scaler))
-    progress = Progress() if resume is None else resume.progress
     judge = "" if val_sets is None else judged_by(*val_sets, config.val_protocol)
     if judge and progress.judge not in ("", judge) and process.is_first:
         report(f"validated on other images or by another protocol than before: {BEST} starts anew")

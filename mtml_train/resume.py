@@ -46,6 +46,11 @@ FIXED: Final[Mapping[str, str]] = {
             "it decides how far a step moves the weights",
         ),
         (
+            ("optimizer", "momentum", "head_lr", "warmup_steps", "freeze_steps", "max_grad_norm"),
+            "it decides how far a step moves the weights",
+        ),
+        (("ema",), "it decides which weights are kept"),
+        (
             ("consensus_weight", "temperature", "detach_consensus", "label_smoothing"),
             "it is part of the loss",
         ),

@@ -24,6 +24,7 @@ from mtml_train.losses import mtml_loss
 from mtml_train.metric_losses import Margin, Triplet
 from mtml_train.micro_batch import synchronises
 from mtml_train.model import MTML
+from mtml_train.optimizers import WeightAverage, build_optimizer, set_rate
 
 _ROWS = 1000  # tensors of losses that are kept apart
 _LOWEST_RATE = 0.01  # of lr, where the warm-up starts and the cosine ends
@@ -33,14 +34,14 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     """Learning rate of one optimiser step.
 
     Args:
-        config: uses lr, schedule, warmup_epochs, epochs.
+        config: uses lr, schedule, warmup_epochs, warmup_steps, epochs.
         step: 0 or more, from the start of the run.
         steps_per_epoch: optimiser steps in an epoch.
 
     Returns:
         Linear from 1 % of lr during the warm-up, then constant, or half a cosine down to 1 %.
     """
-    warmup = config.warmup_epochs * steps_per_epoch
+    warmup = config.warmup_steps or config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.lr * (_LOWEST_RATE + (1 - _LOWEST_RATE) * step / warmup)
     if config.schedule == "constant":
@@ -50,15 +51,24 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
 
 
 class TrainStep:
-    """Holds optimiser, loss scaler and the losses since they were read."""
+    """Holds optimiser, loss scaler and the losses since they were read.
 
-    def __init__(self, model: MTML, config: TrainConfig, process: Process) -> None:
+    Attributes:
+        optimizer: moves the weights.
+        scaler: of the losses in fp16 training.
+        average: of the weights, in the first process of a run that asks for it.
+    """
+
+    def __init__(
+        self, model: MTML, config: TrainConfig, process: Process, *, done: int = 0
+    ) -> None:
         """Prepare `model`, which is on the process's device, for training.
 
         Args:
             model: trained in place.
             config: uses the optimisation, loss and precision settings.
             process: who else computes gradients.
+            done: steps of the run before the next one.
 
         Raises:
             BackendError: fp16 or synchronised BatchNorm on a device without them.
@@ -69,6 +79,11 @@ class TrainStep:
         synchronised = synchronises(config, process)
         self._config = config
         self._process = process
+        self._bare = model
+        self._done = done
+        self.average = (
+            WeightAverage(model, decay=config.ema) if config.ema > 0 and process.is_first else None
+        )
         self._model: nn.Module = model
         if process.world > 1:
             if synchronised:
@@ -78,15 +93,7 @@ class TrainStep:
                 device_ids=[process.device] if cuda else None,
                 forward_sync_buffers=False,  # each process normalises by its own statistics
             )
-        betas = (config.beta1, config.beta2)
-        # fused on a CPU as well: one pass over the weights instead of a dozen
-        self.optimizer: torch.optim.Optimizer
-        if config.weight_decay > 0:
-            self.optimizer = torch.optim.AdamW(
-                model.parameters(), betas=betas, weight_decay=config.weight_decay, fused=True
-            )
-        else:
-            self.optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
+        self.optimizer = build_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.amp == "fp16")
         self._margin = (
             None
@@ -115,8 +122,8 @@ class TrainStep:
             micro_batches: `accumulate` batches of this process.
             rate: learning rate.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
+        frozen = self._freeze()
         self.optimizer.zero_grad(set_to_none=True)
         count = self._config.accumulate
         labelled = self._labelled(micro_batches)
@@ -132,12 +139,33 @@ class TrainStep:
             )
             with exchange:
                 parts.append(self._backward(batch.to(self._process.device), 1 / count, labelled))
+        if frozen:
+            for parameter in self._bare.trunks.parameters():
+                parameter.grad = None
+        if self._config.max_grad_norm > 0:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._bare.parameters(), self._config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update(self._bare, done=self._done)
+        self._done += 1
         self._steps += 1
         self._losses.append(torch.stack(parts).sum(dim=0, keepdim=True))
         if len(self._losses) > _ROWS:  # a run may be read rarely
             self._losses = [torch.cat(self._losses)]
+
+    def _freeze(self) -> bool:
+        """Whether backbones stay as they are in this step; puts them into the mode for it."""
+        limit, trunks = self._config.freeze_steps, self._bare.trunks
+        frozen = self._done < limit
+        if frozen:
+            trunks.eval()
+        elif self._done == limit > 0:
+            trunks.train()
+        if limit and self._process.world == 1:  # several processes exchange a fixed list of them
+            trunks.requires_grad_(requires_grad=not frozen)
+        return frozen
 
     def _labelled(self, micro_batches: Sequence[TrainBatch]) -> Tensor | None:
         """Images of known orientation in the whole step, over the number of its micro-batches.

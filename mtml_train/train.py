@@ -239,7 +239,8 @@ def _pause(
     wait for the others: they would never answer.
     """
     if run.process.is_first:
-        require_finite_state(run.model, run.step.optimizer, step=run.progress.step)
+        for model in {run.model, run.kept}:
+            require_finite_state(model, run.step.optimizer, step=run.progress.step)
         if board is not None:
             board.flush()  # after a kill, steps behind a checkpoint are not done again
         if "validate" in due and run.val_sets is not None:
@@ -264,7 +265,7 @@ def _validate(
     """Look at the model, and keep it as `best.safetensors` if it is the best so far."""
     progress = run.progress
     try:
-        result = validate(run.model, *sets, config=run.card.config, device=run.process.device)
+        result = validate(run.kept, *sets, config=run.card.config, device=run.process.device)
     except DivergedError:
         raise
     except MtmlError as error:
@@ -297,9 +298,10 @@ def _save(run: Run, path: Path) -> None:
         path,
         run.card,
         run.progress,
-        run.model,
+        run.kept,
         optimizer=run.step.optimizer if resumable else None,
         scaler=run.step.scaler if resumable else None,
+        trained=run.model if resumable and run.kept is not run.model else None,
     )
     if resumable:
         run.saved = run.progress.step

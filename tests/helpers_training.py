@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_train.config import TrainConfig
@@ -29,6 +29,21 @@ TWO = [
     *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
     *("-m", "mtml_train"),
 ]
+
+
+WIDTH = 8
+"""Features of `tiny_network`."""
+
+
+def tiny_network() -> nn.Sequential:
+    """One convolution with BatchNorm, where a test needs a backbone and not a ResNet."""
+    return nn.Sequential(
+        nn.Conv2d(3, WIDTH, 5, stride=4, bias=False),
+        nn.BatchNorm2d(WIDTH),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
 
 
 def small_config(data: Path | str, /, **changes: object) -> TrainConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,13 @@ def test_whole_numbers_are_left_alone() -> None:
 
 def test_what_to_try_fits_the_settings() -> None:
     text = advice(TrainConfig(lr=3e-4, amp="fp16"), kept="kept")
-    assert "a lower --lr than 0.0003, --amp bf16 or none in place of fp16 or a warm-up" in text
-    assert advice(TrainConfig(warmup_epochs=1.0), kept="x").endswith("a lower --lr than 0.0001")
+    assert (
+        "a lower --lr than 0.0003, --amp bf16 or none in place of fp16, shorter gradients" in text
+    )
+    assert text.endswith("(--set max_grad_norm=5) or a warm-up (--set warmup_epochs=5)")
+    for warm in (TrainConfig(warmup_epochs=1.0), TrainConfig(warmup_steps=9)):
+        text = advice(replace(warm, max_grad_norm=1.0), kept="x")
+        assert text.endswith("a lower --lr than 0.0001")
 
 
 # in training

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from helpers_training import SIZE, random_images, small_config
+from helpers_training import SIZE, WIDTH, random_images, small_config, tiny_network
 from torch import Tensor, nn
 
 from mtml_train.checkpoint import build_model
@@ -31,18 +31,6 @@ MEAN = torch.tensor([123.675, 116.28, 103.53], dtype=torch.float32).double().vie
 STD = torch.tensor([58.395, 57.12, 57.375], dtype=torch.float32).double().view(3, 1, 1)
 
 LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float32).double().view(3, 1, 1)
-WIDTH = 8
-
-
-def network() -> nn.Sequential:
-    """One convolution with BatchNorm in place of a ResNet: the equations begin behind it."""
-    return nn.Sequential(
-        nn.Conv2d(3, WIDTH, 5, stride=4, bias=False),
-        nn.BatchNorm2d(WIDTH),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-    )
 
 
 def plain_losses(
@@ -84,7 +72,7 @@ class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name in BRANCHES:
-            self.add_module(name, network())
+            self.add_module(name, tiny_network())
             self.add_module(f"{name}_ids", nn.Linear(WIDTH, IDENTITIES))
         self.orientations = nn.Linear(WIDTH, 8)
         self.fusion = nn.Linear(3 * WIDTH, 16)
@@ -118,7 +106,7 @@ def close(found: Tensor | None, expected: Tensor, name: str) -> None:
 def test_steps_of_the_paper_are_adam_on_the_printed_equations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (network(), WIDTH))
+    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (tiny_network(), WIDTH))
     config = small_config("unused", variant="MTML-OG", batch_size=IMAGES)
     torch.manual_seed(0)
     model = build_model(config, IDENTITIES).double().train()

@@ -40,6 +40,8 @@ OTHER = {
     "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": "off",
     "identity_loss": "circle", "identity_scale": 30.0, "identity_margin": 0.2,
     "triplet_on": "both", "triplet_distance": "cosine",
+    "optimizer": "sgd", "momentum": 0.8, "head_lr": 10.0, "warmup_steps": 5, "freeze_steps": 7,
+    "max_grad_norm": 2.0, "ema": 0.99,
     "last_stride": 1, "pooling": "gem", "neck": "bn",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
     "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other",
