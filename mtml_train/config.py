@@ -27,6 +27,9 @@ TripletOn = Literal["fused", "branches", "both"]
 TripletDistance = Literal["l2", "cosine"]
 Sampler = Literal["shuffle", "pk", "pk-once"]
 Schedule = Literal["constant", "cosine"]
+Policy = Literal["autoaugment", "randaugment"]
+AutoAugment = Literal["none", Policy]
+EraseFill = Literal["mean", "random"]
 SyncBn = Literal["auto", "on", "off"]
 
 
@@ -85,7 +88,10 @@ class TrainConfig:
     instances: int = 4  # K of the P x K sampler
     flip: float = 0.5  # probability; left and right orientation labels swap with it
     pad: float = 0.0  # random crop after padding by this fraction of the side
+    auto_augment: AutoAugment = "none"  # torchvision's policy, on a share of the images
+    auto_augment_share: float = 0.1  # probability; not used by "none"
     erase: float = 0.0  # probability of erasing one random rectangle
+    erase_fill: EraseFill = "mean"  # what fills it: ImageNet's mean or random values
     jitter: float = 0.0  # strength of the colour jitter that keeps luma, 0..1
     # the machine
     seed: int = 0
@@ -120,7 +126,15 @@ class TrainConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is 0 or more and below 1, found {getattr(self, name)}")
-        for name in ("flip", "erase", "jitter", "pad", "label_smoothing", "identity_margin"):
+        for name in (
+            "flip",
+            "erase",
+            "jitter",
+            "pad",
+            "label_smoothing",
+            "identity_margin",
+            "auto_augment_share",
+        ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is 0..1, found {getattr(self, name)}")
         for name, choices in _CHOICES.items():
@@ -187,5 +201,7 @@ _CHOICES: Final = {
     "pooling": get_args(Pooling),
     "sampler": get_args(Sampler),
     "schedule": get_args(Schedule),
+    "auto_augment": ("none", *get_args(Policy)),
+    "erase_fill": get_args(EraseFill),
     "sync_bn": get_args(SyncBn),
 }

@@ -38,6 +38,10 @@ FIXED: Final[Mapping[str, str]] = {
         (("last_stride", "pooling", "neck"), "it is part of the model that was trained so far"),
         (("weights",), "the run goes on with its own weights, not with those it started from"),
         (
+            ("auto_augment", "auto_augment_share", "erase_fill"),
+            "it decides which images a step sees, and how",
+        ),
+        (
             ("batch_size", "sampler", "instances", "flip", "pad", "erase", "jitter", "seed"),
             "it decides which images a step sees, and how",
         ),

@@ -5,16 +5,23 @@ In: RGB uint8 [H, W, 3] and its orientation label. Out: the same shape, and the 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torchvision import transforms
 
 from mtml_deploy.data.records import FLIPPED_ORIENTATION, UNKNOWN
+from mtml_train.config import EraseFill, Policy
 from mtml_train.views import IMAGENET_MEAN, LUMA
 
 # luma and two axes of pure colour: rows of RGB -> YUV (ITU-R BT.601)
 _TO_YUV: Final = np.array([LUMA, [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]])
+_MEAN: Final = tuple(round(level) for level in IMAGENET_MEAN)
 _FROM_YUV: Final = np.linalg.inv(_TO_YUV)
 
 
@@ -52,12 +59,16 @@ def pad_and_crop(
     return padded[top : top + height, left : left + width]
 
 
-def erase(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A copy with one random rectangle set to the ImageNet mean (Zhong et al. 2020).
+def erase(
+    image: NDArray[np.uint8], rng: np.random.Generator, *, fill: EraseFill = "mean"
+) -> NDArray[np.uint8]:
+    """A copy with one random rectangle without content (Zhong et al. 2020).
 
     Args:
         image: uint8 [H, W, 3].
-        rng: source of area (2 to 40 % of the image), aspect (0.3 to 3.3) and place.
+        rng: source of area (2 to 40 % of the image), aspect (0.3 to 3.3), place and values.
+        fill: "mean" for the ImageNet mean, "random" for a value of its own for every pixel and
+            channel.
 
     Returns:
         uint8 [H, W, 3].
@@ -69,8 +80,46 @@ def erase(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     columns = min(width, max(1, round(np.sqrt(area / aspect))))
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     erased = image.copy()
-    erased[top : top + rows, left : left + columns] = np.round(IMAGENET_MEAN).astype(np.uint8)
+    erased[top : top + rows, left : left + columns] = (
+        np.array(_MEAN, dtype=np.uint8)
+        if fill == "mean"
+        else rng.integers(256, size=(rows, columns, 3), dtype=np.uint8)
+    )
     return erased
+
+
+def apply_policy(
+    image: NDArray[np.uint8], policy: Policy, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The image after a published policy of shears, turns, shifts and changes of tone.
+
+    No policy mirrors an image, so orientation labels stay.
+
+    Args:
+        image: uint8 [H, W, 3].
+        policy: "autoaugment" (Cubuk et al. 2019, the one learnt on ImageNet) or "randaugment"
+            (Cubuk et al. 2020, two operations of magnitude 9 of 30).
+        rng: source of all choices.
+
+    Returns:
+        uint8 [H, W, 3]; what comes in at the border has the ImageNet mean.
+    """
+    # torchvision draws from torch's global generator: seeded here, and put back as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        changed = _policy(policy)(Image.fromarray(image))
+    return np.array(changed)
+
+
+@cache
+def _policy(name: Policy) -> nn.Module:
+    """The transform of a policy."""
+    fill = [float(level) for level in _MEAN]
+    kinds: dict[Policy, type[nn.Module]] = {
+        "autoaugment": transforms.AutoAugment,
+        "randaugment": transforms.RandAugment,
+    }
+    return kinds[name](fill=fill)
 
 
 def jitter_colour(

@@ -24,7 +24,7 @@ from mtml_deploy.data.batches import decode_image
 from mtml_deploy.errors import BackendError, DataError, ImageError
 from mtml_deploy.text import foreign
 from mtml_train.config import TrainConfig
-from mtml_train.data.augment import erase, flip, jitter_colour, pad_and_crop
+from mtml_train.data.augment import apply_policy, erase, flip, jitter_colour, pad_and_crop
 from mtml_train.data.sampler import plan_epoch
 from mtml_train.data.train_set import TrainSet
 
@@ -97,10 +97,12 @@ class _Images(Dataset[_Sample | ImageError]):
             image, orientation = flip(image, orientation)
         if config.pad > 0:
             image = pad_and_crop(image, config.pad, rng)
+        if config.auto_augment != "none" and rng.random() < config.auto_augment_share:
+            image = apply_policy(np.ascontiguousarray(image), config.auto_augment, rng)
         if config.jitter > 0:
             image = jitter_colour(image, config.jitter, rng)
         if rng.random() < config.erase:
-            image = erase(image, rng)
+            image = erase(image, rng, fill=config.erase_fill)
         return image, int(self.train_set.classes[number]), orientation, number
 
 

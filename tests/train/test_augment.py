@@ -1,11 +1,14 @@
 """Augmentation: labels follow the flip, luma survives the jitter, shapes survive everything."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
+import torch
 from helpers_training import random_images
 
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
-from mtml_train.data.augment import erase, flip, jitter_colour, pad_and_crop
+from mtml_train.data.augment import apply_policy, erase, flip, jitter_colour, pad_and_crop
 
 LUMA_ROUNDING = 0.5 + 1e-3
 """Levels: each channel is rounded by at most 0.5, and the luma weights add up to 1; float32."""
@@ -99,3 +102,42 @@ def test_equal_generators_give_equal_images() -> None:
         first, second, other = (change(np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert (first == second).all()
         assert (first != other).any()
+
+
+# random values and policies
+
+
+def test_erasing_with_random_values() -> None:
+    image = np.full((40, 40, 3), 7, dtype=np.uint8)
+    erased = erase(image, np.random.default_rng(0), fill="random")
+    changed = (erased != 7).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    part = erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # a rectangle, of which only chance leaves 1 of 256^3 pixels as it was
+    assert changed.sum() == part.shape[0] * part.shape[1]
+    assert len(np.unique(part)) > 100  # of hundreds of values
+    assert not np.array_equal(part[..., 0], part[..., 1])  # each channel its own
+    same = erase(image, np.random.default_rng(0), fill="random")
+    assert np.array_equal(erased, same)
+    mean = erase(image, np.random.default_rng(0))
+    assert np.array_equal((mean != 7).any(axis=2), changed)  # the same rectangle
+
+
+@pytest.mark.parametrize("policy", ["autoaugment", "randaugment"])
+def test_a_policy_depends_on_its_generator_alone(
+    policy: Literal["autoaugment", "randaugment"],
+) -> None:
+    image = np.random.default_rng(1).integers(0, 256, size=(32, 32, 3), dtype=np.uint8)
+    before = image.copy()
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    found = [apply_policy(image, policy, np.random.default_rng(seed)) for seed in range(8)]
+    assert torch.equal(torch.get_rng_state(), state)  # that of the run does not move
+    torch.manual_seed(5)
+    again = [apply_policy(image, policy, np.random.default_rng(seed)) for seed in range(8)]
+    for one, other in zip(found, again, strict=True):
+        assert one.shape == image.shape
+        assert one.dtype == np.uint8
+        assert np.array_equal(one, other)
+    assert len({one.tobytes() for one in found}) > 4
+    assert np.array_equal(image, before)

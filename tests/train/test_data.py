@@ -256,7 +256,10 @@ def test_a_flipped_image_has_its_flipped_label(tmp_path: Path) -> None:
     assert batch.orientations.tolist() == [6] * 4  # "right front"
 
 
-STRONG = {"flip": 0.5, "pad": 0.1, "erase": 0.5, "jitter": 0.5}
+STRONG = {
+    "flip": 0.5, "pad": 0.1, "erase": 0.5, "erase_fill": "random", "jitter": 0.5,
+    "auto_augment": "autoaugment", "auto_augment_share": 0.5,
+}  # fmt: skip
 
 
 def test_the_number_of_workers_changes_nothing(joined: TrainSet) -> None:

@@ -42,6 +42,7 @@ OTHER = {
     "triplet_on": "both", "triplet_distance": "cosine",
     "optimizer": "sgd", "momentum": 0.8, "head_lr": 10.0, "warmup_steps": 5, "freeze_steps": 7,
     "max_grad_norm": 2.0, "ema": 0.99,
+    "auto_augment": "randaugment", "auto_augment_share": 0.5, "erase_fill": "random",
     "last_stride": 1, "pooling": "gem", "neck": "bn",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
     "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other",
