@@ -110,12 +110,12 @@ def test_a_second_signal_ends_at_once(second: signal.Signals) -> None:
 
 def test_a_forked_process_ends_without_a_word() -> None:
     code = """
-import os, signal
+import os, signal, time
 from mtml_deploy.cli.console import SafeCommand
 def run():
     child = os.fork()
-    if not child:
-        signal.pause()
+    while not child:  # not pause(): the signal may come just before it
+        time.sleep(0.02)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 SafeCommand("run", callback=run).main()
