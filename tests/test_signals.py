@@ -113,9 +113,13 @@ def test_a_forked_process_ends_without_a_word() -> None:
 import os, signal, time
 from mtml_deploy.cli.console import SafeCommand
 def run():
+    ready, told = os.pipe()
     child = os.fork()
-    while not child:  # not pause(): the signal may come just before it
-        time.sleep(0.02)
+    if not child:
+        os.write(told, b"x")  # a signal before this is lost: Python drops those of the parent
+        while True:
+            time.sleep(0.02)  # not pause(): the signal may come just before it
+    os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 SafeCommand("run", callback=run).main()
