@@ -49,19 +49,20 @@ class FolderKind:
     products: Callable[[Path], str] = lambda _: ""
 
 
-def json_kind(name: str, *keys: str) -> FileKind:
+def json_kind(name: str, *keys: str, may_be_empty: bool = False) -> FileKind:
     """A JSON file whose object, or each object of whose list, has some keys.
 
     Args:
         name: see `FileKind`.
         keys: that every file of this kind has.
+        may_be_empty: whether an empty list is one of this kind, too.
     """
 
     def known(path: Path) -> bool:
         found = parse_plain(read_regular(path))
         each = found if isinstance(found, list) else [found]
         ours = [isinstance(one, dict) and one.keys() >= set(keys) for one in each]
-        return bool(ours) and all(ours)  # an empty list may be anybody's
+        return all(ours) and (bool(ours) or may_be_empty)
 
     return FileKind(name, known)
 

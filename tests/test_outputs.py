@@ -159,3 +159,11 @@ def test_devices_and_pipes_are_left_alone(tmp_path: Path) -> None:
         for kind in (json_kind("numbers", "one"), text_kind("letters", ""), LETTERS):
             with pytest.raises(OutputExistsError, match="no regular file"):
                 require_output(path, kind, overwrite=True)
+
+
+def test_an_empty_list_is_nobody_s_unless_the_command_writes_such(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[]")
+    with pytest.raises(OutputExistsError, match="is a file, not numbers"):
+        require_output(path, json_kind("numbers", "one"), overwrite=True)
+    require_output(path, json_kind("numbers", "one", may_be_empty=True), overwrite=True)

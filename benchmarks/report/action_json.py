@@ -19,7 +19,9 @@ from mtml_deploy.output_kind import json_kind
 SMALLER_FILE: Final = "smaller-is-better.json"
 BIGGER_FILE: Final = "bigger-is-better.json"
 
-ACTION_JSON: Final = json_kind("a list of measured values", "name", "unit", "value", "extra")
+ACTION_JSON: Final = json_kind(
+    "a list of measured values", "name", "unit", "value", "extra", may_be_empty=True
+)
 
 _SCALES: Final[dict[Unit, tuple[str, float]]] = {
     "s": ("ms", 1e3),

@@ -7,11 +7,13 @@ ahead of the model. Nothing depends on the number of workers, so a resumed run r
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -218,6 +220,18 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # not ignored: the parent ends a worker that does not answer in the same way
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    sys.excepthook = _without_lost_connections
+
+
+def _without_lost_connections(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Show an error of a worker, but not that its parent left while it handed over a batch.
+
+    A thread of multiprocessing prints that one; errors of the worker's own reach the parent.
+    """
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager

@@ -492,7 +492,7 @@ def test_train_command_passes_its_settings_on(tmp_path: Path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert asked["config"].data == ("veri:A", "veri:B")
     assert asked["config"].batch_size == 8  # the flag wins over the recipe
-    assert asked["config"].sampler == "pk"  # of the recipe
+    assert asked["config"].sampler == "pk-once"  # of the recipe
     assert asked["config"].backbone == "resnet18"
     assert (asked["recipe"], asked["bench"]) == ("strong", TrainBench(steps=7, threads=2))
     assert (tmp_path / "train.md").is_file()

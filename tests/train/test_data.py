@@ -361,3 +361,13 @@ def test_a_loading_process_leaves_interrupts_and_is_missed_in_our_words(tiny_set
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"a process that loads images has ended \(.+lower --workers", done.stdout)
+
+
+def test_a_worker_s_own_errors_are_shown_and_a_parent_that_left_is_not(capsys) -> None:
+    from mtml_train.data.loader import _without_lost_connections
+
+    _without_lost_connections(ConnectionResetError, ConnectionResetError("gone"), None)
+    _without_lost_connections(EOFError, EOFError(), None)
+    assert capsys.readouterr().err == ""
+    _without_lost_connections(ValueError, ValueError("its own"), None)
+    assert "ValueError: its own" in capsys.readouterr().err
