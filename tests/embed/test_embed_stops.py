@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,22 +38,32 @@ def outputs(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in ("art", "images"))
 
 
+STOPPED = """
+import signal, sys
+from mtml_deploy.cli.main import main
+from mtml_deploy.embed.resume import PartialRows
+
+real = PartialRows.append
+
+def append(rows, *args, **kwargs):
+    real(rows, *args, **kwargs)
+    signal.raise_signal(int(sys.argv[1]))
+
+PartialRows.append = append
+main(sys.argv[2:])
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_the_finished_rows_and_says_so(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    words: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    real = PartialRows.append
-
-    def append(rows: PartialRows, *args: object, **kwargs: object) -> None:
-        real(rows, *args, **kwargs)  # type: ignore[arg-type]
-        signal.raise_signal(number)
-
-    monkeypatch.setattr(PartialRows, "append", append)
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 128 + number, done.output
-    assert "the finished rows are kept; add --resume" in done.output
+    # in a process of its own: what else signals the tests must not reach it, nor it the tests
+    command = [sys.executable, "-c", STOPPED, str(int(number)), *words]
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert stopped.returncode == 128 + number, stopped.stderr
+    assert "the finished rows are kept; add --resume" in stopped.stderr
     assert outputs(tmp_path) == ["out.npz.part"]
-    monkeypatch.undo()
     done = CliRunner().invoke(main, [*words, "--resume"])
     assert done.exit_code == 0, done.output
     assert "(4 by an earlier run)" in done.output
