@@ -8,16 +8,51 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mtml_deploy.runtime.cuda_driver import CudaError, Driver, open_driver
+from mtml_deploy.errors import BackendError, MissingExtraError
+from mtml_deploy.runtime.cuda_driver import CudaError, Driver, DriverName, LibcudaDriver
+from mtml_deploy.runtime.cuda_pycuda import PyCudaDriver
+
+
+def open_driver() -> Driver:
+    """What makes CUDA calls here: pycuda where it is installed, else libcuda itself.
+
+    Returns:
+        The driver; MTML_CUDA=pycuda or MTML_CUDA=driver chooses.
+
+    Raises:
+        MissingExtraError: MTML_CUDA asks for pycuda, which is not installed.
+        BackendError: no NVIDIA driver, or MTML_CUDA names something else.
+    """
+    asked = os.environ.get("MTML_CUDA", "")
+    if asked not in ("", *get_args(DriverName)):
+        raise BackendError(
+            f"MTML_CUDA is {asked!r}, expected {' or '.join(get_args(DriverName))}, or nothing"
+        )
+    if asked != "driver":
+        try:
+            import pycuda.driver
+
+            return PyCudaDriver(pycuda.driver)
+        except ModuleNotFoundError as error:
+            if asked:
+                raise MissingExtraError("MTML_CUDA=pycuda needs pycuda", "pycuda") from error
+        except ImportError as error:  # it was built for another driver, or there is none
+            if asked:
+                raise BackendError(
+                    f"pycuda cannot be loaded ({error}); install the NVIDIA driver, or unset "
+                    "MTML_CUDA"
+                ) from error
+    return LibcudaDriver()
 
 
 class CudaDevice:

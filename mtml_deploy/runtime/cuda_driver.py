@@ -1,26 +1,24 @@
-"""The calls of the CUDA driver that an engine needs, and the two libraries that make them.
+"""The calls of the CUDA driver that an engine needs, and libcuda, which makes them by itself.
 
 In: handles and addresses, plain integers. Out: the same, or a `CudaError`. libcuda itself is
-enough, and graphs always go through it, since pycuda has none. Only here is either of them.
+enough, and graphs always go through it, since pycuda (`cuda_pycuda.py`) has none.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Final, Literal, Protocol
 
-from mtml_deploy.errors import BackendError, MissingExtraError
+from mtml_deploy.errors import BackendError
 
 DriverName = Literal["pycuda", "driver"]
 """What makes the calls; the environment variable MTML_CUDA names one."""
 
 _LIBRARIES: Final = ("libcuda.so.1", "nvcuda.dll")
 
-_NON_BLOCKING: Final = 1
-"""CU_STREAM_NON_BLOCKING: work that another library puts on the default stream neither waits for
+NON_BLOCKING: Final = 1
+"""CU_STREAMNON_BLOCKING: work that another library puts on the default stream neither waits for
 these streams nor ends a capture."""
 
 _THREAD_LOCAL_CAPTURE: Final = 1
@@ -135,38 +133,6 @@ class Driver(Protocol):
         ...
 
 
-def open_driver() -> Driver:
-    """What makes CUDA calls here: pycuda where it is installed, else libcuda itself.
-
-    Returns:
-        The driver; MTML_CUDA=pycuda or MTML_CUDA=driver chooses.
-
-    Raises:
-        MissingExtraError: MTML_CUDA asks for pycuda, which is not installed.
-        BackendError: no NVIDIA driver, or MTML_CUDA names something else.
-    """
-    asked = os.environ.get("MTML_CUDA", "")
-    if asked not in ("", *get_args(DriverName)):
-        raise BackendError(
-            f"MTML_CUDA is {asked!r}, expected {' or '.join(get_args(DriverName))}, or nothing"
-        )
-    if asked != "driver":
-        try:
-            import pycuda.driver
-
-            return PyCudaDriver(pycuda.driver)
-        except ModuleNotFoundError as error:
-            if asked:
-                raise MissingExtraError("MTML_CUDA=pycuda needs pycuda", "pycuda") from error
-        except ImportError as error:  # it was built for another driver, or there is none
-            if asked:
-                raise BackendError(
-                    f"pycuda cannot be loaded ({error}); install the NVIDIA driver, or unset "
-                    "MTML_CUDA"
-                ) from error
-    return LibcudaDriver()
-
-
 class LibcudaDriver:
     """The driver itself, by ctypes; nothing has to be installed or compiled for it."""
 
@@ -202,7 +168,7 @@ class LibcudaDriver:
     def create_stream(self) -> int:
         """See `Driver.create_stream`."""
         stream = ctypes.c_void_p()
-        self._call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(_NON_BLOCKING))
+        self._call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(NON_BLOCKING))
         return stream.value or 0
 
     def destroy_stream(self, stream: int) -> None:
@@ -329,119 +295,6 @@ class LibcudaDriver:
                 f"{error or 'CUDA error'} ({status}) at {name}: {told or 'no text'}",
                 sticky=status in _STICKY,
             )
-
-
-class PyCudaDriver(LibcudaDriver):
-    """pycuda for contexts, streams, memory and copies: it takes only what its own context made."""
-
-    name: DriverName = "pycuda"
-
-    def __init__(self, driver: Any) -> None:  # noqa: ANN401 - a compiled module without types
-        """Use the module `pycuda.driver`.
-
-        Raises:
-            BackendError: the NVIDIA driver does not start.
-        """
-        super().__init__()
-        self._pycuda = driver
-        self._told(driver.init)
-        self._thread = threading.get_ident()
-        self._held: dict[int, Any] = {}
-
-    def retain(self, index: int) -> int:
-        """See `Driver.retain`."""
-        self._device(index)  # whose error has a name
-        context = self._told(lambda: self._pycuda.Device(index).retain_primary_context())
-        self._held[index] = context
-        return index
-
-    def release(self, index: int) -> None:
-        """See `Driver.release`."""
-        self._told(self._held.pop(index).detach)
-        if threading.get_ident() == self._thread:
-            # pycuda makes the context current to release it, and leaves it on the thread's stack
-            super().pop()
-
-    def push(self, context: int) -> None:
-        """See `Driver.push`."""
-        self._told(self._held[context].push)
-
-    def pop(self) -> None:
-        """See `Driver.pop`."""
-        self._told(self._pycuda.Context.pop)
-
-    def create_stream(self) -> int:
-        """See `Driver.create_stream`."""
-        stream = self._told(self._pycuda.Stream, _NON_BLOCKING)
-        self._held[int(stream.handle)] = stream
-        return int(stream.handle)
-
-    def destroy_stream(self, stream: int) -> None:
-        """See `Driver.destroy_stream`."""
-        self._held.pop(stream)  # its destructor
-
-    def synchronize(self, stream: int) -> None:
-        """See `Driver.synchronize`."""
-        self._told(self._held[stream].synchronize)
-
-    def allocate(self, size: int) -> int:
-        """See `Driver.allocate`."""
-        memory = self._told(self._pycuda.mem_alloc, size)
-        self._held[int(memory)] = memory
-        return int(memory)
-
-    def free(self, address: int) -> None:
-        """See `Driver.free`."""
-        self._told(self._held.pop(address).free)
-
-    def allocate_host(self, size: int) -> int:
-        """See `Driver.allocate_host`."""
-        array = self._told(self._pycuda.pagelocked_empty, size, "uint8")
-        address = int(array.ctypes.data)
-        self._held[address] = array
-        return address
-
-    def free_host(self, address: int) -> None:
-        """See `Driver.free_host`."""
-        self._told(self._held.pop(address).base.free)
-
-    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
-        """See `Driver.copy_in`."""
-        held = self._held[source][:size]
-        self._told(self._pycuda.memcpy_htod_async, target, held, self._held[stream])
-
-    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
-        """See `Driver.copy_out`."""
-        held = self._held[target][:size]
-        self._told(self._pycuda.memcpy_dtoh_async, held, source, self._held[stream])
-
-    def create_event(self) -> int:
-        """See `Driver.create_event`."""
-        event = self._told(self._pycuda.Event)
-        self._held[id(event)] = event  # it does not show its handle; held, its id is its own
-        return id(event)
-
-    def destroy_event(self, event: int) -> None:
-        """See `Driver.destroy_event`."""
-        self._held.pop(event)  # its destructor
-
-    def record(self, event: int, stream: int) -> None:
-        """See `Driver.record`."""
-        self._told(self._held[event].record, self._held[stream])
-
-    def elapsed_ms(self, start: int, end: int) -> float:
-        """See `Driver.elapsed_ms`."""
-        self._told(self._held[end].synchronize)
-        return float(self._told(self._held[end].time_since, self._held[start]))
-
-    def _told(self, call: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401
-        """A call of pycuda, its error as ours."""
-        try:
-            return call(*values)
-        except self._pycuda.Error as error:
-            # its text is "cuX failed: the driver's text"
-            sticky = any(word in str(error) for word in ("illegal", "misaligned", "launch failure"))
-            raise CudaError(str(error), sticky=sticky) from error
 
 
 def _load() -> ctypes.CDLL:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from mtml_deploy.errors import BackendError, MissingExtraError
-from mtml_deploy.runtime.cuda_driver import LibcudaDriver, open_driver
+from mtml_deploy.runtime.cuda import open_driver
+from mtml_deploy.runtime.cuda_driver import LibcudaDriver
 
 HERE = Path(__file__).parent
 
