@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ def open_deployed(
             parts = _engine_parts(runtime)
         rounded = runtime.computes_in
 
-        def stream(batches: Sequence[Images]) -> None:
+        def stream(batches: Iterable[Images]) -> None:
             for _ in runtime.stream(batches):
                 pass
 

@@ -6,7 +6,7 @@ which all take the same uint8 batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Runner:
     what: str
     precision: Arithmetic
     run: Callable[[Images], NDArray[np.float32]]
-    stream: Callable[[Sequence[Images]], None]
+    stream: Callable[[Iterable[Images]], None]
     parts: Callable[[Images], Mapping[Part, float]] | None = None
 
 
@@ -93,7 +93,7 @@ class Subject:
     images: ImageSet | None = None
 
 
-def run_each(run: Callable[[Images], object], batches: Sequence[Images]) -> None:
+def run_each(run: Callable[[Images], object], batches: Iterable[Images]) -> None:
     """Run batches one after the other, for a library that cannot overlap them."""
     for batch in batches:
         run(batch)

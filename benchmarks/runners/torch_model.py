@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -130,7 +130,7 @@ class GpuModule:
         return found
 
     @torch.inference_mode()
-    def stream(self, batches: Sequence[Images]) -> None:
+    def stream(self, batches: Iterable[Images]) -> None:
         """Run batches; while one computes, others are copied, in and out of page-locked memory.
 
         A copy to other memory lets the host wait for it. As in an engine, results go on

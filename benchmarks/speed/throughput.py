@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,7 +16,7 @@ from benchmarks.measure.machine import describe_environment
 from benchmarks.measure.rounds import SETTLE_S, Contender, Ratio, Series, alternate, rate_of, ratio
 from benchmarks.report.record import Record
 from benchmarks.runners.open import open_runners
-from benchmarks.runners.runner import Images, Runner, Subject
+from benchmarks.runners.runner import Images, Runner, Subject, run_each
 from benchmarks.sizes import BATCHES
 from benchmarks.speed.flops import flop_per_image
 from benchmarks.speed.latency import batch_of, describe_model, paths_of
@@ -205,14 +205,11 @@ def _from_files(
     files = paths_of(images, bench.end_to_end)
     size = bench.batches[-1]
 
-    def through(act: Callable[[Images], object]) -> Callable[[], None]:
-        def all_files() -> None:
-            for batch in iterate_batches(
-                files, height=manifest.height, width=manifest.width, batch_size=size
-            ):
-                act(batch.images)
-
-        return all_files
+    def decoded() -> Iterator[Images]:
+        for batch in iterate_batches(
+            files, height=manifest.height, width=manifest.width, batch_size=size
+        ):
+            yield batch.images
 
     return [
         Contender(
@@ -220,13 +217,13 @@ def _from_files(
             "decoding alone",
             "Image files, in the page cache, to batches, one thread per CPU.",
             "images/s",
-            rate_of(len(files), through(len)),
+            rate_of(len(files), lambda: run_each(len, decoded())),
         ),
         Contender(
             "end_to_end",
             f"end to end, {runner.title}",
             f"Image files to embeddings in batches of {size}, decoding beside {runner.title}.",
             "images/s",
-            rate_of(len(files), through(runner.run)),
+            rate_of(len(files), lambda: runner.stream(decoded())),
         ),
     ]
