@@ -51,6 +51,8 @@ def torch_peer(checkpoint: Checkpoint, manifest: Manifest) -> FusedExtractor:
         branches=manifest.branches,
         embedding=manifest.embedding,
         with_orientation=manifest.with_orientation,
+        after_neck=manifest.neck == "after",
+        normalised=manifest.normalised,
     )
 
 

@@ -29,6 +29,7 @@ ORIENTATION_OUTPUT: Final = "orientation"
 Branch = Literal["identity", "scale", "gray", "orientation"]
 Precision = Literal["fp32", "fp16", "int8"]
 NeckSide = Literal["before", "after"]
+Normalised = Literal["whole", "branches"]
 
 BRANCHES: Final[tuple[Branch, ...]] = get_args(Branch)
 """Branches A to D of the paper, in the order their features are joined."""
@@ -62,6 +63,8 @@ class Manifest(Record, frozen=True, kw_only=True):
             metrics (see `compress`); JSON values only; None for the embedding that was trained.
         neck: whether features are taken "before" or "after" the BatchNorm that each branch was
             trained with; None for a model without.
+        normalised: what the graph scales to length 1: the "whole" embedding, or each of the
+            "branches" first, which then all count alike; None for lengths as the model gives them.
         conversion: how an fp16 or int8 model was made from the fp32 one (see `precision`); JSON
             values only; None for fp32.
     """
@@ -84,6 +87,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     parity: Mapping[str, object]
     licence: str
     neck: NeckSide | None = None
+    normalised: Normalised | None = None
     compression: Mapping[str, object] | None = None
     conversion: Mapping[str, object] | None = None
 
@@ -101,6 +105,10 @@ class Manifest(Record, frozen=True, kw_only=True):
             raise ValueError(
                 f"embedding must be one of {', '.join(known)}, found {self.embedding!r}"
             )
+        if self.normalised == "branches" and self.embedding == "consensus":
+            raise ValueError(
+                "normalised must be whole or absent for the consensus embedding, found branches"
+            )
         for name in ("training", "parity", "compression", "conversion"):
             try:
                 json.dumps(dict(getattr(self, name) or {}), allow_nan=False)
@@ -114,7 +122,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         return count if type(count) is int else None
 
 
-_OPTIONAL: Final = ("neck", "compression", "conversion")
+_OPTIONAL: Final = ("neck", "normalised", "compression", "conversion")
 """Fields that a record may lack."""
 
 

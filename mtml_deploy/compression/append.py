@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT
 from mtml_deploy.artifact.onnx_file import EXPORT_AGAIN, load_model
-from mtml_deploy.compression.projection import MIN_LENGTH, Projection
+from mtml_deploy.compression.projection import Projection
+from mtml_deploy.embed.unit_length import MIN_LENGTH
 from mtml_deploy.errors import ArtifactError
 
 if TYPE_CHECKING:

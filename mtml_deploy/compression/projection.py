@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtml_deploy.embed.unit_length import unit_rows
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.search.distances import require_features, squared_norms
 
@@ -23,9 +24,6 @@ WHITENING_FLOOR: Final = 1e-4
 root. No direction is stretched more than 100 times as much as the first one, so rounding errors of
 the model stay small, and directions that a small training set hardly tells from noise are held
 back."""
-
-MIN_LENGTH: Final = 1e-12
-"""Shorter rows are divided by this instead of their length, so that a zero row stays zero."""
 
 _RANK: Final = 1e-10
 """Variances below this share of the largest are rounding errors of float32 features (6e-8 of a
@@ -81,8 +79,7 @@ class Projection:
             part = slice(start, start + step)
             projected[part] = (features[part] - self.mean) @ self.matrix  # [step, d]
         if self.normalise:
-            lengths = np.linalg.norm(projected, axis=1, keepdims=True)  # [N, 1]
-            projected /= np.maximum(lengths, MIN_LENGTH)
+            projected = unit_rows(projected)
         return projected
 
 

@@ -26,6 +26,7 @@ _SAME: tuple[str, ...] = (
     "embedding",
     "branches",
     "neck",
+    "normalised",
     "dim",
     "height",
     "width",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -29,7 +29,7 @@ from mtml_train.cli.requirements import require_libraries
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
-    from mtml_deploy.artifact.manifest import NeckSide
+    from mtml_deploy.artifact.manifest import NeckSide, Normalised
     from mtml_deploy.precision.options import Conversion
 
 
@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @click.option(
     "--neck", type=click.Choice(["before", "after"]), default="before", show_default=True,
     help="Where features are taken in a model that was trained with necks.",
+)  # fmt: skip
+@click.option(
+    "--normalise", type=click.Choice(["none", "whole", "branches"]), default="none",
+    show_default=True,
+    help="Scale embeddings to length 1 in the graph: the whole, or each branch first, so that all "
+    "count alike.",
 )  # fmt: skip
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
@@ -82,6 +88,7 @@ def export_main(
     branches: str | None,
     with_orientation: bool,
     neck: NeckSide,
+    normalise: Literal["none", Normalised],
     images: str,
     licence: str | None,
     conversion: Conversion | None,
@@ -119,6 +126,7 @@ def export_main(
         branches=tuple(name.strip() for name in branches.split(",")) if branches else (),
         with_orientation=with_orientation,
         neck=neck,
+        normalised=None if normalise == "none" else normalise,
         images=images,
     )
     if licence is not None:

@@ -30,6 +30,7 @@ from mtml_deploy.artifact.manifest import (
     Branch,
     Manifest,
     NeckSide,
+    Normalised,
 )
 from mtml_deploy.data.source import source_paths
 from mtml_deploy.errors import DataError
@@ -53,6 +54,7 @@ class ExportOptions:
         branches: branches to keep; empty for all that were trained.
         with_orientation: add orientation probabilities as a second output.
         neck: where features are taken in a model that was trained with necks.
+        normalised: what the graph scales to length 1, see `Manifest`.
         images: source of the images for the comparison with torch; empty for the training data.
         licence: terms of the weights, for the manifest.
     """
@@ -61,6 +63,7 @@ class ExportOptions:
     branches: tuple[str, ...] = ()
     with_orientation: bool = False
     neck: NeckSide = "before"
+    normalised: Normalised | None = None
     images: str = ""
     licence: str = "not stated; the terms of the training data apply"
 
@@ -101,6 +104,7 @@ def export(
         embedding=options.embedding,
         with_orientation=options.with_orientation,
         after_neck=options.neck == "after",
+        normalised=options.normalised,
     )
     if options.with_orientation and checkpoint.card.images_with_orientation == 0:
         raise DataError(
@@ -118,7 +122,7 @@ def export(
     manifest = describe(checkpoint, extractor, options, dim=reference.embeddings.shape[1])
     with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
         # branches first: a fault is named by its branch
-        parts = replace(manifest, embedding="fused", dim=reference.fused.shape[1])
+        parts = replace(manifest, embedding="fused", dim=reference.fused.shape[1], normalised=None)
         candidate = write_artifact(folder, fused_graph(graph, extractor), parts)
         branches = check_branches(candidate, reference, extractor.fused_branches)
         graph = without_fused_output(graph, extractor)
@@ -142,7 +146,7 @@ def trace(extractor: FusedExtractor, size: int) -> onnx.ModelProto:
     names = [EMBEDDINGS_OUTPUT]
     if extractor.orientation_head is not None:
         names.append(ORIENTATION_OUTPUT)
-    if extractor.fusion is not None:
+    if not extractor.gives_fused:
         names.append(_FUSED_OUTPUT)
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     # the exporter talks to stdout, which is for data, and warns of its own internals
@@ -179,7 +183,7 @@ class _Traced(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         fused, embeddings, orientation = self.extractor.everything(images)
         outputs = (embeddings,) if orientation is None else (embeddings, orientation)
-        return outputs if self.extractor.fusion is None else (*outputs, fused)
+        return outputs if self.extractor.gives_fused else (*outputs, fused)
 
 
 def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -191,11 +195,11 @@ def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 def fused_graph(graph: onnx.ModelProto, extractor: FusedExtractor) -> onnx.ModelProto:
     """The graph with the fused feature as its embeddings, to look at each branch."""
-    if extractor.fusion is None:
+    if extractor.gives_fused:
         return graph
     parts = onnx.ModelProto()
     parts.CopyFrom(graph)
-    renamed = {EMBEDDINGS_OUTPUT: "consensus", _FUSED_OUTPUT: EMBEDDINGS_OUTPUT}
+    renamed = {EMBEDDINGS_OUTPUT: "final", _FUSED_OUTPUT: EMBEDDINGS_OUTPUT}
     for node in parts.graph.node:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
@@ -208,8 +212,8 @@ def fused_graph(graph: onnx.ModelProto, extractor: FusedExtractor) -> onnx.Model
 
 
 def without_fused_output(graph: onnx.ModelProto, extractor: FusedExtractor) -> onnx.ModelProto:
-    """The graph as deployed: the fused feature of a consensus embedding stays inside."""
-    if extractor.fusion is not None:
+    """The graph as deployed: a fused feature that an embedding is made of stays inside."""
+    if not extractor.gives_fused:
         kept = [value for value in graph.graph.output if value.name != _FUSED_OUTPUT]
         del graph.graph.output[:]
         graph.graph.output.extend(kept)
@@ -234,6 +238,7 @@ def describe(
         precision="fp32",
         with_orientation=options.with_orientation,
         neck=None if card.config.neck == "none" else options.neck,
+        normalised=options.normalised,
         model_sha256="0" * 64,
         checkpoint_sha256=file_sha256(checkpoint.path),
         opset=OPSET,

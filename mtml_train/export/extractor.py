@@ -6,12 +6,15 @@ In: a trained `MTML`. Out: a module from RGB bytes to embeddings, ready to be tr
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mtml_deploy.artifact.manifest import Normalised
+from mtml_deploy.embed.unit_length import MIN_LENGTH
 from mtml_deploy.errors import DataError
 from mtml_train.model import MTML
 
@@ -27,6 +30,7 @@ class FusedExtractor(nn.Module):
         embedding: str,
         with_orientation: bool,
         after_neck: bool = False,
+        normalised: Normalised | None = None,
     ) -> None:
         """Copy what is needed of `model`, in evaluation mode.
 
@@ -36,6 +40,7 @@ class FusedExtractor(nn.Module):
             embedding: "fused", "consensus" or one of `branches`.
             with_orientation: also give orientation probabilities.
             after_neck: take features after the BatchNorm of their branch, as its classifiers do.
+            normalised: what is scaled to length 1, see `Manifest`.
 
         Raises:
             DataError: the model or the kept branches do not have what is asked for.
@@ -72,6 +77,11 @@ class FusedExtractor(nn.Module):
                 "the consensus embedding is made of features before the neck; leave --neck out or "
                 "use --embedding fused"
             )
+        if normalised == "branches" and embedding == "consensus":
+            raise DataError(
+                "the consensus embedding has no parts of branches to normalise; use --normalise "
+                "whole or --embedding fused"
+            )
         # a single branch's embedding needs no other branch, except for the orientation output
         needed = {embedding} if embedding in branches else set(branches)
         if with_orientation:
@@ -83,6 +93,7 @@ class FusedExtractor(nn.Module):
                 del self.trunks.nets[name]
         self.embedding = embedding
         self.after_neck = after_neck
+        self.normalised = normalised
         self.necks = nn.ModuleDict(
             {
                 name: copy.deepcopy(neck)
@@ -103,6 +114,11 @@ class FusedExtractor(nn.Module):
     def fused_branches(self) -> tuple[str, ...]:
         """Branches whose features make up the embedding."""
         return (self.embedding,) if self.embedding in self.branches else self.branches
+
+    @property
+    def gives_fused(self) -> bool:
+        """Whether the embedding is the fused feature itself and nothing made of it."""
+        return self.fusion is None and self.normalised is None
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of images.
@@ -128,12 +144,32 @@ class FusedExtractor(nn.Module):
         pooled = dict(zip(self.branches, self.trunks(images), strict=True))  # R x [B, F]
         necked = pooled | {name: neck(pooled[name]) for name, neck in self.necks.items()}
         taken = necked if self.after_neck else pooled
-        fused = torch.cat([taken[name] for name in self.fused_branches], dim=1)  # [B, R * F]
-        embeddings = fused if self.fusion is None else self.fusion(fused)
+        parts = [taken[name] for name in self.fused_branches]  # R x [B, F]
+        fused = torch.cat(parts, dim=1)  # [B, R * F]
+        if self.normalised == "branches":
+            unit = torch.cat([unit_length(part) for part in parts], dim=1)
+            embeddings = unit / math.sqrt(len(parts))
+        else:
+            embeddings = fused if self.fusion is None else self.fusion(fused)
+        if self.normalised == "whole":
+            embeddings = unit_length(embeddings)
         if self.orientation_head is None:
             return fused, embeddings, None
         logits = self.orientation_head(necked["orientation"])
         return fused, embeddings, torch.softmax(logits, dim=1)
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Rows divided by their length, in float32: the squares of 8192 values overflow half precision.
+
+    Args:
+        features: float32 [B, F].
+
+    Returns:
+        float32 [B, F], of length 1 but for rows shorter than `MIN_LENGTH`.
+    """
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)  # [B, 1]
+    return features / lengths.clamp_min(MIN_LENGTH)
 
 
 class _Affine(nn.Module):

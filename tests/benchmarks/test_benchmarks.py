@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import onnx
 import pytest
 import torch
@@ -32,7 +33,7 @@ from benchmarks.speed.train import TrainBench, measure_train
 from benchmarks.speed.train_speeds import loop_config
 from mtml_deploy.artifact.artifact import file_sha256, open_artifact
 from mtml_deploy.data.source import load_source
-from mtml_deploy.errors import ArtifactError, CheckpointError, OutputExistsError
+from mtml_deploy.errors import ArtifactError, CheckpointError, DataError, OutputExistsError
 from mtml_deploy.model import open_model
 from mtml_train.checkpoint import load_checkpoint
 from mtml_train.config import TrainConfig
@@ -419,6 +420,14 @@ def test_the_torch_peer_must_be_the_model_that_was_exported(place: Path):
     with torch.inference_mode():
         features = peer(torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8))
     assert features.shape == (2, 2 * 512)
+    # of the same embedding, whatever was done to it
+    unit = msgspec.structs.replace(opened(place).manifest, normalised="whole")
+    with torch.inference_mode():
+        scaled = torch_peer(checkpoint, unit)(torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8))
+    assert torch.allclose(scaled, features / features.norm(dim=1, keepdim=True))
+    after = msgspec.structs.replace(opened(place).manifest, neck="after")
+    with pytest.raises(DataError, match="the model has no neck"):
+        torch_peer(checkpoint, after)
 
 
 # --- train ---------------------------------------------------------------------------------------
