@@ -47,6 +47,7 @@ class TrainConfig:
     variant: str = "MTML-OSG"  # which branches teach each other, see VARIANTS
     backbone: str = "resnet50"  # (paper) any torchvision ResNet
     weights: str = "imagenet"  # (paper) "imagenet", "none" or a file
+    init: str = ""  # run or checkpoint of mtml-train to start from; `weights` is for new branches
     image_size: int = 224  # (paper) height = width, pixels
     scale_size: int = 0  # input of the scale branch, pixels; 0 = 5/7 of image_size (paper: 160)
     consensus_dim: int = 1024  # (paper) width of the feature fusion layer

@@ -8,16 +8,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.source import absolute_source
-from mtml_train.checkpoint import BEST, Checkpoint, build_model, load_optimizer, load_weights
+from mtml_train.checkpoint import (
+    BEST,
+    Checkpoint,
+    build_model,
+    load_checkpoint,
+    load_optimizer,
+    load_weights,
+)
 from mtml_train.config import TrainConfig
 from mtml_train.data.sampler import sampler_notes
 from mtml_train.data.train_set import TrainSet
 from mtml_train.distributed import Process
+from mtml_train.fine_tune import origin_of, start_from
+from mtml_train.known_vehicles import remembered
 from mtml_train.micro_batch import decided, micro_batch_notes, require_statistics
 from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT, require_same_data, require_same_share
@@ -36,7 +46,8 @@ def placed(config: TrainConfig) -> TrainConfig:
         val = absolute_source(val)
     gallery = absolute_source(config.val_gallery) if config.val_gallery else ""
     data = tuple(map(absolute_source, config.data))
-    return replace(config, data=data, val=val, val_gallery=gallery)
+    init = str(Path(config.init).absolute()) if config.init else ""
+    return replace(config, data=data, val=val, val_gallery=gallery, init=init)
 
 
 @dataclass
@@ -98,17 +109,26 @@ def prepare(
     torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
     train_set, val_sets = load_run_data(config, report, validates=process.is_first)
     card = RunCard(config, recipe, train_set.identities, train_set.sets, process.world)
+    own = load_checkpoint(Path(config.init)) if config.init and resume is None else None
+    if own is not None:
+        card = replace(card, origin=origin_of(own))
+        if val_sets is not None and (note := remembered(card, own.card, config.val, val_sets)):
+            report(note)
     if resume is not None:
+        card = replace(card, origin=resume.card.origin)
         require_same_data(resume.card, card)
         require_same_share(resume.card, card)
         if note := _lengthened(resume, config, len(train_set) // config.batch_size):
             report(note)
     torch.manual_seed(config.seed)
     model = build_model(config, len(card.identities))
-    if resume is None:
-        model.trunks.load_pretrained(config.weights)
-    else:
+    if resume is not None:
         load_weights(model, resume, resume.trained())
+    elif own is not None:
+        for note in start_from(model, config, card, own):
+            report(note)
+    else:
+        model.trunks.load_pretrained(config.weights)
     model.to(process.device).to(memory_format=torch.channels_last)
     require_statistics(model, config, process)
     for note in (*notes, *sampler_notes(train_set, config)):

@@ -28,15 +28,21 @@ FREE: Final = frozenset(
 """Settings that a resumed run may change, four of them within bounds: `val`, `epochs` and, with the
 number of processes, `accumulate`; and `data` may name another place of the same images."""
 
+OF_MODEL: Final = "it is part of the model that was trained so far"
+"""Why a setting stays that shapes the model."""
+
 FIXED: Final[Mapping[str, str]] = {
     name: why
     for names, why in (
         (
             ("variant", "backbone", "image_size", "scale_size", "consensus_dim"),
-            "it is part of the model that was trained so far",
+            OF_MODEL,
         ),
-        (("last_stride", "pooling", "neck"), "it is part of the model that was trained so far"),
-        (("weights",), "the run goes on with its own weights, not with those it started from"),
+        (("last_stride", "pooling", "neck"), OF_MODEL),
+        (
+            ("weights", "init"),
+            "the run goes on with its own weights, not with those it started from",
+        ),
         (
             ("auto_augment", "auto_augment_share", "erase_fill"),
             "it decides which images a step sees, and how",

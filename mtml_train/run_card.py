@@ -17,7 +17,7 @@ from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.files import write_text
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.outputs import require_outputs
-from mtml_deploy.record_file import Count, Positive, Record, parse_json, record_json
+from mtml_deploy.record_file import Count, Positive, Record, Sha256, parse_json, record_json
 from mtml_deploy.text import printable
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
@@ -58,6 +58,22 @@ class Progress(Record, frozen=True):
     judge: str = ""
 
 
+class Origin(Record, frozen=True):
+    """The own model that a run started from.
+
+    Attributes:
+        checkpoint: its file, with an absolute path.
+        sha256: of that file.
+        step: optimiser steps it had.
+        sources: data sets that its weights were trained on, those of its own origin first.
+    """
+
+    checkpoint: str
+    sha256: Sha256
+    step: Count
+    sources: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class RunCard:
     """What does not change during a run.
@@ -68,6 +84,7 @@ class RunCard:
         identities: [C] (data set, vehicle id) of each class, the id a number or the text it is.
         sets: the training data sets.
         processes: how many train.
+        origin: the own model it started from; None for a run from scratch.
     """
 
     config: TrainConfig
@@ -75,6 +92,7 @@ class RunCard:
     identities: tuple[tuple[int, int | str], ...]
     sets: tuple[SetFingerprint, ...]
     processes: int = 1
+    origin: Origin | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -103,6 +121,7 @@ class _Header(Record, frozen=True):
     processes: Positive
     progress: Progress
     scaler: dict[str, int | float] | None = None
+    origin: Origin | None = None
 
 
 def header_text(
@@ -118,6 +137,7 @@ def header_text(
         processes=card.processes,
         progress=progress,
         scaler=None if scaler is None else dict(scaler),
+        origin=card.origin,
     )
     return record_json(header)
 
@@ -147,6 +167,7 @@ def read_header(text: str, *, where: str) -> tuple[RunCard, Progress, Mapping[st
         identities=header.identities,
         sets=header.sets,
         processes=header.processes,
+        origin=header.origin,
     )
     return card, header.progress, header.scaler
 

@@ -1,7 +1,7 @@
 """The named recipes, and settings read from TOML, JSON and the command line.
 
-Order of precedence: recipe < TOML file < command-line flag. Needs no torch, and
-msgspec only where a text is read, so that help does without it.
+Order of precedence: recipe < shape of the model that a run starts from < TOML file < flag. Needs
+no torch, and msgspec only where a text is read, so that help does without it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, get_type_hints
 
 from mtml_deploy.errors import DataError
@@ -43,13 +44,20 @@ _NUMBER_OR_SOFT: Final = float | Literal["soft"]
 """Type of a margin."""
 
 
-def build_config(recipe: str, file: Path | None, flags: Mapping[str, object]) -> TrainConfig:
-    """The settings of a run: recipe, then the TOML file, then the flags.
+def build_config(
+    recipe: str,
+    file: Path | None,
+    flags: Mapping[str, object],
+    *,
+    model: Mapping[str, object] = MappingProxyType({}),
+) -> TrainConfig:
+    """The settings of a run: recipe, then those of a model's shape, the TOML file, the flags.
 
     Args:
         recipe: a key of `RECIPES`.
         file: TOML file whose keys are the fields of `TrainConfig`, or None.
         flags: field name -> value that the user gave on the command line.
+        model: likewise, of the model that the run starts from.
 
     Returns:
         The checked settings.
@@ -59,7 +67,7 @@ def build_config(recipe: str, file: Path | None, flags: Mapping[str, object]) ->
     """
     if recipe not in RECIPES:
         raise DataError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
-    values = dict(RECIPES[recipe])
+    values = {**RECIPES[recipe], **model}
     if file is not None:
         values |= read_toml(file)
     values |= flags

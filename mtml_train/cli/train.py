@@ -7,7 +7,8 @@ stderr. torch is imported only when a command really runs.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -50,6 +51,7 @@ _SETTINGS = (
     _setting("variant", click.Choice(list(VARIANTS)), "Which branches teach each other."),
     _setting("backbone", str, "Any torchvision ResNet."),
     _setting("weights", str, "Initial weights: none, imagenet or a file."),
+    _setting("init", str, "Start from this run or checkpoint: a new run, other data or branches."),
     _setting("image_size", int, "Height and width of the images, pixels."),
     _setting("batch_size", int, "Images per optimiser step, over all processes."),
     _setting("accumulate", int, "Micro-batches per step and process."),
@@ -147,6 +149,8 @@ def train_main(
     else:
         _refuse_existing_run(out)
         config = build_config(recipe, file, flags)
+        if config.init:
+            config = _shaped(config, recipe, file, flags)
     _train(config, out, recipe, checkpoint)
 
 
@@ -171,6 +175,25 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
         write_note(f"best mAP {100 * progress.best_map:.1f} % in {out / BEST}")
         write_note("last validation: " + in_percent(progress.validation))
     write_note(f"next: mtml-export {out} --out ARTIFACT")
+
+
+def _shaped(
+    config: TrainConfig, recipe: str, file: Path | None, flags: Mapping[str, object]
+) -> TrainConfig:
+    """The settings of a run that starts from an own model: of its shape, unless told otherwise."""
+    from mtml_train.checkpoint import load_checkpoint
+    from mtml_train.fine_tune import model_settings
+
+    model = model_settings(load_checkpoint(Path(config.init)).card.config)
+    shaped = build_config(recipe, file, flags, model=model)
+    if shaped.image_size != model["image_size"] and shaped.scale_size == model["scale_size"]:
+        # pixels of the scale branch belong to those of the images
+        shaped = replace(shaped, scale_size=config.scale_size)
+    others = [f"{name} = {getattr(shaped, name)}" for name in model
+              if getattr(shaped, name) != getattr(config, name)]  # fmt: skip
+    if others:
+        write_note(f"as in {config.init}: {', '.join(others)}")
+    return shaped
 
 
 def _refuse_existing_run(out: Path) -> None:

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, cast
 
+import msgspec
 import onnx
 import torch
 from msgspec.structs import replace
@@ -259,6 +260,7 @@ def describe(
             "seed": card.config.seed,
             "steps": progress.step,
             "validation": dict(progress.validation or {}),
+            "started_from": None if card.origin is None else msgspec.to_builtins(card.origin),
         },
         parity={},
         licence=options.licence,

@@ -32,7 +32,7 @@ from mtml_train.train import train
 
 OTHER = {
     # a value of each setting that differs from its default and is allowed
-    "variant": "MTML-S", "backbone": "resnet18", "weights": "none", "image_size": 64,
+    "variant": "MTML-S", "backbone": "resnet18", "weights": "none", "init": "r", "image_size": 64,
     "scale_size": 40, "consensus_dim": 8, "batch_size": 16, "sampler": "pk", "instances": 2,
     "flip": 0.1, "pad": 0.1, "erase": 0.1, "jitter": 0.1, "seed": 3, "lr": 1e-3, "beta1": 0.8,
     "beta2": 0.9, "weight_decay": 0.1, "schedule": "cosine", "warmup_epochs": 1.0,
