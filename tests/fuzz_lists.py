@@ -24,12 +24,12 @@ from benchmarks.report.record import Record, write_record
 from mtml_deploy.data.decode import decode_whole
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.source import load_source
+from mtml_deploy.data.thumbnails import make_thumbnail
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluation.aicity.track2_file import read_submission
 from mtml_deploy.evaluation.ground_truth import read_ground_truth
 from mtml_deploy.gallery.times import load_times
 from mtml_deploy.precision.calibration_list import read_calibration, write_calibration
-from mtml_deploy.report.rank_page.thumbnails import make_thumbnail
 from mtml_train.config import TrainConfig
 from mtml_train.settings import build_config, parse_setting
 

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from mtml_deploy.cli import options
 from mtml_deploy.defaults import (
+    BATCH_SIZE,
     ENGINE,
     EXPAND_ALPHA,
     RERANK_K1,
@@ -117,6 +118,30 @@ embedding_group = group(
 
 comparing_group = group("how", _how, options.batch_size, options.threads, *_RUNNING)
 """As `embedding_group`, without --skip-bad."""
+
+
+def _running(
+    *,
+    backend: Backend,
+    device: str,
+    model_threads: int,
+    precision: ExecutionPrecision,
+    streams: int,
+) -> EmbedOptions:
+    """What runs the model."""
+    return _how(
+        batch_size=BATCH_SIZE,
+        threads=0,
+        backend=backend,
+        device=device,
+        model_threads=model_threads,
+        precision=precision,
+        streams=streams,
+    )
+
+
+running_group = group("how", _running, *_RUNNING)
+"""What runs the model alone."""
 
 
 def _search(*, engine: EngineName, memory_gib: float | None) -> SearchOptions:

@@ -22,6 +22,7 @@ from mtml_deploy.cli.info import info
 from mtml_deploy.cli.parity import parity
 from mtml_deploy.cli.rank import rank
 from mtml_deploy.cli.search import search
+from mtml_deploy.cli.serve import serve
 from mtml_deploy.cli.tracklets import tracklets
 from mtml_deploy.version import __version__
 
@@ -36,6 +37,6 @@ def main(*, verbose: bool) -> None:
 
 for _command in (
     embed, rank, evaluate, gallery, search, info, parity, compress, convert, build, tracklets,
-    aicity, doctor,
+    aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)

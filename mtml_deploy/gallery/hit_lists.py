@@ -14,7 +14,7 @@ from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.index_manifest import Tuning
-from mtml_deploy.gallery.values import Hit
+from mtml_deploy.gallery.values import Hit, RowRecord
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
@@ -65,7 +65,7 @@ def hits_json(
         "rerank": None if rerank is None else {**asdict(rerank), "shortlist": shortlist},
         "approximate": to_builtins(tuning),
         "queries": [
-            {"name": name, "ranks": [_place(hit) for hit in hits]}
+            {"name": name, "ranks": [hit_values(hit) for hit in hits]}
             for name, hits in zip(queries.names, lists, strict=True)
         ],
     }
@@ -114,15 +114,21 @@ def hits_text(queries: Embeddings, lists: Sequence[Sequence[Hit]], *, limit: int
     return lines
 
 
-def _place(hit: Hit) -> dict[str, object]:
+def hit_values(hit: Hit) -> dict[str, object]:
     """One place as JSON values."""
-    record = hit.stored.record
     return {
         "rank": hit.rank,
         "row": hit.stored.row,
         "distance": hit.distance,
         "reranked": hit.reranked,
         "place_before": hit.place_before,
+        **record_values(hit.stored.record),
+    }
+
+
+def record_values(record: RowRecord) -> dict[str, object]:
+    """What is known of a row as JSON values."""
+    return {
         "path": record.path,
         "vehicle_id": shown_id(record.vehicle_id),
         "camera_id": shown_id(record.camera_id),

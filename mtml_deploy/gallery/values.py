@@ -26,6 +26,10 @@ class GalleryError(MtmlError):
     """A gallery is missing, damaged, in use, or cannot hold what it was given."""
 
 
+class GalleryBusyError(GalleryError):
+    """Another process is writing the gallery."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowRecord:
     """What is known of one image of a gallery.

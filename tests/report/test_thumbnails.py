@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import Image
 
-from mtml_deploy.report.rank_page.thumbnails import make_thumbnail
+from mtml_deploy.data.thumbnails import make_thumbnail
 
 
 def decoded(thumbnail):

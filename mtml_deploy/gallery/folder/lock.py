@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.gallery.values import GalleryBusyError, GalleryError
 from mtml_deploy.lock import give_back, holder_of, sign, take
 from mtml_deploy.regular_file import regular_handle
 from mtml_deploy.write_error import write_error
@@ -25,7 +25,8 @@ class WriterLock:
                 process could then lock a new file of the same name.
 
         Raises:
-            GalleryError: another writer holds it, or the folder cannot be written.
+            GalleryBusyError: another writer holds it.
+            GalleryError: the folder cannot be written.
         """
         try:
             self._handle = regular_handle(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
@@ -37,7 +38,7 @@ class WriterLock:
         if taken is False:
             holder = holder_of(self._handle)
             os.close(self._handle)
-            raise GalleryError(
+            raise GalleryBusyError(
                 f"{path.parent} is being written by another process (number {holder}), expected "
                 "one writer at a time; this one did not wait: start it again when that one has "
                 "ended, reading is possible"

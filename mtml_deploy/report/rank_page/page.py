@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.records import UNKNOWN
+from mtml_deploy.data.thumbnails import Thumbnail, make_thumbnail
 from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import comparison_mode
 from mtml_deploy.evaluation.measures import LISTED
@@ -27,7 +28,6 @@ from mtml_deploy.report.rank_lists import (
     require_same_images,
 )
 from mtml_deploy.report.rank_page.header import MARKS, Mark, notes, shown_sentences
-from mtml_deploy.report.rank_page.thumbnails import Thumbnail, make_thumbnail
 from mtml_deploy.report.templates import page_environment
 from mtml_deploy.user_path import user_path
 

@@ -1,6 +1,6 @@
-"""Small pictures for pages: one JPEG each, as text that can stand inside the page.
+"""Small pictures for pages: one JPEG each.
 
-In: an image file. Out: a `data:` address, and the size at which to show it.
+In: an image file. Out: a JPEG, made anew from its pixels, and the size at which to show it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ class Thumbnail:
     """One small picture.
 
     Attributes:
-        address: "data:image/jpeg;base64,..."
+        jpeg: the file.
         width: pixels.
         height: pixels.
     """
 
-    address: str
+    jpeg: bytes
     width: int
     height: int
+
+    @property
+    def address(self) -> str:
+        """As text that can stand inside a page: "data:image/jpeg;base64,..."."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
 
 
 def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
@@ -65,5 +70,4 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
     Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS).save(
         file, "JPEG", quality=_QUALITY, optimize=True
     )
-    text = base64.b64encode(file.getvalue()).decode("ascii")
-    return Thumbnail(f"data:image/jpeg;base64,{text}", *size)
+    return Thumbnail(file.getvalue(), *size)

@@ -1,0 +1,60 @@
+"""The application: its routes, its errors, its description.
+
+In: a service. Out: what a server runs.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from mtml_deploy.errors import MtmlError
+from mtml_deploy.serve import routes_embed, routes_gallery, routes_search, routes_state
+from mtml_deploy.serve.api_error import CODES, ApiError, told
+from mtml_deploy.serve.gate import Gate
+from mtml_deploy.serve.service import Service
+from mtml_deploy.version import __version__
+
+
+def make_app(service: Service) -> Gate:
+    """The application of a service, behind its gate."""
+    app = FastAPI(
+        title="mtml-deploy serve",
+        version=__version__,
+        summary="Vehicle re-identification: embeddings of images, and a gallery to search.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for routes in (routes_state, routes_embed, routes_search, routes_gallery):
+        app.include_router(routes.router)
+    app.add_exception_handler(ApiError, _answer)
+    app.add_exception_handler(MtmlError, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+    app.add_exception_handler(HTTPException, _answer)
+    return Gate(app, service.options, service.metrics)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """An error as a client gets it."""
+    refusal = _refusal(error)
+    body = refusal.body(request.state.request_id)
+    return Response(body, refusal.status, headers=refusal.headers)
+
+
+def _refusal(error: Exception) -> ApiError:
+    """What a client is told of an error."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, MtmlError):
+        return told(error)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        return ApiError(422, f"{place or first['loc'][0]}: {first['msg']}; correct it"[:1000])
+    if isinstance(error, HTTPException):
+        status = error.status_code if error.status_code in CODES else 400
+        return ApiError(status, f"{error.detail}; see /openapi.json for what there is")
+    raise error
