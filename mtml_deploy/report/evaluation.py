@@ -5,11 +5,12 @@ In: embeddings and a protocol. Out: an `Evaluation`, for the command and for pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtml_deploy.defaults import DRAW_SEED, DRAWS
 from mtml_deploy.embed.embeddings import Embeddings, require_comparable
+from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.evaluation.own_copies import OwnCopies, find_own_copies
@@ -17,10 +18,12 @@ from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool, evaluate_draws
 from mtml_deploy.evaluation.stages import SearchOptions, Watch, stages
 from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
+from mtml_deploy.report.metrics_json import Evaluation as JudgedPair
 from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
 from mtml_deploy.report.metrics_markdown import metrics_markdown
 from mtml_deploy.search.query_expansion import ExpansionOptions
 from mtml_deploy.search.rerank import RerankOptions
+from mtml_deploy.text import printable
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,13 +35,15 @@ class Evaluation:
         markdown: a page with the table and the rules behind the numbers, in percent.
         json: all numbers and where they come from, fractions 0..1.
         own_copies: gallery rows that are the query itself; None where they were not looked for,
-            because the rule leaves them out anyway.
+            because the rule leaves them out anyway, or where this is several pairs.
+        rows: the stages with all that was measured on, as the page shows them.
     """
 
     stages: Mapping[str, RetrievalMetrics | DrawnMetrics]
     markdown: str
     json: str
     own_copies: OwnCopies | None = None
+    rows: tuple[JudgedPair, ...] | tuple[DrawnEvaluation, ...] = ()
 
     @property
     def metrics(self) -> RetrievalMetrics | DrawnMetrics:
@@ -128,12 +133,44 @@ def evaluate_pair(
     return Evaluation(
         stages={each.label: each.metrics for each in found},
         own_copies=copies,
+        rows=tuple(found),
         markdown=metrics_markdown(found),
         json=metrics_json(
             found[0],
             expanded=None if expansion is None else found[1],
             reranked=None if reranking is None else found[-1],
         ),
+    )
+
+
+def together(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Evaluations of several pairs as one: a table of all, and a JSON list of their results.
+
+    Args:
+        evaluations: one or more, of one protocol; a single one is given back as it is.
+
+    Returns:
+        The evaluation of all, in this order.
+
+    Raises:
+        EmbeddingsError: two of them are called alike, and one would hide the other.
+        ValueError: no evaluation, or more than one protocol.
+    """
+    if len(evaluations) == 1:
+        return evaluations[0]
+    names = [label for each in evaluations for label in each.stages]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise EmbeddingsError(
+            f"two pairs are called {printable(twice[0])!r}, expected a name of its own for each; "
+            "name them with --label, or leave one out"
+        )
+    pairs = [row for each in evaluations for row in each.rows if isinstance(row, JudgedPair)]
+    drawn = [row for each in evaluations for row in each.rows if isinstance(row, DrawnEvaluation)]
+    return Evaluation(
+        stages={label: found for each in evaluations for label, found in each.stages.items()},
+        rows=tuple(pairs) or tuple(drawn),
+        markdown=metrics_markdown(pairs) if pairs else drawn_markdown(drawn),
+        json=f"[{','.join(each.json.rstrip() for each in evaluations)}]\n",
     )
 
 
@@ -180,6 +217,7 @@ def evaluate_drawn(
     found += [DrawnEvaluation(f"{name}, re-ranked", each, pool, reranking) for each in reranked]
     return Evaluation(
         stages={each.label: each.metrics for each in found},
+        rows=tuple(found),
         markdown=drawn_markdown(found),
         json=drawn_json(found[0], reranked=None if reranking is None else found[1]),
     )

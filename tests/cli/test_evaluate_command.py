@@ -161,3 +161,66 @@ def test_a_query_set_that_is_the_gallery(place):
     assert drawn.exit_code == 2 and "--leave-out-self is for a fixed gallery" in drawn.stderr
     truth = run(*words, "--ground-truth", place / "gt.txt", "--leave-out-self")
     assert truth.exit_code == 2 and "give one of the two" in truth.stderr
+
+
+# several pairs
+
+
+def test_several_pairs_are_a_table_and_a_list_of_their_results(place):
+    images([n % 8 for n in range(6)], 3, source="r").save(place / "r.npz")
+    g = place / "g.npz"
+    first, second = (("--query", place / f"{name}.npz", "--gallery", g) for name in "qr")
+    words = (*first, *second)
+    result = ok(*words, "--rerank", "--json", place / "m.json", "--markdown", place / "m.md")
+    records = json.loads((place / "m.json").read_text())
+    assert [record["query"]["source"] for record in records] == ["q", "r"]
+    for record, pair in zip(records, (first, second), strict=True):
+        label = record["label"]
+        alone = ok(*pair, "--rerank", "--label", label, "--json", place / "a.json", "--overwrite")
+        assert json.loads((place / "a.json").read_text()) == record
+        lines = [line for line in alone.stdout.splitlines() if line.startswith(f"| {label}")]
+        assert len(lines) == 4  # two tables, before and after
+        assert set(lines) <= set(result.stdout.splitlines())
+    assert records[1]["label"].endswith(", r in g")
+    assert result.stdout == (place / "m.md").read_text()
+    ok(*words, "--label", "A", "--label", "B", "--json", place / "m.json", "--overwrite")
+    assert [each["label"] for each in json.loads((place / "m.json").read_text())] == ["A", "B"]
+
+
+def test_several_galleries_are_drawn_from(place):
+    words = ("--gallery", place / "g.npz", "--gallery", place / "q.npz")
+    result = ok(*words, "--protocol", "vehicleid", "--draws", 2, "--json", place / "m.json")
+    records = json.loads((place / "m.json").read_text())
+    assert [record["images"]["source"] for record in records] == ["g", "q"]
+    assert all(f"| {record['label']} | mAP (step) |" in result.stdout for record in records)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ("--query", "q.npz", "--query", "q.npz"),
+            "--query is given 2 times and --gallery 1 times",
+        ),
+        (("--query", "q.npz", "--gallery", "g.npz"), "--query is given 1 times and --gallery 2"),
+        (("--query", "q.npz", "--label", "a", "--label", "b"), "--label is given 2 times and"),
+        (("--label", "a", "--label", "a"), "--label 'a' names two pairs"),
+        (
+            ("--query", "q.npz", "--ground-truth", "a", "--junk", "b", "--junk", "c"),
+            "--junk is given 2 times",
+        ),
+    ],
+)
+def test_pairs_that_do_not_fit_together(place, monkeypatch, words, text):
+    monkeypatch.chdir(place)
+    result = run("--gallery", "g.npz", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert text in result.stderr
+
+
+def test_a_pair_given_twice_hides_no_result(place):
+    words = ("--query", place / "q.npz", "--gallery", place / "g.npz") * 2
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "two pairs are called" in result.stderr and "--label" in result.stderr
+    assert "| B |" in ok(*words, "--label", "A", "--label", "B").stdout

@@ -70,10 +70,10 @@ def test_the_walk_sees_all_programs() -> None:
 
 
 def test_what_the_user_reads() -> None:
-    words = ["evaluate", "--query", "a.npz", "--gallery", "g.npz", "--query", "b.npz"]
+    words = ["evaluate", "--gallery", "g.npz", "--protocol", "plain", "--protocol", "market"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert "Error: --query is given 2 times, expected once: only the last value" in result.stderr
+    assert "Error: --protocol is given 2 times, expected once: only the last value" in result.stderr
 
 
 def test_a_setting_is_given_by_a_flag_or_by_set() -> None:
