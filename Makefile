@@ -1,4 +1,4 @@
-# make demo | test | test-gpu | gpu-env | lint | bench | reference: each works alone on a fresh checkout.
+# make demo | test | test-slow | test-gpu | gpu-env | lint | bench | reference: each works alone on a fresh checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
@@ -6,14 +6,18 @@ GPU_BIN := .venv-gpu/bin
 GPU_READY := .venv-gpu/.installed
 MTML_MUST_RUN ?= torch,ort,tensorrt
 
-.PHONY: demo test test-gpu gpu-env lint bench reference clean
+.PHONY: demo test test-slow test-gpu gpu-env lint bench reference clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 # one thread per test process: two processes of two threads each fight for two cores
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu and not slow" $(PYTEST_ARGS)
+
+# the tests that take minutes, such as three deaths of a database server
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(PYTEST_ARGS)
 
 # one process: tests that share a GPU must not wait for memory of each other; a backend that must
 # run fails where it would skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,13 @@ from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gall
 from mtml_deploy.gallery.values import NewRows, RowRecord
 
 DIM = 3
+
+_numbers = itertools.count()
+
+
+def new_name(beginning: str) -> str:
+    """The address of a collection that nobody has made."""
+    return f"{beginning}g{os.getpid()}_{next(_numbers)}"
 
 
 def identity(*, dim: int = DIM, digit: str = "a") -> ModelIdentity:

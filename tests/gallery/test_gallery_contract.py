@@ -1,13 +1,11 @@
-"""What every kind of gallery does alike: in a folder, and in a collection on milvus-lite."""
+"""What every kind of gallery does alike: in a folder, on milvus-lite, on a Milvus server."""
 
-import importlib.util
-import itertools
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_gallery import batch, identity, search_by_loop
+from helpers_gallery import batch, identity, new_name, search_by_loop
 
 from mtml_deploy.data.clock import FIRST_US, LAST_US
 from mtml_deploy.data.ids import NamedId
@@ -18,29 +16,26 @@ from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord,
 
 DIM = 16
 MODEL = identity(dim=DIM)
-_numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def lite(tmp_path_factory) -> Path:
-    """One local folder for all collections of this file: opening one takes longest."""
-    return tmp_path_factory.mktemp("lite") / "all.db"
-
-
-@pytest.fixture(params=["folder", "milvus-lite"])
-def name(request, tmp_path, lite) -> str:
+@pytest.fixture(params=["folder", "milvus-lite", "milvus"])
+def name(request, tmp_path) -> str:
     """A name under which there is no gallery yet."""
     if request.param == "folder":
         return str(tmp_path / "g")
-    if importlib.util.find_spec("milvus_lite") is None:
-        pytest.skip("milvus-lite is not installed")
-    return f"milvus-lite://{lite}/g{next(_numbers)}"
+    fixture = "milvus_lite" if request.param == "milvus-lite" else "on_server"
+    return new_name(request.getfixturevalue(fixture))
 
 
-@pytest.fixture
-def gallery(name):
+@pytest.fixture(params=["folder", "milvus-lite", "milvus"])
+def gallery(request, tmp_path):
     """A new one, open for writing."""
-    create_gallery(name, MODEL)
+    if request.param == "milvus":
+        name = request.getfixturevalue("made_on_server")(DIM)
+    else:
+        lite = request.param == "milvus-lite"
+        name = new_name(request.getfixturevalue("milvus_lite")) if lite else str(tmp_path / "g")
+        create_gallery(name, MODEL)
     with open_gallery(name, write=True) as opened:
         yield opened
 

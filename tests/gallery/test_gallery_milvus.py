@@ -4,17 +4,19 @@ What it does like every other gallery is in test_gallery_contract.py.
 """
 
 import fcntl
-import itertools
 import json
+import re
 import socket
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from helpers_artifact import write_artifact, write_images
-from helpers_gallery import batch, identity, search_by_loop
+from helpers_gallery import batch, identity, new_name, search_by_loop
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.data.clock import FIRST_US
@@ -35,23 +37,23 @@ INT64 = 2**63
 UNREACHABLE_SECONDS = 20
 """Two attempts of at most a second each (patched below), and a busy machine."""
 
-_numbers = itertools.count()
 
-
-@pytest.fixture(scope="module")
-def lite(tmp_path_factory) -> str:
-    """The beginning of the address of any collection of one local folder."""
-    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
-    return f"milvus-lite://{tmp_path_factory.mktemp('lite') / 'all.db'}/"
+@pytest.fixture(params=["milvus-lite", "milvus"])
+def gallery(request):
+    """A new one, open for writing."""
+    if request.param == "milvus":
+        name = request.getfixturevalue("made_on_server")(DIM)
+    else:
+        name = new_name(request.getfixturevalue("milvus_lite"))
+        create_gallery(name, MODEL)
+    with open_gallery(name, write=True) as opened:
+        yield opened
 
 
 @pytest.fixture
-def gallery(lite):
-    """A new one, open for writing."""
-    name = f"{lite}g{next(_numbers)}"
-    create_gallery(name, MODEL)
-    with open_gallery(name, write=True) as opened:
-        yield opened
+def lite(milvus_lite) -> str:
+    """The beginning of the address of any collection of one local folder."""
+    return milvus_lite
 
 
 def vectors(count: int, seed: int = 0) -> np.ndarray:
@@ -113,6 +115,13 @@ def test_missing_libraries_name_their_extra(lite, monkeypatch):
         patch.setitem(sys.modules, "pymilvus", None)
         with pytest.raises(MissingExtraError, match=r"pip install 'mtml-reid\[milvus\]'"):
             open_gallery("milvus://127.0.0.1:9/cars")
+        with pytest.raises(MissingExtraError, match=r"mtml-reid\[milvus-lite\]"):
+            create_gallery(f"{lite}none", MODEL)
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert [re.split("[>=]", word)[0] for word in extras["milvus"]] == ["pymilvus"]
+    lite_needs = [re.split("[>=]", word)[0] for word in extras["milvus-lite"]]
+    assert lite_needs == ["pymilvus", "milvus-lite"]
 
 
 def test_an_unreachable_server_is_told_within_seconds(monkeypatch, capfd):
@@ -128,6 +137,33 @@ def test_an_unreachable_server_is_told_within_seconds(monkeypatch, capfd):
             assert f"{TOKEN_VARIABLE} (now not set)" in str(e.value)
         assert time.monotonic() - begin < UNREACHABLE_SECONDS
     assert capfd.readouterr().err == ""  # no traceback of the library
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("v2.2.16", True), ("1.1", True), ("v2.3.0-lite", False), ("2.6.6", False), ("v3.0", False),
+     ("a managed service", False)],
+)  # fmt: skip
+def test_servers_that_are_too_old(monkeypatch, version, refused):
+    import pymilvus
+
+    class Answering:
+        def __init__(self, *_, **__):
+            pass
+
+        def get_server_version(self, **_):
+            return version
+
+        def has_collection(self, *_, **__):
+            return False
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(pymilvus, "MilvusClient", Answering)
+    expected = f"is Milvus {version}, expected 2.3 or newer" if refused else "there is no gallery"
+    with pytest.raises(GalleryError, match=expected):
+        open_gallery("milvus://h/cars")
 
 
 def test_token_and_database_go_to_the_server(monkeypatch):
@@ -217,11 +253,12 @@ def client_of(gallery):
     return gallery.collection._client, gallery.collection.address.collection
 
 
-def test_collections_of_others_are_refused(lite, gallery):
+def test_collections_of_others_are_refused(gallery):
     client, name = client_of(gallery)
-    client.create_collection("theirs", dimension=DIM)
+    theirs = new_name("")
+    client.create_collection(theirs, dimension=DIM)
     with pytest.raises(GalleryError, match="not a gallery: found a collection whose field"):
-        open_gallery(f"{lite}theirs")
+        open_gallery(f"{gallery.name.removesuffix(name)}{theirs}")
     client.release_collection(name)
     client.drop_index(name, "vector")
     index = client.prepare_index_params()

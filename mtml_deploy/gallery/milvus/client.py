@@ -6,6 +6,7 @@ the library's errors into ones that say what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,9 @@ MAX_CANDIDATES: Final = 16384
 
 RPC_BYTES: Final = 1 << 24
 """Data sent or asked for at once (16 MiB): a quarter of what one call to a server may carry."""
+
+LEAST_VERSION: Final = 2, 3
+"""Of a server: the first that replaces an entity and gives its vector with it."""
 
 _STRONG: Final = "Strong"
 _INDEX: Final = "FLAT"
@@ -49,11 +53,33 @@ class Collection:
         """
         self.address = address
         self._client: MilvusClient | None = connect(address)
+        if address.folder is None:
+            try:
+                self._require_version()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def name(self) -> str:
         """As the user wrote it."""
         return self.address.text
+
+    def _require_version(self) -> None:
+        """Refuse a server that lacks what a gallery needs.
+
+        Raises:
+            GalleryError: it is too old.
+        """
+        with self._asking("asking for its version") as client:
+            text = client.get_server_version(timeout=_CALL_S)
+        found = re.search(r"(\d+)\.(\d+)", text)
+        # a service that tells no number keeps itself up to date
+        if found and (int(found[1]), int(found[2])) < LEAST_VERSION:
+            raise GalleryError(
+                f"{self.name}: the server is Milvus {text}, expected "
+                f"{'.'.join(map(str, LEAST_VERSION))} or newer; update it"
+            )
 
     def exists(self) -> bool:
         """Whether the server has it."""
@@ -81,8 +107,10 @@ class Collection:
                     **({"max_length": TEXT_BYTES[field]} if field in TEXT_BYTES else {}),
                 )
             index.add_index("vector", index_type=_INDEX, metric_type=_METRIC, index_name="vector")
+            # a server chooses what its version has for the type of a field; milvus-lite does not
+            scalar = {} if self.address.folder is None else {"index_type": "INVERTED"}
             for field in LOOKED_UP:
-                index.add_index(field, index_type="INVERTED", index_name=field)
+                index.add_index(field, index_name=field, **scalar)
             name = self.address.collection
             client.create_collection(
                 name, schema=schema, consistency_level=_STRONG, timeout=_CALL_S

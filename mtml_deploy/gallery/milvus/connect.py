@@ -36,8 +36,9 @@ def connect(address: MilvusAddress) -> MilvusClient:
         from pymilvus.exceptions import MilvusException
     except ImportError as error:
         raise MissingExtraError(
-            f"the gallery {address.text} needs pymilvus", "milvus"
-        ) from error  # fmt: skip
+            f"the gallery {address.text} needs pymilvus",
+            "milvus" if address.folder is None else "milvus-lite",
+        ) from error
     # the library prints every error with its traceback; here they become one line
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     if address.folder is not None:
