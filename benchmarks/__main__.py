@@ -35,6 +35,7 @@ from benchmarks.ranking.sizes import CASES, SIZES, Case, plan_ranking, record_ki
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeGroup, prepare_streams, write_note
 from mtml_deploy.defaults import Backend, ExecutionPrecision
+from mtml_train.cli.size_type import SizeType
 from mtml_train.config import VARIANTS, Amp, TrainConfig
 from mtml_train.settings import RECIPES, build_config
 
@@ -132,7 +133,8 @@ def embed(
 @click.option("--variant", type=click.Choice(list(VARIANTS)), default=TrainConfig.variant,
               show_default=True)  # fmt: skip
 @click.option("--backbone", default="resnet18", show_default=True, help="Any torchvision ResNet.")
-@click.option("--image-size", type=_POSITIVE, default=64, show_default=True, help="Pixels.")
+@click.option("--image-size", type=SizeType(), default=64, show_default=True,
+              help="Side of a square, or HEIGHT,WIDTH.")  # fmt: skip
 @click.option("--batch-size", type=_POSITIVE, default=16, show_default=True)
 @click.option("--workers", type=_COUNT, default=TrainConfig.workers, show_default=True)
 @click.option("--amp", type=click.Choice(list(get_args(Amp))), default=TrainConfig.amp,

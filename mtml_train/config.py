@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from mtml_train.image_size import ImageSize, sides, size_text
+
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "MTML-S": ("identity", "scale"),
     "MTML-O": ("identity", "orientation"),
@@ -48,8 +50,8 @@ class TrainConfig:
     backbone: str = "resnet50"  # (paper) any torchvision ResNet
     weights: str = "imagenet"  # (paper) "imagenet", "none" or a file
     init: str = ""  # run or checkpoint of mtml-train to start from; `weights` is for new branches
-    image_size: int = 224  # (paper) height = width, pixels
-    scale_size: int = 0  # input of the scale branch, pixels; 0 = 5/7 of image_size (paper: 160)
+    image_size: ImageSize = 224  # (paper) pixels; two numbers are height and width
+    scale_size: ImageSize = 0  # input of the scale branch; 0 = 5/7 of image_size (paper: 160)
     consensus_dim: int = 1024  # (paper) width of the feature fusion layer
     last_stride: int = 2  # (paper) of a ResNet's last stage; 1 = maps of twice the side
     pooling: Pooling = "average"  # (paper) of a branch's last map; "gem" = learnt power mean
@@ -118,6 +120,14 @@ class TrainConfig:
             # every comparison below lets a NaN pass
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, found {value}")
+        for name, minimum in _LEAST_SIDE.items():
+            size = getattr(self, name)
+            # of two numbers none can be left to choose
+            least = minimum if isinstance(size, int) else max(minimum, 1)
+            if min(sides(size)) < least:
+                raise ValueError(f"{name} is {least} or more, found {size_text(size)}")
+            if max(sides(size)) > _LARGEST_SIDE:
+                raise ValueError(f"{name} is {_LARGEST_SIDE} or less, found {size_text(size)}")
         for name, minimum in _MINIMUM.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {minimum} or more, found {getattr(self, name)}")
@@ -170,9 +180,15 @@ class TrainConfig:
             )
 
     @property
-    def scale_pixels(self) -> int:
+    def image_sides(self) -> tuple[int, int]:
+        """Height and width of the images, pixels."""
+        return sides(self.image_size)
+
+    @property
+    def scale_sides(self) -> tuple[int, int]:
         """Height and width of the scale branch's view, pixels."""
-        return self.scale_size or round(self.image_size * 5 / 7)
+        height, width = sides(self.image_size)
+        return sides(self.scale_size or (round(height * 5 / 7), round(width * 5 / 7)))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -180,15 +196,17 @@ class TrainConfig:
         return VARIANTS[self.variant]
 
 
+_LEAST_SIDE: Final = {"image_size": 32, "scale_size": 0}
+_LARGEST_SIDE: Final = 4096
 _MINIMUM: Final = {
-    "image_size": 32, "scale_size": 0, "consensus_dim": 1, "epochs": 1, "max_steps": -1,
+    "consensus_dim": 1, "epochs": 1, "max_steps": -1,
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
     "head_lr": 0, "warmup_steps": 0, "freeze_steps": 0, "max_grad_norm": 0,
     "consensus_weight": 0, "triplet_weight": 0, "instances": 2,
     "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
 }  # fmt: skip
 _MAXIMUM: Final = {
-    "image_size": 4096, "scale_size": 4096, "consensus_dim": 2**15, "epochs": 2**31 - 1,
+    "consensus_dim": 2**15, "epochs": 2**31 - 1,
     "batch_size": 2**20, "last_stride": 2, "workers": 1024,
 }  # fmt: skip
 _CHOICES: Final = {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtml_deploy.errors import BackendError, DataError
 from mtml_train.config import TrainConfig
 from mtml_train.distributed import Process
+from mtml_train.image_size import size_text
 from mtml_train.model import MTML
 
 FEW_IMAGES: Final = 8
@@ -100,8 +101,9 @@ def require_statistics(model: MTML, config: TrainConfig, process: Process) -> No
     if found is not None:
         raise DataError(
             f"a micro-batch of one image gives BatchNorm a single value at {found}, whose map is "
-            f"one pixel at --image-size {config.image_size}; expected two or more: raise "
-            "--batch-size, lower --accumulate or the number of processes, or raise --image-size"
+            f"one pixel at --image-size {size_text(config.image_size)}; expected two or more: "
+            "raise --batch-size, lower --accumulate or the number of processes, or raise "
+            "--image-size"
         )
 
 
@@ -121,8 +123,8 @@ def _map_pixels(model: MTML, config: TrainConfig) -> list[tuple[str, int]]:
         if isinstance(module, nn.BatchNorm2d)
     ]
     training = model.training
-    side = config.image_size
-    image = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=next(model.parameters()).device)
+    device = next(model.parameters()).device
+    image = torch.zeros(1, *config.image_sides, 3, dtype=torch.uint8, device=device)
     with torch.no_grad():
         model.eval()(image)
     model.train(training)

@@ -55,15 +55,16 @@ class Backbones(nn.Module):
     mean: Tensor
     std: Tensor
     luma: Tensor
-    scale_matrix: Tensor
+    scale_rows: Tensor
+    scale_columns: Tensor
 
     def __init__(
         self,
         *,
         backbone: str,
         branches: Sequence[str],
-        image_size: int,
-        scale_size: int,
+        image_size: tuple[int, int],
+        scale_size: tuple[int, int],
         last_stride: int = 2,
         pooling: Pooling = "average",
     ) -> None:
@@ -92,8 +93,8 @@ class Backbones(nn.Module):
         self.register_buffer("mean", per_channel(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", per_channel(IMAGENET_STD), persistent=False)
         self.register_buffer("luma", per_channel(LUMA), persistent=False)
-        matrix = resize_matrix(image_size, scale_size)
-        self.register_buffer("scale_matrix", matrix, persistent=False)
+        for axis, *lengths in zip(("rows", "columns"), image_size, scale_size, strict=True):
+            self.register_buffer(f"scale_{axis}", resize_matrix(*lengths), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Pooled features of every branch.
@@ -134,12 +135,12 @@ class Backbones(nn.Module):
             name: the branch.
 
         Returns:
-            float32 [B, 3, S, S], normalised.
+            float32 [B, 3, H, W], or of the scale branch's view, normalised.
         """
         if name == "gray":
             planes = gray_view(planes, self.luma)
         elif name == "scale":
-            planes = scale_view(planes, self.scale_matrix)
+            planes = scale_view(planes, self.scale_rows, self.scale_columns)
         return normalise(planes, self.mean, self.std)
 
 
@@ -152,8 +153,8 @@ class MTML(nn.Module):
         backbone: str,
         branches: Sequence[str],
         identities: int,
-        image_size: int,
-        scale_size: int,
+        image_size: tuple[int, int],
+        scale_size: tuple[int, int],
         consensus_dim: int,
         last_stride: int = 2,
         pooling: Pooling = "average",

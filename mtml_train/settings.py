@@ -7,6 +7,7 @@ no torch, and msgspec only where a text is read, so that help does without it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from typing import Final, Literal, get_type_hints
 from mtml_deploy.errors import DataError
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 from mtml_train.config import TrainConfig
+from mtml_train.image_size import ImageSize, size_of
 
 RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
     # the paper's settings are the defaults
@@ -163,6 +165,9 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
     elif hint is float or (hint == _NUMBER_OR_SOFT and not isinstance(value, str)):
         if isinstance(value, float) or (type(value) is int and abs(value) <= MOST):
             return float(value)
+    elif hint == ImageSize:
+        with suppress(ValueError):
+            return size_of(value)
     elif hint in (int, bool):
         if type(value) is hint and abs(value) <= MOST:
             return value
@@ -174,6 +179,7 @@ def _typed(name: str, value: object, hint: object, where: str) -> object:
         bool: "true or false",
         tuple[str, ...]: "a list of strings",
         _NUMBER_OR_SOFT: 'a number or "soft"',
+        ImageSize: "one number for a square, or HEIGHT,WIDTH such as 256,128",
     }
     expected = kinds.get(hint, "a string")
     raise DataError(f"{where}: {name} must be {expected}, found {shown(value)}")

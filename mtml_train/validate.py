@@ -186,9 +186,9 @@ class _ModelInTraining:
         orientations: int64 [B] of each run, the most probable class; none without branch D.
     """
 
-    def __init__(self, model: MTML, *, size: int, device: torch.device) -> None:
+    def __init__(self, model: MTML, *, size: tuple[int, int], device: torch.device) -> None:
         """Nothing is run yet."""
-        self.height = self.width = size
+        self.height, self.width = size
         self.orientations: list[NDArray[np.int64]] = []
         self._model = model
         self._device = device
@@ -220,7 +220,7 @@ def _embedded(
     model: MTML, images: ImageSet, *, config: TrainConfig, device: torch.device
 ) -> tuple[Embeddings, NDArray[np.bool_]]:
     """Fused features, and for each image of known orientation whether it is told right."""
-    running = _ModelInTraining(model, size=config.image_size, device=device)
+    running = _ModelInTraining(model, size=config.image_sides, device=device)
     rows, _ = embed(running, images, batch_size=_BATCH, skip_bad=config.skip_bad)
     if not running.orientations:
         return rows, np.empty(0, dtype=np.bool_)

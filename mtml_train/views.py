@@ -71,19 +71,20 @@ def per_channel(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1)
 
 
-def scale_view(planes: Tensor, matrix: Tensor) -> Tensor:
+def scale_view(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Planes resized by an antialiased bilinear filter (branch B).
 
     Args:
-        planes: float [B, 3, S, S].
-        matrix: float [T, S] from `resize_matrix(S, T)`.
+        planes: float [B, 3, H, W].
+        rows: float [T, H] from `resize_matrix(H, T)`.
+        columns: float [U, W] from `resize_matrix(W, U)`.
 
     Returns:
-        float [B, 3, T, T].
+        float [B, 3, T, U].
     """
-    # linear() acts on the last axis; written as products with [T, S] it stays two plain MatMuls
-    narrow = functional.linear(planes, matrix)  # [B, 3, S, T]
-    return functional.linear(narrow.transpose(2, 3), matrix).transpose(2, 3)  # [B, 3, T, T]
+    # linear() acts on the last axis; written as products it stays two plain MatMuls
+    narrow = functional.linear(planes, columns)  # [B, 3, H, U]
+    return functional.linear(narrow.transpose(2, 3), rows).transpose(2, 3)  # [B, 3, T, U]
 
 
 def resize_matrix(source: int, target: int) -> Tensor:

@@ -9,13 +9,15 @@ from mtml_deploy.artifact.artifact import file_sha256
 from mtml_train.checkpoint import build_model, load_checkpoint, load_model
 from mtml_train.config import TrainConfig
 from mtml_train.export.extractor import FusedExtractor
+from mtml_train.image_size import ImageSize
 from mtml_train.model import MTML
 
 _IDENTITIES = 1
 """Classes of random weights; classifiers are not deployed."""
 
-LayoutModel = tuple[FusedExtractor, int, dict[str, Plain]]
-"""Extractor of the fused embedding, image size in pixels, and what a record says of the model."""
+LayoutModel = tuple[FusedExtractor, tuple[int, int], dict[str, Plain]]
+"""Extractor of the fused embedding, height and width of images in pixels, and what a record says of
+the model."""
 
 
 def trained_extractor(run: Path) -> LayoutModel:
@@ -34,15 +36,15 @@ def trained_extractor(run: Path) -> LayoutModel:
         "variant": config.variant,
         "checkpoint_sha256": file_sha256(checkpoint.path),
     }
-    return _extractor(load_model(checkpoint)), config.image_size, model
+    return _extractor(load_model(checkpoint)), config.image_sides, model
 
 
-def random_extractor(backbone: str, image_size: int) -> LayoutModel:
+def random_extractor(backbone: str, image_size: ImageSize) -> LayoutModel:
     """An untrained model of all branches.
 
     Args:
         backbone: any torchvision ResNet.
-        image_size: height and width of the images, pixels.
+        image_size: of the images, pixels.
 
     Raises:
         DataError: no such backbone or size.
@@ -51,7 +53,7 @@ def random_extractor(backbone: str, image_size: int) -> LayoutModel:
     model: dict[str, Plain] = {
         "backbone": backbone, "variant": config.variant, "weights": "random",
     }  # fmt: skip
-    return _extractor(build_model(config, _IDENTITIES)), image_size, model
+    return _extractor(build_model(config, _IDENTITIES)), config.image_sides, model
 
 
 def _extractor(model: MTML) -> FusedExtractor:

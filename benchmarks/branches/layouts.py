@@ -54,7 +54,7 @@ def measure_layouts(
     *,
     device: str,
     threads: int,
-    size: int,
+    size: tuple[int, int],
     model: dict[str, Plain],
     bench: LayoutBench,
     say: Callable[[str], None] = lambda _: None,
@@ -89,7 +89,7 @@ def measure_layouts(
         measured = alternate(limits, rounds=bench.plan.rounds, say=say, settle_s=0)
         limit = max((measured[key] for key in ceiling_keys(place, precision)), key=_median)
         for batch in bench.batches:
-            pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+            pixels = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
             images = torch.from_numpy(pixels).to(place)
             times = sample_in_turn(_timed(modules, images), bench.plan, say=say)
             series |= times
@@ -119,11 +119,11 @@ def measure_layouts(
     )  # fmt: skip
 
 
-def counted_flop(extractor: FusedExtractor, size: int) -> int:
+def counted_flop(extractor: FusedExtractor, size: tuple[int, int]) -> int:
     """Floating point operations of one image, counted by torch while it computes one."""
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
-        extractor(torch.zeros(1, size, size, 3, dtype=torch.uint8))
+        extractor(torch.zeros(1, *size, 3, dtype=torch.uint8))
     return int(counter.get_total_flops())
 
 

@@ -12,7 +12,9 @@ from benchmarks.cli.options import POSITIVE, ascending, finish, plan, prepare
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, write_note
 from mtml_deploy.defaults import PROTOCOL
+from mtml_train.cli.size_type import SizeType
 from mtml_train.config import TrainConfig
+from mtml_train.image_size import ImageSize
 
 if TYPE_CHECKING:
     from mtml_deploy.defaults import Backend
@@ -78,7 +80,7 @@ def branches(
 @click.option("--run", type=options.FOLDER, help="A trained run.  [default: random weights]")
 @click.option("--backbone", default=TrainConfig.backbone, show_default=True,
               help="Of random weights.")  # fmt: skip
-@click.option("--image-size", type=POSITIVE, default=TrainConfig.image_size, show_default=True,
+@click.option("--image-size", type=SizeType(), default=TrainConfig.image_size, show_default=True,
               help="Of random weights, pixels.")  # fmt: skip
 @options.device
 @command_options.batches
@@ -93,7 +95,7 @@ def layouts(
     out: Path,
     run: Path | None,
     backbone: str,
-    image_size: int,
+    image_size: ImageSize,
     device: str,
     batches: tuple[int, ...],
     runs: int,

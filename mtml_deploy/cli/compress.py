@@ -84,7 +84,8 @@ def compress(
         for images_of_test in judged:
             require_made_by(opened, images_of_test)
             require_unseen(training, images_of_test)
-    check = parity_images(images or training.source, opened.manifest.height)
+    manifest = opened.manifest
+    check = parity_images(images or training.source, height=manifest.height, width=manifest.width)
     write_note(f"learning {dim} directions from {len(training):,} embeddings")
     projection = learn(
         opened, training, CompressOptions(dim=dim, whiten=whiten, normalise=normalise)

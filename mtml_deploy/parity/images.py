@@ -20,16 +20,19 @@ PARITY_IMAGES: Final = 16
 """Images that are compared one by one."""
 
 
-def parity_images(source: str, size: int, *, excluded: Collection[Path] = ()) -> NDArray[np.uint8]:
+def parity_images(
+    source: str, *, height: int, width: int, excluded: Collection[Path] = ()
+) -> NDArray[np.uint8]:
     """Images to compare on, spread over the vehicles of `source`.
 
     Args:
         source: image source; of a data set with splits the training images are taken.
-        size: height and width, pixels.
+        height: rows of each image.
+        width: columns of each image.
         excluded: image files that must not be among them, resolved.
 
     Returns:
-        uint8 [N, size, size, 3], 2 <= N <= `PARITY_IMAGES`.
+        uint8 [N, height, width, 3], 2 <= N <= `PARITY_IMAGES`.
 
     Raises:
         ParityError: the images cannot be read, or are fewer than 2.
@@ -42,7 +45,7 @@ def parity_images(source: str, size: int, *, excluded: Collection[Path] = ()) ->
         ordered = sorted(range(len(records)), key=lambda i: (records[i].vehicle_id, i))
         step = max(1, len(ordered) // PARITY_IMAGES)
         chosen = [records[i].path for i in ordered[::step][:PARITY_IMAGES]]
-        images = decode_images(chosen, height=size, width=size)
+        images = decode_images(chosen, height=height, width=width)
     except MtmlError as error:
         raise ParityError(
             "a model is always compared on real images with the one it is made from, and those of "

@@ -101,7 +101,8 @@ def convert(
     calibration = _calibration(conversion.calibration, manifest, say)
     images = parity_images(
         conversion.images or _training_source(manifest),
-        manifest.height,
+        height=manifest.height,
+        width=manifest.width,
         excluded=calibration.paths,
     )
     say(f"measuring fp32 on {len(images)} images")

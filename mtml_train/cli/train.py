@@ -27,6 +27,7 @@ from mtml_deploy.version import __version__
 from mtml_deploy.write_error import WriteError
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
+from mtml_train.cli.size_type import SizeType
 from mtml_train.config import VARIANTS, Amp, TrainConfig
 from mtml_train.settings import RECIPES, build_config, parse_setting, to_plain
 
@@ -52,7 +53,7 @@ _SETTINGS = (
     _setting("backbone", str, "Any torchvision ResNet."),
     _setting("weights", str, "Initial weights: none, imagenet or a file."),
     _setting("init", str, "Start from this run or checkpoint: a new run, other data or branches."),
-    _setting("image_size", int, "Height and width of the images, pixels."),
+    _setting("image_size", SizeType(), "Side of square images, or HEIGHT,WIDTH as in 256,128."),
     _setting("batch_size", int, "Images per optimiser step, over all processes."),
     _setting("accumulate", int, "Micro-batches per step and process."),
     _setting("epochs", int, "Passes over the training images."),

@@ -88,8 +88,9 @@ class _Images(Dataset[_Sample | ImageError]):
         epoch, number = key
         config = self.config
         path = Path(self.train_set.paths[number])
+        height, width = config.image_sides
         try:
-            image = decode_image(path, height=config.image_size, width=config.image_size)
+            image = decode_image(path, height=height, width=width)
         except ImageError as error:
             return ImageError(str(error))
         orientation = int(self.train_set.orientations[number])

@@ -113,12 +113,12 @@ def export(
             "with an orientation, so what it tells of orientations is made up; leave "
             "--with-orientation out, or train with labels"
         )
-    size = checkpoint.card.config.image_size
-    images = parity_images(options.images or checkpoint.card.sources[0], size)
+    height, width = checkpoint.card.config.image_sides
+    images = parity_images(options.images or checkpoint.card.sources[0], height=height, width=width)
     reference = torch_reference(extractor, images)
     fold_batch_norm(extractor)
     say(f"tracing {', '.join(extractor.branches)} to ONNX")
-    graph = trace(extractor, size)
+    graph = trace(extractor, height=height, width=width)
     say(f"comparing with torch on {len(images)} images")
     manifest = describe(checkpoint, extractor, options, dim=reference.embeddings.shape[1])
     with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
@@ -133,12 +133,13 @@ def export(
     return open_artifact(out)
 
 
-def trace(extractor: FusedExtractor, size: int) -> onnx.ModelProto:
+def trace(extractor: FusedExtractor, *, height: int, width: int) -> onnx.ModelProto:
     """The ONNX graph of an extractor: input `images` with a dynamic batch.
 
     Args:
         extractor: on the CPU, in evaluation mode.
-        size: height and width of the images, pixels.
+        height: of the images, pixels.
+        width: of the images, pixels.
 
     Returns:
         Outputs `embeddings`, `orientation` where the extractor has it, and last, where the
@@ -149,7 +150,7 @@ def trace(extractor: FusedExtractor, size: int) -> onnx.ModelProto:
         names.append(ORIENTATION_OUTPUT)
     if not extractor.gives_fused:
         names.append(_FUSED_OUTPUT)
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     # the exporter talks to stdout, which is for data, and warns of its own internals
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
@@ -227,6 +228,7 @@ def describe(
     """The manifest of an export, before its model has a hash and its parity is measured."""
     card, progress = checkpoint.card, checkpoint.progress
     trained = card.config.branches
+    height, width = card.config.image_sides
     variant = next(name for name, branches in VARIANTS.items() if branches == trained)
     return Manifest(
         variant=variant,
@@ -234,8 +236,8 @@ def describe(
         branches=cast("tuple[Branch, ...]", extractor.branches),
         embedding=options.embedding,
         dim=dim,
-        height=card.config.image_size,
-        width=card.config.image_size,
+        height=height,
+        width=width,
         precision="fp32",
         with_orientation=options.with_orientation,
         neck=None if card.config.neck == "none" else options.neck,

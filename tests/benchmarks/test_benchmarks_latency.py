@@ -464,7 +464,7 @@ def test_flop_of_torch_are_those_of_its_layers():
         def forward(self, x):
             return one(x.permute(0, 3, 1, 2).float())
 
-    assert counted_flop(Net(), 8) == 6 * 6 * 4 * 2 * 27
+    assert counted_flop(Net(), (8, 8)) == 6 * 6 * 4 * 2 * 27
     assert Net()(images).shape == (1, 4, 6, 6)
 
 

@@ -215,6 +215,6 @@ def test_a_graph_that_computes_something_else_is_not_written(made, monkeypatch, 
             projection,
             made / "fault",
             train=train,
-            check=parity_images(train.source, SIZE),
+            check=parity_images(train.source, height=SIZE, width=SIZE),
         )
     assert not (made / "fault").exists()

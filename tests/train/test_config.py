@@ -26,7 +26,8 @@ def toml(tmp_path: Path, text: str) -> Path:
 def test_the_recipe_paper_holds_the_numbers_of_the_paper() -> None:
     config = build_config("paper", None, {})
     assert (config.backbone, config.weights) == ("resnet50", "imagenet")
-    assert (config.image_size, config.scale_pixels, config.consensus_dim) == (224, 160, 1024)
+    assert (config.image_sides, config.scale_sides) == ((224, 224), (160, 160))
+    assert config.consensus_dim == 1024
     assert (config.lr, config.beta1, config.beta2) == (1e-4, 0.9, 0.999)
     assert (config.batch_size, config.epochs) == (8, 150)
     assert (config.consensus_weight, config.temperature, config.detach_consensus) == (1, 1, False)
@@ -43,8 +44,12 @@ def test_each_variant_is_named_by_its_branches() -> None:
 
 
 def test_the_scale_view_follows_the_image_size() -> None:
-    assert TrainConfig(image_size=32).scale_pixels == 23  # 32 x 5/7 = 22.86
-    assert TrainConfig(image_size=32, scale_size=16).scale_pixels == 16
+    assert TrainConfig(image_size=32).scale_sides == (23, 23)  # 32 x 5/7 = 22.86
+    assert TrainConfig(image_size=32, scale_size=16).scale_sides == (16, 16)
+    tall = TrainConfig(image_size=(256, 128))
+    assert tall.image_sides == (256, 128)
+    assert tall.scale_sides == (183, 91)  # 182.86 and 91.43
+    assert TrainConfig(image_size=(256, 128), scale_size=(96, 48)).scale_sides == (96, 48)
 
 
 def test_a_flag_wins_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ def test_the_recipe_strong_has_what_was_measured_to_help() -> None:
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_every_recipe_survives_json(recipe: str) -> None:
-    config = build_config(recipe, None, {"data": ("veri:a", "csv:b")})
+    config = build_config(recipe, None, {"data": ("veri:a", "csv:b"), "image_size": (96, 64)})
     plain = json.loads(json.dumps(to_plain(config)))
     assert TrainConfig(**from_plain(plain, where="here")) == config  # type: ignore[arg-type]
 
@@ -84,7 +89,9 @@ def test_an_unknown_recipe_is_refused() -> None:
         ("triplet_margin = true", 'triplet_margin must be a number or "soft", found True'),
         ('lr = "fast"', "lr must be a number, found 'fast'"),
         ("skip_bad = 1", "skip_bad must be true or false, found 1"),
-        ("image_size = [256, 128]", "image_size must be an integer, found [256, 128]"),
+        ("image_size = [256, 128, 3]", "image_size must be one number for a square, or HEIGHT,WI"),
+        ("image_size = [true, 128]", "image_size must be one number for a square, or HEIGHT,WIDTH"),
+        ('scale_size = "wide"', "HEIGHT,WIDTH such as 256,128, found 'wide'"),
         ("variant = 3", "variant must be a string, found 3"),
         ("data = [1]", "data must be a list of strings, found"),
         ("[train]\nepochs = 1", "unknown setting 'train'"),
@@ -118,6 +125,10 @@ def test_types_that_are_taken(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs is 1 or more, found 0"),
         ({"max_steps": -2}, "max_steps is -1 or more"),
         ({"image_size": 31}, "image_size is 32 or more"),
+        ({"image_size": (256, 31)}, "image_size is 32 or more, found 256,31"),
+        ({"image_size": (4097, 128)}, "image_size is 4096 or less, found 4097,128"),
+        ({"scale_size": (96, 0)}, "scale_size is 1 or more, found 96,0"),
+        ({"scale_size": -1}, "scale_size is 0 or more, found -1"),
         ({"flip": 1.5}, "flip is 0..1, found 1.5"),
         ({"lr": 0.0}, "lr and temperature are above 0"),
         ({"temperature": 0.0}, "lr and temperature are above 0"),
@@ -157,6 +168,10 @@ def test_an_impossible_value_is_refused(values: dict[str, object], message: str)
         ("detach_consensus=true", {"detach_consensus": True}),
         ("data=veri:a=b", {"data": ("veri:a=b",)}),
         ("val=", {"val": ""}),
+        ("image_size=96", {"image_size": 96}),
+        ("image_size=256,128", {"image_size": (256, 128)}),
+        ("image_size=[256, 128]", {"image_size": (256, 128)}),
+        ("image_size=64, 64", {"image_size": 64}),
     ],
 )
 def test_one_setting_as_text(text: str, expected: dict[str, object]) -> None:
@@ -179,6 +194,7 @@ def test_one_setting_as_text_with_a_fault() -> None:
         ("lr=0x" + "f" * 400, "lr must be a number, found"),
         ("seed=0x" + "f" * 5000, "seed must be an integer, found a number of thousands of digits"),
         ("image_size=100000", "image_size is 4096 or less, found 100000"),
+        ("image_size=0x" + "f" * 5000, "image_size must be one number for a square, or HEIGHT"),
         ("workers=2000", "workers is 1024 or less"),
         ("beta1=1", "beta1 is 0 or more and below 1"),
         ("beta2=-0.5", "beta2 is 0 or more and below 1"),

@@ -49,7 +49,7 @@ def model(checkpoint: Checkpoint) -> MTML:
 @pytest.fixture(scope="module")
 def gallery(tiny_set: Path) -> NDArray[np.uint8]:
     """Images of vehicles that were neither trained on nor compared on at export."""
-    return parity_images(f"veri:{tiny_set}#gallery", SIZE)
+    return parity_images(f"veri:{tiny_set}#gallery", height=SIZE, width=SIZE)
 
 
 @torch.inference_mode()
@@ -385,11 +385,11 @@ def test_without_images_there_is_no_export(
 def test_one_image_is_too_few(tiny_set: Path) -> None:
     one = next((tiny_set / "image_train").iterdir())
     with pytest.raises(ParityError, match=r"holds 1 image, the comparison .* needs at least 2"):
-        parity_images(str(one), SIZE)
+        parity_images(str(one), height=SIZE, width=SIZE)
 
 
 def test_images_are_spread_over_the_vehicles(tiny_set: Path) -> None:
-    images = parity_images(f"veri:{tiny_set}", SIZE)
+    images = parity_images(f"veri:{tiny_set}", height=SIZE, width=SIZE)
     assert images.shape == (PARITY_IMAGES, SIZE, SIZE, 3)
     assert images.dtype == np.uint8
     assert len(np.unique(images, axis=0)) == PARITY_IMAGES

@@ -130,8 +130,8 @@ def model() -> MTML:
         backbone="resnet18",
         branches=OSG,
         identities=5,
-        image_size=SIZE,
-        scale_size=23,
+        image_size=(SIZE, SIZE),
+        scale_size=(23, 23),
         consensus_dim=12,
     )
 

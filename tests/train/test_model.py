@@ -28,8 +28,8 @@ def build(branches: tuple[str, ...], **changes: object) -> MTML:
         "backbone": "resnet18",
         "branches": branches,
         "identities": 5,
-        "image_size": SIZE,
-        "scale_size": 23,
+        "image_size": (SIZE, SIZE),
+        "scale_size": (23, 23),
         "consensus_dim": 12,
     }
     return MTML(**(settings | changes))  # type: ignore[arg-type]

@@ -136,7 +136,7 @@ def run(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(tiny_set: Path) -> np.ndarray:
-    return parity_images(f"veri:{tiny_set}#gallery", SIZE)
+    return parity_images(f"veri:{tiny_set}#gallery", height=SIZE, width=SIZE)
 
 
 @torch.inference_mode()

@@ -21,15 +21,23 @@ FLOAT32_LEVELS = 2e-3
 so its weights by about 1e-5 of each other."""
 
 
-@pytest.mark.parametrize(("source", "target"), [(224, 160), (32, 23), (64, 16), (20, 50), (9, 9)])
-def test_resize_is_the_antialiased_bilinear_one(source: int, target: int) -> None:
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ((224, 224), (160, 160)), ((32, 32), (23, 23)), ((64, 64), (16, 16)), ((20, 20), (50, 50)),
+        ((9, 9), (9, 9)), ((64, 32), (46, 23)), ((20, 48), (50, 31)),
+    ],
+)  # fmt: skip
+def test_resize_is_the_antialiased_bilinear_one(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    planes = torch.rand(2, 3, source, source, generator=generator) * 255
+    planes = torch.rand(2, 3, *source, generator=generator) * 255
     expected = functional.interpolate(
-        planes, size=(target, target), mode="bilinear", antialias=True, align_corners=False
+        planes, size=target, mode="bilinear", antialias=True, align_corners=False
     )
-    found = scale_view(planes, resize_matrix(source, target))
-    assert found.shape == (2, 3, target, target)
+    found = scale_view(planes, *map(resize_matrix, source, target))
+    assert found.shape == (2, 3, *target)
     torch.testing.assert_close(found, expected, rtol=0, atol=FLOAT32_LEVELS)
 
 
@@ -50,7 +58,7 @@ def test_halving_by_hand() -> None:
 
 def test_the_scale_view_does_not_turn_the_image() -> None:
     rows = torch.arange(8.0).view(1, 1, 8, 1).expand(1, 3, 8, 8)  # brighter downwards
-    found = scale_view(rows, resize_matrix(8, 4))[0, 0]
+    found = scale_view(rows, resize_matrix(8, 4), resize_matrix(8, 4))[0, 0]
     assert (found[1:] > found[:-1]).all()
     torch.testing.assert_close(found, found[:, :1].expand(4, 4))  # constant along a row
 
