@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mtml_deploy.parity.check import check_parity as check_parity
     from mtml_deploy.report.evaluation import Evaluation as Evaluation
     from mtml_deploy.search.rank import Ranking as Ranking
+    from mtml_deploy.trackers import ReidModel as ReidModel
 
 _PLACES = {
     "open_model": "model",
@@ -61,6 +62,7 @@ _PLACES = {
     "convert": "api_artifacts",
     "build_engine": "api_artifacts",
     "check_parity": "parity.check",
+    "ReidModel": "trackers",
 }
 
 __all__ = ["__version__", *_PLACES]  # names, not objects
