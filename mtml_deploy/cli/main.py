@@ -21,6 +21,7 @@ from mtml_deploy.cli.gallery import gallery
 from mtml_deploy.cli.info import info
 from mtml_deploy.cli.parity import parity
 from mtml_deploy.cli.rank import rank
+from mtml_deploy.cli.report import report
 from mtml_deploy.cli.search import search
 from mtml_deploy.cli.serve import serve
 from mtml_deploy.cli.tracklets import tracklets
@@ -36,7 +37,7 @@ def main(*, verbose: bool) -> None:
 
 
 for _command in (
-    embed, rank, evaluate, gallery, search, info, parity, compress, convert, build, tracklets,
-    aicity, serve, doctor,
+    embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
+    tracklets, aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)

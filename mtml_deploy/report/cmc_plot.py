@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtml_deploy.errors import MissingExtraError, MtmlError
-from mtml_deploy.evaluation.metrics import RetrievalMetrics
-from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.files import atomic_file
 from mtml_deploy.output_kind import text_kind
 from mtml_deploy.text import percent
@@ -21,7 +20,30 @@ CMC_PLOT: Final = text_kind("a plot of mtml-deploy evaluate", f"Software\0{_MAKE
 """By the maker that PNG and SVG files name."""
 
 
-def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics | DrawnMetrics]) -> None:
+_STYLES: Final = ("-", "--", ":", "-.")
+"""Of lines: each for as many curves as there are colours."""
+
+_COLOURS: Final = 10
+"""Of matplotlib's own cycle."""
+
+
+class Curve(Protocol):
+    """What is drawn: metrics of an evaluation, or what was read back of one."""
+
+    @property
+    def cmc(self) -> NDArray[np.float64]:
+        """Float64 [K], fractions 0..1."""
+
+    @property
+    def mean_ap(self) -> float:
+        """A fraction 0..1."""
+
+    @property
+    def protocol(self) -> str:
+        """Name of the rule."""
+
+
+def write_cmc_plot(path: Path, curves: Mapping[str, Curve]) -> None:
     """Draw CMC curves into a file; equal input gives equal bytes.
 
     Args:
@@ -47,11 +69,13 @@ def write_cmc_plot(path: Path, curves: Mapping[str, RetrievalMetrics | DrawnMetr
     with matplotlib.rc_context({"svg.hashsalt": "cmc", "svg.fonttype": "path"}):
         figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
         axes = figure.add_subplot()
-        for label, metrics in curves.items():
+        for number, (label, metrics) in enumerate(curves.items()):
             ranks = np.arange(1, len(metrics.cmc) + 1)
             # matplotlib hides labels that begin with "_" and reads "$" as mathematics
             text = f" {label} (mAP {percent(metrics.mean_ap)} %)".replace("$", r"\$")
-            axes.plot(ranks, metrics.cmc * 100, marker=".", markersize=4, linewidth=1.4, label=text)
+            style = _STYLES[number // _COLOURS % len(_STYLES)]
+            axes.plot(ranks, metrics.cmc * 100, style, marker=".", markersize=4, linewidth=1.4,
+                      label=text)  # fmt: skip
         axes.set(xlabel="rank", ylabel="queries with a match (%)", ylim=(0, 101))
         axes.set_title(f"CMC, protocol {', '.join(sorted({m.protocol for m in curves.values()}))}")
         longest = max(len(metrics.cmc) for metrics in curves.values())

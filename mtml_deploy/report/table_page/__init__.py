@@ -1,0 +1,1 @@
+"""Tables and one plot as a page: Markdown for a text, HTML for a browser."""
