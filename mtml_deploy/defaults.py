@@ -71,6 +71,19 @@ Pool = Literal["mean", "size"]
 Grouping = Literal["tracklet", "vehicle-camera", "vehicle"]
 """What makes images one tracklet."""
 
+ProjectionMethod = Literal["pca", "pca-whiten", "lda"]
+"""How `compress` learns a projection. pca: the directions of largest variance; pca-whiten: these
+with equal variance; lda: how images of one vehicle differ is made alike in all directions."""
+
+PROJECTION: Final = "pca"
+"""Method unless told otherwise: it can only lose what the left-out directions hold."""
+
+SHRINKAGE: Final = 0.1
+"""Share of the average variance in the within-vehicle scatter of lda."""
+
+FOLDS: Final = 5
+"""Parts of the training vehicles that projections are measured on in turn."""
+
 Which = Literal["first", "best", "worst", "spread"]
 """Which queries a page of rank lists shows, by average precision but for "first"."""
 

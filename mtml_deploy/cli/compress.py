@@ -1,34 +1,52 @@
-"""`mtml-deploy compress`: an artifact with shorter embeddings."""
+"""`mtml-deploy compress`: an artifact with projected embeddings, measured before it is made."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
-from mtml_deploy.defaults import PROTOCOL
+from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.groups import was_given
+from mtml_deploy.defaults import FOLDS, PROJECTION, PROTOCOL, SHRINKAGE, ProjectionMethod
+from mtml_deploy.errors import EmbeddingsError
+
+if TYPE_CHECKING:
+    from mtml_deploy.compression.cross_validation import CrossValidation
+    from mtml_deploy.compression.learn import CompressOptions
+    from mtml_deploy.embed.embeddings import Embeddings
 
 
 @click.command(cls=SafeCommand, epilog=options.SOURCES)
 @click.argument("artifact", type=options.FOLDER)
 @click.option(
-    "--dim", required=True, type=click.IntRange(min=1), help="Dimensions, such as 256 or 1024."
-)
-@click.option(
     "--train", required=True, type=options.FILE, help="Its embeddings of training images."
 )
-@click.option("--out", required=True, type=options.FOLDER, help="The artifact to make.")
-@click.option("--query", type=options.FILE, help="Embeddings of queries, to measure before, after.")
-@click.option("--gallery", type=options.FILE, help="Embeddings of the gallery of these queries.")
-@click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option(
-    "--whiten/--no-whiten",
-    default=True,
+    "--out", type=options.FOLDER, help="The artifact to make.  [default: none, only measure]"
+)
+@click.option(
+    "--method",
+    type=click.Choice(get_args(ProjectionMethod)),
+    default=PROJECTION,
     show_default=True,
-    help="Give all kept directions about equal variance.",
+    help="pca keeps the directions of largest variance; pca-whiten gives them equal variance; lda "
+    "makes images of one vehicle differ alike in all directions, and needs vehicle ids.",
+)
+@click.option(
+    "--dim",
+    type=click.IntRange(min=1),
+    help="Dimensions to keep, such as 256 or 1024; lda alone can keep all.  [default: all]",
+)
+@click.option(
+    "--shrinkage",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=SHRINKAGE,
+    show_default=True,
+    help="Of lda: share of the average variance in every direction.",
 )
 @click.option(
     "--normalise/--no-normalise",
@@ -36,35 +54,58 @@ from mtml_deploy.defaults import PROTOCOL
     show_default=True,
     help="Scale every embedding to length 1.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(min=0),
+    default=FOLDS,
+    show_default=True,
+    help="Cross-validate all methods on that many parts of the training vehicles; 0 does not.",
+)
+@click.option("--query", type=options.FILE, help="Embeddings of queries, to measure before, after.")
+@click.option("--gallery", type=options.FILE, help="Embeddings of the gallery of these queries.")
+@click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option("--images", metavar="SOURCE", help="Images for the check instead of training images.")
 @options.overwrite
 def compress(
     *,
     artifact: Path,
-    dim: int,
     train: Path,
-    out: Path,
+    out: Path | None,
+    method: ProjectionMethod,
+    dim: int | None,
+    shrinkage: float,
+    normalise: bool,
+    folds: int,
     query: Path | None,
     gallery: Path | None,
     protocol: str,
-    whiten: bool,
-    normalise: bool,
     images: str | None,
     overwrite: bool,
 ) -> None:
-    """Learn a projection to --dim dimensions and write ARTIFACT with it.
+    """Learn a projection of embeddings, measure it, and write ARTIFACT with it.
 
-    The projection is learnt from embeddings of training images; with --query and --gallery the
-    metrics before and after are printed and kept in the new artifact.
+    First every method is measured on training vehicles that it did not learn from, and a table
+    printed; without --out that is all. With --query and --gallery the metrics before and after are
+    printed as well. The new artifact keeps both.
     """
     if (query is None) != (gallery is None):
         raise click.UsageError("give --query and --gallery together, or neither")
+    if dim is None and method != "lda":
+        raise click.UsageError(f"--method {method} needs --dim; lda alone can keep all dimensions")
+    if method != "lda" and was_given("shrinkage"):
+        raise click.UsageError(f"--shrinkage belongs to lda, and the method is {method}")
+    if folds == 1:
+        raise click.UsageError("--folds is 0, or 2 and more: one part leaves none to learn from")
+    if out is None and folds == 0 and query is None:
+        raise click.UsageError("there is nothing to do: give --out, --folds, or --query")
     options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.artifact.artifact_folder import ARTIFACT
-    from mtml_deploy.compression.compress import CompressOptions, learn, require_made_by
     from mtml_deploy.compression.compress import compress as write_compressed
+    from mtml_deploy.compression.compress import learn, require_compressible, require_made_by
+    from mtml_deploy.compression.learn import CompressOptions
     from mtml_deploy.compression.measure import measure, require_unseen
+    from mtml_deploy.compression.table import cross_validation_record
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
@@ -74,9 +115,12 @@ def compress(
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
     rule = find_protocol(protocol)
+    asked = CompressOptions(method=method, dim=dim, shrinkage=shrinkage, normalise=normalise)
     given = (artifact, train, *filter(None, (query, gallery)))
-    require_output(out, ARTIFACT, overwrite=overwrite, inputs=given)
+    if out is not None:
+        require_output(out, ARTIFACT, overwrite=overwrite, inputs=given)
     opened, training = open_artifact(artifact), Embeddings.load(train)
+    require_compressible(opened, asked)
     require_made_by(opened, training)
     judged = None
     if query is not None and gallery is not None:
@@ -84,36 +128,69 @@ def compress(
         for images_of_test in judged:
             require_made_by(opened, images_of_test)
             require_unseen(training, images_of_test)
-    manifest = opened.manifest
-    check = parity_images(images or training.source, height=manifest.height, width=manifest.width)
-    write_note(f"learning {dim} directions from {len(training):,} embeddings")
-    projection = learn(
-        opened, training, CompressOptions(dim=dim, whiten=whiten, normalise=normalise)
-    )
-    measured = None
+    check = None
+    if out is not None:
+        manifest = opened.manifest
+        check = parity_images(
+            images or training.source, height=manifest.height, width=manifest.width
+        )
+    record: dict[str, object] = {}
+    found = _cross_validated(training, asked, folds)
+    if found is not None:
+        record["cross_validation"] = cross_validation_record(found)
+    if out is None and judged is None:
+        return
+    write_note(f"learning {method} from {len(training):,} embeddings")
+    projection = learn(opened, training, asked)
+    identity, measured = model_identity(opened.manifest), None
     if judged is not None:
         write_note("measuring before and after")
         measured = measure(*judged, rule, projection)
-    write_note(f"writing, and comparing on {len(check)} images")
-    made = write_compressed(
-        opened,
-        projection,
-        out,
-        train=training,
-        check=check,
-        metrics=None if measured is None else measured.record(),
-        overwrite=overwrite,
-        say=write_note,
-    )
+        record["metrics"] = measured.record()
+    if out is not None and check is not None:
+        write_note(f"writing, and comparing on {len(check)} images")
+        made = write_compressed(
+            opened,
+            projection,
+            out,
+            train=training,
+            check=check,
+            measured=record,
+            overwrite=overwrite,
+            say=write_note,
+        )
+        identity = model_identity(made.manifest)
     if measured is not None:
-        model = model_identity(made.manifest)
-        after = replace(measured.projected_query, model=model)
+        after = replace(measured.projected_query, model=identity)
         before = describe_evaluation("before", measured.before, measured.query, measured.gallery)
         compressed = describe_evaluation(
             "compressed", measured.after, after, measured.projected_gallery
         )
         write_data(metrics_markdown([before, compressed]).rstrip("\n"))
-    write_note(
-        f"{out}: {opened.manifest.dim} to {made.manifest.dim} dimensions, which hold "
-        f"{100 * projection.explained_variance:.2f} % of the variance of the training embeddings"
-    )
+    if out is not None:
+        share = projection.learnt.get("explained_variance")
+        held = "" if not isinstance(share, float) else (
+            f", which hold {100 * share:.2f} % of the variance of the training embeddings"
+        )  # fmt: skip
+        write_note(f"{out}: {opened.manifest.dim} to {projection.dim} dimensions by {method}{held}")
+
+
+def _cross_validated(
+    training: Embeddings, asked: CompressOptions, folds: int
+) -> CrossValidation | None:
+    """Measure, print the table and what it says; None where it was not asked for or cannot be."""
+    if folds == 0:
+        return None
+    from mtml_deploy.compression.cross_validation import cross_validate
+    from mtml_deploy.compression.table import advice, cross_validation_lines
+
+    try:
+        with progress_bar("cross-validating", unit="folds") as progress:
+            found = cross_validate(training, asked, folds=folds, progress=progress)
+    except EmbeddingsError as error:
+        # lda says the same by itself; a PCA needs no labels
+        write_note(f"note: not cross-validated: {error}")
+        return None
+    write_data("\n".join([*cross_validation_lines(found), ""]))
+    write_note(advice(found))
+    return found

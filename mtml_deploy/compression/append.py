@@ -79,7 +79,7 @@ def append_projection(model: Path, projection: Projection) -> onnx.ModelProto:
         for operator, inputs, output in steps
     )
     output = next(value for value in graph.output if value.name == EMBEDDINGS_OUTPUT)
-    output.type.tensor_type.shape.dim[1].dim_value = projection.matrix.shape[1]
+    output.type.tensor_type.shape.dim[1].dim_value = projection.dim
     return proto
 
 

@@ -1,4 +1,4 @@
-"""An artifact with shorter embeddings: a projection learnt from training images, in its graph.
+"""An artifact with projected embeddings: what training images taught, in its graph.
 
 In: an artifact and its embeddings of training images. Out: a new artifact that is used like any
 other, whose manifest says what was done to it and what that did to the metrics.
@@ -7,7 +7,7 @@ other, whose manifest says what was done to it and what that did to the metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mtml_deploy.artifact.artifact import Artifact, open_artifact, write_artifact
 from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.compression.append import append_projection
-from mtml_deploy.compression.projection import WHITENING_FLOOR, Projection, learn_projection
+from mtml_deploy.compression.learn import CompressOptions, learn_projection
+from mtml_deploy.compression.projection import Projection
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ArtifactError, EmbeddingsError
@@ -32,35 +33,31 @@ Only float32 rounding of constants, product and length differs (measured: 2e-6);
 mean, direction or scale gives 1e-2 and more."""
 
 
-@dataclass(frozen=True)
-class CompressOptions:
-    """What to keep of the embedding.
-
-    Attributes:
-        dim: dimensions to keep.
-        whiten: give every kept direction about equal variance.
-        normalise: scale every embedding to length 1.
-    """
-
-    dim: int
-    whiten: bool = True
-    normalise: bool = True
-
-
 def learn(artifact: Artifact, train: Embeddings, options: CompressOptions) -> Projection:
     """The projection for an artifact, learnt from its own embeddings of training images.
 
     Args:
         artifact: the model to compress.
         train: its embeddings of training images.
-        options: what to keep.
+        options: method and what to keep.
 
     Returns:
         The projection.
 
     Raises:
-        ArtifactError: the model was compressed already, or its embedding is not longer than asked.
+        ArtifactError: see `require_compressible`.
         EmbeddingsError: another model's embeddings, or too few of them.
+    """
+    require_compressible(artifact, options)
+    require_made_by(artifact, train)
+    return learn_projection(train.features, train.vehicle_ids, options)
+
+
+def require_compressible(artifact: Artifact, options: CompressOptions) -> None:
+    """Refuse an artifact that cannot be projected as asked.
+
+    Raises:
+        ArtifactError: the model was compressed already, or its embedding is not longer than asked.
     """
     manifest = artifact.manifest
     if manifest.compression is not None:
@@ -68,15 +65,11 @@ def learn(artifact: Artifact, train: Embeddings, options: CompressOptions) -> Pr
             f"{artifact.folder} was compressed already, to {manifest.dim} dimensions; compress "
             f"the artifact it was made from"
         )
-    require_made_by(artifact, train)
-    if options.dim > manifest.dim:
+    if options.dim is not None and options.dim > manifest.dim:
         raise ArtifactError(
             f"{artifact.folder} has embeddings of {manifest.dim} dimensions, and {options.dim} "
             f"were asked for; choose --dim {manifest.dim} or less"
         )
-    return learn_projection(
-        train.features, dim=options.dim, whiten=options.whiten, normalise=options.normalise
-    )
 
 
 def compress(
@@ -86,7 +79,7 @@ def compress(
     *,
     train: Embeddings,
     check: NDArray[np.uint8],
-    metrics: Mapping[str, object] | None = None,
+    measured: Mapping[str, object] | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
@@ -98,7 +91,8 @@ def compress(
         out: folder to make.
         train: the embeddings it was learnt from, for the record.
         check: uint8 [N, H, W, 3], images to compare both models on, see `parity_images`.
-        metrics: of `CompressionMetrics.record`; None where not measured.
+        measured: what else the record holds: "metrics" of `CompressionMetrics.record` and
+            "cross_validation" of `cross_validation_record`, where they were measured.
         overwrite: replace an artifact that is there, once the new one is complete.
         say: told what was made from the replaced artifact and is gone with it.
 
@@ -118,16 +112,12 @@ def compress(
     old = artifact.manifest
     record: dict[str, object] = {
         "parent": {"model_sha256": old.model_sha256, "dim": old.dim},
-        "whitened": projection.whiten,
+        **projection.learnt,
         "normalised": projection.normalise,
-        "explained_variance": projection.explained_variance,
         "training": {"source": train.source, "images": len(train)},
+        **(measured or {}),
     }
-    if projection.whiten:
-        record["whitening_floor"] = WHITENING_FLOOR
-    if metrics is not None:
-        record["metrics"] = dict(metrics)
-    manifest = replace(old, dim=projection.matrix.shape[1], compression=record)
+    manifest = replace(old, dim=projection.dim, compression=record)
     model = append_projection(artifact.model_path, projection)
     with output_folder(out, ARTIFACT, overwrite=overwrite, inputs=inputs, say=say) as folder:
         candidate = write_artifact(folder, model, manifest)

@@ -94,7 +94,7 @@ def project(images: Embeddings, projection: Projection) -> Embeddings:
     return replace(
         images,
         features=projection.apply(images.features).astype(np.float32),
-        model=msgspec.structs.replace(images.model, dim=projection.matrix.shape[1]),
+        model=msgspec.structs.replace(images.model, dim=projection.dim),
     )
 
 

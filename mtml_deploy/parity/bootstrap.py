@@ -44,7 +44,11 @@ class Change:
 
 
 def paired_change(
-    reference: NDArray[np.float64], candidate: NDArray[np.float64], *, seed: int = 0
+    reference: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    *,
+    groups: NDArray[np.integer] | None = None,
+    seed: int = 0,
 ) -> Change:
     """Mean difference with its percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
 
@@ -54,6 +58,8 @@ def paired_change(
     Args:
         reference: float64 [Q], for example average precision of each query; finite.
         candidate: float64 [Q], the same queries.
+        groups: int [Q], queries that are drawn together: those of one vehicle are easy or hard
+            together. None draws each by itself.
         seed: of the draws.
 
     Returns:
@@ -65,13 +71,18 @@ def paired_change(
     if reference.shape != candidate.shape or not len(reference):
         raise ValueError(f"cannot compare {reference.shape} with {candidate.shape} queries")
     differences = candidate - reference
+    which = np.arange(len(differences))
+    if groups is not None:
+        _, which = np.unique(groups, return_inverse=True)
+    sums = np.bincount(which, weights=differences)
+    sizes = np.bincount(which)
     rng = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
-    step = max(1, _BLOCK_VALUES // len(differences))
+    step = max(1, _BLOCK_VALUES // len(sums))
     for start in range(0, RESAMPLES, step):
         count = min(step, RESAMPLES - start)
-        drawn = rng.integers(0, len(differences), size=(count, len(differences)))
-        means[start : start + count] = differences[drawn].mean(axis=1)
+        drawn = rng.integers(0, len(sums), size=(count, len(sums)))
+        means[start : start + count] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Change(
         reference=float(reference.mean()),

@@ -43,9 +43,6 @@ def projection(dim, *, normalise, mean=None):
     return Projection(
         mean=rng.normal(size=DIM) * 50 if mean is None else mean,
         matrix=rng.normal(size=(DIM, dim)),
-        variances=np.ones(dim),
-        total_variance=float(dim),
-        whiten=True,
         normalise=normalise,
     )
 

@@ -13,9 +13,10 @@ from helpers_artifact import SIZE, tiny_manifest, write_artifact, write_images
 from mtml_deploy.artifact.artifact import open_artifact
 from mtml_deploy.cli.main import main
 from mtml_deploy.compression import compress as module
-from mtml_deploy.compression.compress import CompressOptions, compress, learn
+from mtml_deploy.compression.compress import compress, learn
+from mtml_deploy.compression.cross_validation import cross_validate
+from mtml_deploy.compression.learn import CompressOptions, learn_projection
 from mtml_deploy.compression.measure import require_unseen
-from mtml_deploy.compression.projection import learn_projection
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, ParityError
@@ -66,7 +67,7 @@ def made(tmp_path_factory) -> Path:
 
 
 def words(folder: Path, out: str = "small", dim: int = 3) -> tuple[object, ...]:
-    train = ("--train", folder / "t.npz")
+    train = ("--train", folder / "t.npz", "--method", "pca-whiten")
     return ("compress", folder / "art", "--dim", dim, *train, "--out", folder / out)
 
 
@@ -81,8 +82,9 @@ def small(made: Path) -> Path:
 def test_the_artifact_gives_the_projected_embeddings(small):
     ok("embed", small / "small", "--images", small / "g", "--out", small / "new.npz", "--overwrite")
     old, new = Embeddings.load(small / "g.npz"), Embeddings.load(small / "new.npz")
-    train = Embeddings.load(small / "t.npz").features
-    projection = learn_projection(train, dim=3, whiten=True, normalise=True)
+    train = Embeddings.load(small / "t.npz")
+    options = CompressOptions(method="pca-whiten", dim=3)
+    projection = learn_projection(train.features, train.vehicle_ids, options)
     assert new.features == pytest.approx(projection.apply(old.features), abs=CLOSE)
     assert new.names == old.names
     assert new.model == model_identity(open_artifact(small / "small").manifest)
@@ -97,7 +99,7 @@ def test_the_manifest_says_what_was_done(small):
         manifest, dim=parent.dim, model_sha256=parent.model_sha256, compression=None
     ) == parent  # fmt: skip
     assert record["parent"] == {"model_sha256": parent.model_sha256, "dim": 6}
-    assert (record["whitened"], record["normalised"]) == (True, True)
+    assert (record["method"], record["normalised"]) == ("pca-whiten", True)
     assert record["training"] == {"source": f"csv:{small / 't' / 'labels.csv'}", "images": 20}
     variances = np.linalg.eigvalsh(np.cov(Embeddings.load(small / "t.npz").features.T))[::-1]
     share = variances[:3].sum() / variances.sum()
@@ -136,10 +138,78 @@ def test_rank_and_gallery_take_it(small):
     refused("rank", "--query", small / "q.npz", "--gallery", small / "new.npz", text="model_sha256")
 
 
+def test_lda_keeps_all_dimensions_or_as_many_as_vehicles_tell(made):
+    train = ("--train", made / "t.npz", "--images", made / "g")
+    base = ("compress", made / "art", *train, "--method", "lda", "--shrinkage", 0.3)
+    ok(*base, "--out", made / "lda")
+    manifest = open_artifact(made / "lda").manifest
+    assert (manifest.dim, manifest.compression["method"]) == (6, "lda")
+    assert (manifest.compression["shrinkage"], manifest.compression["vehicles"]) == (0.3, 3)
+    rows, options = Embeddings.load(made / "t.npz"), CompressOptions("lda", shrinkage=0.3)
+    ok("embed", made / "lda", "--images", made / "g", "--out", made / "glda.npz")
+    projection = learn_projection(rows.features, rows.vehicle_ids, options)
+    expected = projection.apply(Embeddings.load(made / "g.npz").features)
+    assert Embeddings.load(made / "glda.npz").features == pytest.approx(expected, abs=CLOSE)
+    ok(*base, "--dim", 2, "--out", made / "lda2")
+    assert open_artifact(made / "lda2").manifest.dim == 2
+    text = "3 training vehicles differ in 2 directions only, and 3 were asked for"
+    refused(*base, "--dim", 3, "--out", made / "lda3", text=text)
+    # embeddings without vehicles are enough for PCA, and say nothing of what helps
+    ok("embed", made / "art", "--images", made / "t", "--out", made / "plain-t.npz")
+    unlabelled = ("--train", made / "plain-t.npz", "--images", made / "g")
+    base = ("compress", made / "art", *unlabelled, "--out", made / "no")
+    refused(*base, "--method", "lda", text="hold 0 known vehicles")
+    result = ok(*base, "--dim", 2)
+    assert "note: not cross-validated" in result.stderr
+    assert "embed a labelled training set" in result.stderr
+
+
+def test_methods_are_measured_before_one_is_used(made):
+    source = labelled(made, "many", 32, first_vehicle=0, seed=4)
+    table = made / "many" / "labels.csv"
+    rows = table.read_text().splitlines()[1:]
+    several = [f"{row.split(',')[0]},{i % 8},{i // 8 % 2}" for i, row in enumerate(rows)]
+    table.write_text("\n".join(["path,vehicle_id,camera_id", *several]) + "\n")
+    ok("embed", made / "art", "--images", source, "--out", made / "many.npz")
+    base = ("compress", made / "art", "--train", made / "many.npz", "--dim", 2, "--folds", 3)
+    result = ok(*base)  # no --out: only measured
+    lines = result.stdout.splitlines()
+    assert "3 folds of 8 vehicles, 32 images" in lines[0] and "its own camera left out" in lines[0]
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")] == [
+        "projection", "---", "as embedded", "pca", "pca-whiten", "lda",
+    ]  # fmt: skip
+    assert result.stderr.splitlines()[-1].startswith(("note: pca ", "warning: "))
+    ok(*base, "--out", made / "measured", "--method", "lda")
+    record = open_artifact(made / "measured").manifest.compression["cross_validation"]
+    found = cross_validate(
+        Embeddings.load(made / "many.npz"), CompressOptions("lda", dim=2), folds=3
+    )
+    assert record["mean_ap"]["lda"] == {"dim": 2, **found.score("lda").mean_ap}
+    assert f"| {100 * found.score('pca').mean_ap['l2']:.1f} |" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--method", "pca"), "--method pca needs --dim"),
+        (("--dim", 2, "--shrinkage", 0.2), "--shrinkage belongs to lda"),
+        (("--dim", 2, "--folds", 1), "--folds is 0, or 2 and more"),
+        (("--dim", 2, "--folds", 0), "there is nothing to do"),
+        (("--method", "lda", "--shrinkage", 0), "0<x<=1"),
+    ],
+)
+def test_options_that_do_not_fit(made, words, text):
+    result = run("compress", made / "art", "--train", made / "t.npz", *words)
+    assert result.exit_code == 2
+    assert text in result.stderr
+
+
 def test_plain_projection_without_metrics(made):
-    ok(*words(made, "plain", dim=6), "--no-whiten", "--no-normalise", "--images", made / "g")
+    base = ("compress", made / "art", "--dim", 6, "--train", made / "t.npz", "--folds", 0)
+    ok(*base, "--out", made / "plain", "--no-normalise", "--images", made / "g")
     record = open_artifact(made / "plain").manifest.compression
-    assert (record["whitened"], record["normalised"]) == (False, False)
+    assert (record["method"], record["normalised"]) == ("pca", False)
+    assert "cross_validation" not in record
     assert record["check"]["images"] == 12
     assert "metrics" not in record
     assert "whitening_floor" not in record
@@ -196,7 +266,7 @@ def test_vehicles_of_one_data_set_must_differ(made):
 @pytest.mark.parametrize("fault", ["mean", "matrix", "normalise"])
 def test_a_graph_that_computes_something_else_is_not_written(made, monkeypatch, fault):
     artifact, train = open_artifact(made / "art"), Embeddings.load(made / "t.npz")
-    projection = learn(artifact, train, CompressOptions(dim=3))
+    projection = learn(artifact, train, CompressOptions(method="lda", dim=2))
     changed = {
         "mean": projection.mean * 1.01,
         "matrix": projection.matrix[:, ::-1],

@@ -43,7 +43,7 @@ SIDES: tuple[Normalised, ...] = ("whole", "branches")
 
 @pytest.fixture(scope="module")
 def images(tiny_set: Path) -> NDArray[np.uint8]:
-    return parity_images(f"veri:{tiny_set}#gallery", SIZE)
+    return parity_images(f"veri:{tiny_set}#gallery", height=SIZE, width=SIZE)
 
 
 @pytest.fixture(scope="module")
