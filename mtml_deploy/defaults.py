@@ -92,7 +92,8 @@ StoredType = Literal["float32", "int8"]
 
 Backend = Literal["ort", "ort-tensorrt", "openvino", "tensorrt", "tensorrt-rtx"]
 """What runs a model: ONNX Runtime runs the ONNX file, by itself or through the TensorRT inside it,
-and OpenVINO runs it on CPUs and Intel GPUs; the others run engines built from it."""
+and OpenVINO runs it on CPUs and Intel GPUs; the others run engines built from it. In place of one
+of these a server's address is taken, see `runtime/triton_address.py`."""
 
 BACKEND: Final = "ort"
 """Backend unless told otherwise."""
@@ -107,4 +108,4 @@ EXECUTION_PRECISION: Final = "f32"
 """What the file says, unless told otherwise."""
 
 STREAMS: Final = 1
-"""Batches at work at once on OpenVINO."""
+"""Batches at work at once on OpenVINO, requests on a server."""

@@ -26,7 +26,6 @@ from mtml_deploy.defaults import (
     DEVICE,
     EXECUTION_PRECISION,
     STREAMS,
-    Backend,
     ExecutionPrecision,
 )
 from mtml_deploy.embed.embed import embed, model_identity
@@ -44,17 +43,17 @@ class EmbedOptions:
     """How images are embedded on the fly; see `embed` and `open_runtime`.
 
     Attributes:
-        backend: what runs the model.
+        backend: what runs the model: a library, or the address of a Triton server.
         device: "cpu", "cuda:N" or "gpu:N".
         batch_size: images per run.
         threads: decoding threads, 0 = one per CPU.
         skip_bad: leave out images that cannot be used.
         model_threads: threads of the model on the CPU, 0 = the library's own number.
         precision: what OpenVINO computes float32 values in.
-        streams: batches at work at once on OpenVINO.
+        streams: batches at work at once on OpenVINO, requests on a server.
     """
 
-    backend: Backend = BACKEND
+    backend: str = BACKEND
     device: str = DEVICE
     batch_size: int = BATCH_SIZE
     threads: int = 0
@@ -102,7 +101,7 @@ class Model:
         cls,
         artifact: Artifact,
         *,
-        backend: Backend = BACKEND,
+        backend: str = BACKEND,
         device: str = DEVICE,
         model_threads: int = 0,
         precision: ExecutionPrecision = EXECUTION_PRECISION,
@@ -286,7 +285,7 @@ class Model:
 def open_model(
     folder: str | Path,
     *,
-    backend: Backend = BACKEND,
+    backend: str = BACKEND,
     device: str = DEVICE,
     model_threads: int = 0,
     precision: ExecutionPrecision = EXECUTION_PRECISION,
@@ -297,15 +296,16 @@ def open_model(
     Args:
         folder: the artifact that `mtml-export` or `mtml-deploy convert` wrote.
         backend: "ort", "ort-tensorrt", "openvino", "tensorrt" or "tensorrt-rtx"; the last two need
-            an engine: `build_engine`.
+            an engine: `build_engine`. Or a model on a Triton server, which must have been made from
+            this artifact: "triton://HOST:PORT/MODEL", for gRPC "triton+grpc://HOST:PORT/MODEL".
         device: "cpu", "cuda:N" with N the number of the GPU, or "gpu:N" for an Intel GPU on
-            OpenVINO.
+            OpenVINO; of a server what it must run the model on.
         model_threads: threads of the model on the CPU; 0 leaves the number to the library.
         precision: what OpenVINO computes float32 values in: "f32", "bf16", "f16", or "auto" for
             the fastest that the device has. Rows in bf16 or f16 are compared with float32 ones
             only where the parity gate has passed them.
         streams: batches at work at once on OpenVINO, for long sets: faster in total, slower for
-            one batch.
+            one batch; requests at once on a server.
 
     Returns:
         The model; close it, or use it in a `with` statement.

@@ -98,7 +98,9 @@ def verdict_path(
     artifact: Artifact, *, backend: str, device: str, computes_in: Rounding = ""
 ) -> Path:
     """Where the verdict of one backend, kind of device and rounding is kept."""
-    parts = (backend, device.partition(":")[0], computes_in)
+    # of a server's address its kind: what it runs, and where, is compared when it is opened
+    kind = backend.partition(":")[0].partition("+")[0]
+    parts = (kind, device.partition(":")[0], computes_in)
     return artifact.folder / FOLDER / f"{'-'.join(filter(None, parts))}.json"
 
 

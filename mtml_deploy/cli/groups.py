@@ -22,7 +22,6 @@ from mtml_deploy.defaults import (
     RERANK_K1,
     RERANK_K2,
     RERANK_LAMBDA,
-    Backend,
     EngineName,
     ExecutionPrecision,
 )
@@ -76,7 +75,7 @@ def _how(
     batch_size: int,
     threads: int,
     skip_bad: bool = False,
-    backend: Backend,
+    backend: str,
     device: str,
     model_threads: int,
     precision: ExecutionPrecision,
@@ -122,7 +121,7 @@ comparing_group = group("how", _how, options.batch_size, options.threads, *_RUNN
 
 def _running(
     *,
-    backend: Backend,
+    backend: str,
     device: str,
     model_threads: int,
     precision: ExecutionPrecision,

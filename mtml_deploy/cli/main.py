@@ -25,6 +25,7 @@ from mtml_deploy.cli.report import report
 from mtml_deploy.cli.search import search
 from mtml_deploy.cli.serve import serve
 from mtml_deploy.cli.tracklets import tracklets
+from mtml_deploy.cli.triton import triton
 from mtml_deploy.version import __version__
 
 
@@ -38,6 +39,6 @@ def main(*, verbose: bool) -> None:
 
 for _command in (
     embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
-    tracklets, aicity, serve, doctor,
+    triton, tracklets, aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)

@@ -28,7 +28,9 @@ from mtml_deploy.defaults import (
     EngineName,
     ExecutionPrecision,
 )
+from mtml_deploy.errors import BackendError
 from mtml_deploy.path_kind import what_it_is
+from mtml_deploy.runtime.triton_address import FORMS, TritonAddress, on_server
 from mtml_deploy.search.memory import GIB
 
 if TYPE_CHECKING:
@@ -63,6 +65,20 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _BackendChoice(click.Choice[str]):
+    """A backend by its name, or a server by its address."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name or the address."""
+        if not on_server(value):
+            return super().convert(value, param, ctx)
+        try:
+            TritonAddress.parse(value)
+        except BackendError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 FILE: Final = _File(path_type=Path, dir_okay=False)
 FOLDER: Final = click.Path(path_type=Path)
 
@@ -94,10 +110,10 @@ device = click.option(
 )
 backend = click.option(
     "--backend",
-    type=click.Choice(get_args(Backend)),
+    type=_BackendChoice(get_args(Backend)),
     default=BACKEND,
     show_default=True,
-    help="What runs the model; never another one than asked for.",
+    help=f"What runs the model, or a Triton server: {FORMS}; never another one than asked for.",
 )
 model_threads = click.option(
     "--model-threads",
@@ -119,7 +135,7 @@ streams = click.option(
     type=click.IntRange(min=1),
     default=STREAMS,
     show_default=True,
-    help="Batches at work at once on OpenVINO.",
+    help="Batches at work at once on OpenVINO, requests on a Triton server.",
 )
 engine = click.option(
     "--engine",

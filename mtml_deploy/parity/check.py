@@ -19,7 +19,6 @@ from mtml_deploy.defaults import (
     EXECUTION_PRECISION,
     PROTOCOL,
     STREAMS,
-    Backend,
     ExecutionPrecision,
     Rounding,
 )
@@ -80,7 +79,7 @@ def check_parity(
     gallery: str | Path | None = None,
     protocol: str = PROTOCOL,
     thresholds: str | Path | None = None,
-    backend: Backend = BACKEND,
+    backend: str = BACKEND,
     device: str = DEVICE,
     precision: ExecutionPrecision = EXECUTION_PRECISION,
     model_threads: int = 0,

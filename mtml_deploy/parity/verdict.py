@@ -20,7 +20,7 @@ from msgspec.structs import asdict
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
-from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, Backend, ExecutionPrecision
+from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, ExecutionPrecision
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.model import Model
@@ -44,7 +44,7 @@ class Side:
     """
 
     artifact: Artifact
-    backend: Backend
+    backend: str
     device: str
     precision: ExecutionPrecision = EXECUTION_PRECISION
     threads: int = 0

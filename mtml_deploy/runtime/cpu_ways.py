@@ -16,6 +16,7 @@ from mtml_deploy.artifact.manifest import Precision
 from mtml_deploy.artifact.verdict import Gate, gate_command, parity_gate
 from mtml_deploy.defaults import EXECUTION_PRECISION, Backend, ExecutionPrecision, Rounding
 from mtml_deploy.runtime.processor import Processor, this_processor
+from mtml_deploy.runtime.triton_address import on_server
 
 _FASTEST_FIRST: Final[tuple[ExecutionPrecision, ...]] = ("bf16", "f16", "f32")
 """Of one library: products of 8 bits take half the time of those of 11, and these of 24."""
@@ -117,7 +118,7 @@ def judged_ways(artifact: Artifact, ways: Sequence[CpuWay]) -> tuple[JudgedWay, 
 def faster_way(
     artifact: Artifact,
     *,
-    backend: Backend,
+    backend: str,
     device: str,
     precision: ExecutionPrecision,
 ) -> str:
@@ -132,9 +133,15 @@ def faster_way(
         precision: what OpenVINO was asked to compute in.
 
     Returns:
-        One sentence; empty on a GPU, where nothing faster is here, or where it failed the gate.
+        One sentence; empty on a GPU or a server, where nothing faster is here, or where it failed
+        the gate.
     """
-    if device != "cpu" or precision == "auto" or find_spec("openvino") is None:
+    if (
+        device != "cpu"
+        or on_server(backend)
+        or precision == "auto"
+        or find_spec("openvino") is None
+    ):
         return ""
     computed = computed_by_instructions(this_processor())
     for way in cpu_ways(computed, ort=True, model=artifact.manifest.precision):

@@ -5,25 +5,23 @@ In: an `Artifact`. Out: a `Runtime`. Importing this needs no inference library; 
 
 from __future__ import annotations
 
-from typing import get_args
-
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.defaults import (
     BACKEND,
     DEVICE,
     EXECUTION_PRECISION,
     STREAMS,
-    Backend,
     ExecutionPrecision,
 )
 from mtml_deploy.errors import BackendError
 from mtml_deploy.runtime.runtime import Runtime
+from mtml_deploy.runtime.triton_address import TritonAddress, check_backend, on_server
 
 
 def open_runtime(
     artifact: Artifact,
     *,
-    backend: Backend = BACKEND,
+    backend: str = BACKEND,
     device: str = DEVICE,
     threads: int = 0,
     precision: ExecutionPrecision = EXECUTION_PRECISION,
@@ -34,12 +32,12 @@ def open_runtime(
     Args:
         artifact: what `open_artifact` returned.
         backend: what runs it; for "tensorrt" and "tensorrt-rtx" an engine must have been built:
-            mtml-deploy build.
+            mtml-deploy build; "triton://HOST:PORT/MODEL" or "triton+grpc://..." is a server.
         device: "cpu", "cuda:N" with N the number of the GPU, or "gpu:N" for an Intel GPU on
-            OpenVINO.
+            OpenVINO; of a server what it must run the model on.
         threads: threads of the model on the CPU; 0 leaves the number to the library.
         precision: what OpenVINO computes float32 values in; the others compute what the file says.
-        streams: batches at work at once in `Runtime.stream` on OpenVINO.
+        streams: batches at work at once in `Runtime.stream` on OpenVINO, requests on a server.
 
     Returns:
         The loaded model; close it, or use it in a `with` statement.
@@ -47,13 +45,19 @@ def open_runtime(
     Raises:
         MissingExtraError: the backend's library is not installed.
         BackendError: unknown backend or device, or it is not usable on this machine.
-        ArtifactError: the model cannot be loaded or is not what its manifest says.
+        ArtifactError: the model cannot be loaded or is not what its manifest says, or a server has
+            another one.
     """
-    if backend not in get_args(Backend):
-        raise BackendError(
-            f"backend is {backend!r}, expected one of {', '.join(get_args(Backend))}; "
-            "name one of these"
-        )
+    check_backend(backend)
+    if on_server(backend):
+        if (precision, threads) != (EXECUTION_PRECISION, 0):
+            raise BackendError(
+                f"--execution-precision and --model-threads are settled on the server, found "
+                f"{precision} and {threads}; leave them out"
+            )
+        from mtml_deploy.runtime.triton import TritonRuntime
+
+        return TritonRuntime(artifact, TritonAddress.parse(backend), device=device, streams=streams)
     if backend != "openvino" and (precision, streams) != (EXECUTION_PRECISION, STREAMS):
         raise BackendError(
             f"--execution-precision and --streams are OpenVINO's, found {precision} and {streams} "
@@ -71,7 +75,7 @@ def open_runtime(
             return OpenVinoRuntime(
                 artifact, device=device, threads=threads, precision=precision, streams=streams
             )
-        case "ort" | "ort-tensorrt":
+        case _:  # "ort" and "ort-tensorrt": others are refused above
             from mtml_deploy.runtime.ort import OrtRuntime
 
             inside = backend == "ort-tensorrt"
