@@ -187,7 +187,7 @@ def add_images(
         ImageError: an image cannot be used and `skip_bad` is false; those before it are added.
         GalleryError: see `Gallery.add_rows`.
     """
-    tells = _tells_orientation(runtime.manifest)
+    tells = tells_orientation(runtime.manifest)
     # an empty batch: another model is refused before anything is computed
     gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
     total = len(images.records)
@@ -269,7 +269,7 @@ def _differing(gallery: RowStore, told: Sequence[tuple[int, RowRecord]]) -> int:
     return count
 
 
-def _tells_orientation(manifest: Manifest) -> bool:
+def tells_orientation(manifest: Manifest) -> bool:
     """Whether orientations that the model tells may be kept; says where they are not."""
     if not manifest.with_orientation or manifest.learnt_orientations:
         return manifest.with_orientation

@@ -29,6 +29,7 @@ from mtml_deploy.gallery.values import (
     Finding,
     Hit,
     Hits,
+    NewLabels,
     NewRows,
     RerankedHits,
     Selection,
@@ -120,6 +121,22 @@ class Gallery(ABC):
         Raises:
             GalleryError: the gallery is damaged or cannot be written.
             ValueError: it was not opened for writing.
+        """
+
+    @abstractmethod
+    def relabel(self, rows: Sequence[int], labels: NewLabels) -> int:
+        """Change what is known of rows; on disk when this returns. Vectors and numbers stay.
+
+        Args:
+            rows: row numbers; those that the gallery does not hold (any more) are passed over.
+            labels: what is told anew, of each of them.
+
+        Returns:
+            How many rows were there.
+
+        Raises:
+            GalleryError: the gallery is damaged or cannot be written.
+            ValueError: it was not opened for writing, or a label outside its range.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.clock import FIRST_US, LAST_US, time_us
+from mtml_deploy.data.clock import FIRST_US, LAST_US, UNKNOWN_TIME, time_us
 from mtml_deploy.data.ids import NamedId
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import ModelIdentity
@@ -158,6 +158,18 @@ class Filter:
     until_us: int | None = None
     orientations: tuple[int, ...] = ()
 
+    def passes(self, record: RowRecord) -> bool:
+        """Whether a row is looked at."""
+        time_us, timed = record.time_us, (self.since_us, self.until_us) != (None, None)
+        return not (
+            (self.cameras and record.camera_id not in self.cameras)
+            or record.camera_id in self.not_cameras
+            or (self.orientations and record.orientation not in self.orientations)
+            or (timed and time_us is None)
+            or (time_us is not None and self.since_us is not None and time_us < self.since_us)
+            or (time_us is not None and self.until_us is not None and time_us >= self.until_us)
+        )
+
     def between(self, since: datetime | None, until: datetime | None = None) -> Filter:
         """The same filter for rows of a span of time.
 
@@ -185,6 +197,47 @@ class Selection:
     rows: tuple[int, ...] = ()
     paths: tuple[str, ...] = ()
     vehicles: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewLabels:
+    """What is told anew of rows; None leaves as it is what is known.
+
+    Attributes:
+        vehicle_id: 0 or more, or what `read_id` gives for a text; -1 makes it unknown.
+        camera_id: likewise.
+        orientation: 0..7; -1 makes it unknown.
+        tracklet_id: as `vehicle_id`.
+        time_us: microseconds since 1970 UTC; `UNKNOWN_TIME` makes it unknown.
+    """
+
+    vehicle_id: int | None = None
+    camera_id: int | None = None
+    orientation: int | None = None
+    tracklet_id: int | None = None
+    time_us: int | None = None
+
+    def of(self, record: RowRecord) -> RowRecord:
+        """What is known of a row afterwards.
+
+        Raises:
+            ValueError: a label outside its range, see `RowRecord`.
+        """
+        return RowRecord(
+            path=record.path,
+            content=record.content,
+            vehicle_id=record.vehicle_id if self.vehicle_id is None else self.vehicle_id,
+            camera_id=record.camera_id if self.camera_id is None else self.camera_id,
+            orientation=record.orientation if self.orientation is None else self.orientation,
+            tracklet_id=record.tracklet_id if self.tracklet_id is None else self.tracklet_id,
+            time_us=(
+                record.time_us
+                if self.time_us is None
+                else None
+                if self.time_us == UNKNOWN_TIME
+                else self.time_us
+            ),
+        )
 
 
 @dataclass(frozen=True)

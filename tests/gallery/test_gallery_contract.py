@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from helpers_gallery import batch, identity, new_name, search_by_loop
 
-from mtml_deploy.data.clock import FIRST_US, LAST_US
+from mtml_deploy.data.clock import FIRST_US, LAST_US, UNKNOWN_TIME
 from mtml_deploy.data.ids import NamedId
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, OutputExistsError
 from mtml_deploy.gallery.open import create_gallery, open_gallery
-from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord, Selection
+from mtml_deploy.gallery.values import (
+    Filter,
+    GalleryError,
+    NewLabels,
+    NewRows,
+    RowRecord,
+    Selection,
+)
 
 DIM = 16
 MODEL = identity(dim=DIM)
@@ -373,3 +380,34 @@ def test_ids_that_are_texts(gallery):
     assert [exported.named(vehicle) for vehicle in exported.vehicle_ids.tolist()] == plates
     assert gallery.remove(Selection(vehicles=(NamedId("AB-1"),))) == 2
     assert [str(s.record.vehicle_id) for s in gallery.rows()] == [str(plates[1]), "7"]
+
+
+def test_labels_are_changed_and_the_rest_stays(gallery, name):
+    points = vectors(4)
+    gallery.add_rows(batch(points, dim=DIM))
+    before = list(gallery.rows())
+    with open_gallery(name) as reader:
+        assert found(reader, points[:1], where=Filter(cameras=(7,))) == ([[]], [[]])
+        labels = NewLabels(vehicle_id=NamedId("AB 41"), camera_id=7, orientation=3, time_us=5)
+        assert gallery.relabel([4, 2, 2, 99], labels) == 2
+        rows, _ = found(reader, points[:1], where=Filter(cameras=(7,), since_us=5, until_us=6))
+        assert sorted(rows[0]) == [2, 4]
+        after = list(reader.rows())
+    assert [each.row for each in after] == [1, 2, 3, 4]
+    for row in (0, 2):
+        assert after[row] == before[row]
+    for row in (1, 3):
+        old, now = before[row].record, after[row].record
+        assert now == RowRecord(old.path, old.content, NamedId("AB 41"), 7, 3, -1, 5)
+        assert str(now.vehicle_id) == "AB 41"
+    np.testing.assert_array_equal(gallery.vectors([1, 2, 3, 4]), points)
+    assert gallery.relabel([4], NewLabels(camera_id=-1, time_us=UNKNOWN_TIME)) == 1
+    assert next(gallery.rows([4])).record.time_us is None
+    assert next(gallery.rows([4])).record.camera_id == -1
+    with pytest.raises(ValueError, match="orientation"):
+        gallery.relabel([1], NewLabels(orientation=8))
+    assert gallery.remove(Selection(rows=(1,))) == 1
+    assert gallery.relabel([1], labels) == 0
+    assert gallery.relabel([], labels) == 0
+    assert gallery.verify() == ()
+    assert len(gallery) == 3

@@ -49,6 +49,7 @@ from mtml_deploy.gallery.values import (
     Filter,
     Finding,
     Hits,
+    NewLabels,
     NewRows,
     Selection,
     StoredRow,
@@ -152,6 +153,19 @@ class FolderGallery(Gallery):
             if count:
                 self.table.count_rewrite()
         return count
+
+    def relabel(self, rows: Sequence[int], labels: NewLabels) -> int:
+        """See `Gallery.relabel`."""
+        self.require_writable()
+        with self.table.change():
+            stored = [
+                StoredRow(each.row, labels.of(each.record))
+                for each in self.table.records(sorted(set(rows)))
+            ]
+            self.table.relabel(stored)
+            if stored:
+                self.table.count_rewrite()
+        return len(stored)
 
     def search(
         self,

@@ -31,7 +31,7 @@ from mtml_deploy.gallery.folder.facts import (
 from mtml_deploy.gallery.folder.schema import ROWS_FILE, SCHEMA_SQL, STATES, NewRow, Segment
 from mtml_deploy.gallery.folder.sqlite import Database
 from mtml_deploy.gallery.folder.texts import IdTexts
-from mtml_deploy.gallery.values import Selection, StoredRow
+from mtml_deploy.gallery.values import RowRecord, Selection, StoredRow
 
 _NUMBERED_SQL: Final = "SELECT row, removed, facts FROM rows"
 _TOLD_SQL: Final = "SELECT row, removed, facts, path, content FROM rows"
@@ -137,13 +137,17 @@ class RowTable:
 
     def insert(self, segment: int, rows: Sequence[NewRow]) -> None:
         """Record new rows of a segment."""
-        self.texts.keep(
-            id_
-            for new in rows
-            for id_ in (new.record.vehicle_id, new.record.camera_id, new.record.tracklet_id)
-        )
+        self._keep_texts(new.record for new in rows)
         self._database.run_many("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", new_rows(segment, rows))
         self._take("live", len(rows))
+
+    def relabel(self, stored: Sequence[StoredRow]) -> None:
+        """Record other labels of rows that were not removed, given by number; paths stay."""
+        self._keep_texts(each.record for each in stored)
+        numbers = self.numbers_of(each.row for each in stored)
+        for name, values in _labels_of(each.record for each in stored).items():
+            numbers[name] = values
+        self.move(numbers)
 
     def move(self, moved: NDArray[np.void]) -> None:
         """Record new places of rows, `NUMBERS` [n]."""
@@ -240,6 +244,14 @@ class RowTable:
         """Close the file; closing twice is allowed."""
         self._database.close()
 
+    def _keep_texts(self, records: Iterable[RowRecord]) -> None:
+        """Record the texts of ids; inside a change."""
+        self.texts.keep(
+            id_
+            for record in records
+            for id_ in (record.vehicle_id, record.camera_id, record.tracklet_id)
+        )
+
     def _told(self, where: str, values: Sequence[int | str]) -> list[StoredRow]:
         """Rows that were not removed and fit one of the values, in the order of these."""
         found: list[Told] = []
@@ -290,6 +302,22 @@ def _numbers_of_new(segment: int, new: NewRow) -> tuple[int | float, ...]:
         known.tracklet_id, known.orientation, time_us, new.norm, new.spread, new.crc,
         text_crc(known.path, known.content),
     )  # fmt: skip
+
+
+def _labels_of(records: Iterable[RowRecord]) -> dict[str, list[int]]:
+    """Columns of `NUMBERS` that tell what is known of rows."""
+    known = [
+        (
+            record.vehicle_id,
+            record.camera_id,
+            record.tracklet_id,
+            record.orientation,
+            UNKNOWN_TIME if record.time_us is None else record.time_us,
+        )
+        for record in records
+    ]
+    names = ("vehicle", "camera", "tracklet", "orientation", "time_us")
+    return {name: [int(labels[at]) for labels in known] for at, name in enumerate(names)}
 
 
 def marked_segment(segment: Segment) -> tuple[int, int, bytes, int]:

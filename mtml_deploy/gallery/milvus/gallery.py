@@ -48,8 +48,10 @@ from mtml_deploy.gallery.values import (
     Compacted,
     Filter,
     Finding,
+    GalleryBusyError,
     GalleryError,
     Hits,
+    NewLabels,
     NewRows,
     Selection,
     StoredRow,
@@ -144,6 +146,16 @@ class MilvusGallery(Gallery):
                     break
         return count
 
+    def relabel(self, rows: Sequence[int], labels: NewLabels) -> int:
+        """See `Gallery.relabel`; a kill may leave some of the rows as they were."""
+        self._require_writable()
+        self._own_manifest()
+        stored = list(self.rows(sorted(set(rows))))
+        vectors = self.vectors([each.row for each in stored])
+        for each, vector in zip(stored, vectors, strict=True):
+            self.collection.put(entity_of(each.row, labels.of(each.record), vector))
+        return len(stored)
+
     def search(
         self,
         query: Embeddings | ArrayLike,
@@ -223,7 +235,7 @@ class MilvusGallery(Gallery):
         """The manifest, of which this is still the writer; its next number is free."""
         manifest = self.table.manifest()
         if manifest.writer != self._writer:
-            raise GalleryError(
+            raise GalleryBusyError(
                 f"{self.name} was opened for writing by another process, expected one at a time; "
                 "wait until it has finished and start this command again: what was added is kept"
             )
