@@ -11,7 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.serve import routes_embed, routes_gallery, routes_search, routes_state
+from mtml_deploy.serve import (
+    routes_change,
+    routes_embed,
+    routes_gallery,
+    routes_search,
+    routes_state,
+)
 from mtml_deploy.serve.api_error import CODES, ApiError, told
 from mtml_deploy.serve.gate import Gate
 from mtml_deploy.serve.service import Service
@@ -28,7 +34,7 @@ def make_app(service: Service) -> Gate:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (routes_state, routes_embed, routes_search, routes_gallery):
+    for routes in (routes_state, routes_embed, routes_search, routes_gallery, routes_change):
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _answer)
     app.add_exception_handler(MtmlError, _answer)

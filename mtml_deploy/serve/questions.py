@@ -22,18 +22,18 @@ MOST_PLACES = 1000
 """Places of a list, and rows that are re-ranked: each place is a record to read."""
 
 _NUMBER = r"-?\d{1,7}(\.\d{1,6})?"
-_Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-_Time = Annotated[str, Field(min_length=1, max_length=64)]
+Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Time = Annotated[str, Field(min_length=1, max_length=64)]
 _BoxText = Annotated[str, Field(pattern=rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """Words of an address; others are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Crops(_Strict):
+class Crops(Strict):
     """Which parts of the image are meant."""
 
     box: list[_BoxText] = Field(
@@ -62,7 +62,42 @@ class EmbedQuestion(Crops):
     as_one: bool = Field(False, description="All images show one vehicle: give their mean.")
 
 
-class SearchQuestion(Crops):
+class Where(Strict):
+    """Which rows are meant; all that is given must hold."""
+
+    camera: list[Id] = Field([], description="Only this camera; may be repeated.", max_length=1000)
+    exclude_camera: list[Id] = Field(
+        [], description="Not this camera; may be repeated.", max_length=1000
+    )
+    since: Time | None = Field(
+        None,
+        description="Not before this time: ISO 8601 (UTC without an offset) or seconds since 1970.",
+        examples=["2024-05-01T08:00"],
+    )
+    until: Time | None = Field(None, description="Before this time.")
+    orientation: list[Annotated[int, Field(ge=0, le=7)]] = Field(
+        [],
+        description="Only this: 0 front, 1 rear, 2 left, 3 left front, 4 left rear, 5 right, "
+        "6 right front, 7 right rear; may be repeated.",
+        max_length=8,
+    )
+
+    def where(self) -> Filter:
+        """Which rows are looked at.
+
+        Raises:
+            ApiError: a text that is no id or no time.
+        """
+        return Filter(
+            cameras=tuple(an_id("camera", text) for text in self.camera),
+            not_cameras=tuple(an_id("exclude_camera", text) for text in self.exclude_camera),
+            since_us=a_time("since", self.since),
+            until_us=a_time("until", self.until),
+            orientations=tuple(self.orientation),
+        )
+
+
+class SearchQuestion(Where, Crops):
     """What is looked for, where, and how."""
 
     as_one: bool = Field(False, description="All images show one vehicle: look for their mean.")
@@ -73,22 +108,6 @@ class SearchQuestion(Crops):
         allow_inf_nan=False,
         description="Leave out rows that are farther away; the default is the model's record, "
         "where it has one.",
-    )
-    camera: list[_Id] = Field([], description="Only this camera; may be repeated.", max_length=1000)
-    exclude_camera: list[_Id] = Field(
-        [], description="Not this camera; may be repeated.", max_length=1000
-    )
-    since: _Time | None = Field(
-        None,
-        description="Not before this time: ISO 8601 (UTC without an offset) or seconds since 1970.",
-        examples=["2024-05-01T08:00"],
-    )
-    until: _Time | None = Field(None, description="Before this time.")
-    orientation: list[Annotated[int, Field(ge=0, le=7)]] = Field(
-        [],
-        description="Only this: 0 front, 1 rear, 2 left, 3 left front, 4 left rear, 5 right, "
-        "6 right front, 7 right rear; may be repeated.",
-        max_length=8,
     )
     rerank: bool = Field(False, description="Re-rank the nearest rows by k-reciprocal encoding.")
     shortlist: int = Field(
@@ -116,20 +135,6 @@ class SearchQuestion(Crops):
         if not self.rerank:
             return None
         return RerankOptions(k1=self.k1, k2=self.k2, weight=self.weight)
-
-    def where(self) -> Filter:
-        """Which rows are looked at.
-
-        Raises:
-            ApiError: a text that is no id or no time.
-        """
-        return Filter(
-            cameras=tuple(an_id("camera", text) for text in self.camera),
-            not_cameras=tuple(an_id("exclude_camera", text) for text in self.exclude_camera),
-            since_us=a_time("since", self.since),
-            until_us=a_time("until", self.until),
-            orientations=tuple(self.orientation),
-        )
 
 
 def an_id(name: str, text: str) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.gallery.add import tells_orientation
 from mtml_deploy.model import EmbedOptions, Model
 from mtml_deploy.runtime.runtime import ModelOutputs
 from mtml_deploy.serve.api_error import ApiError
@@ -78,6 +79,7 @@ class Service:
         self.artifact, self.options = artifact, options
         self.metrics = Metrics()
         self.max_distance = default_max_distance(artifact)
+        self._tells_orientation: bool | None = None
         self._decoders = ThreadPoolExecutor(
             options.decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode"
         )
@@ -140,6 +142,13 @@ class Service:
                 404, "this service has no gallery; start it with --gallery", code="no_gallery"
             )
         return self._gallery
+
+    @property
+    def tells_orientation(self) -> bool:
+        """Whether what the model says of orientations is kept; says in the log where it is not."""
+        if self._tells_orientation is None:
+            self._tells_orientation = tells_orientation(self.artifact.manifest)
+        return self._tells_orientation
 
     @property
     def has_gallery(self) -> bool:
