@@ -23,6 +23,9 @@ from benchmarks.cli import (
 from benchmarks.cli import (
     speed as speed_commands,
 )
+from benchmarks.cli import (
+    training as training_commands,
+)
 from benchmarks.cli.options import COUNT as _COUNT
 from benchmarks.cli.options import POSITIVE as _POSITIVE
 from benchmarks.cli.options import artifact as _artifact
@@ -264,8 +267,8 @@ for _command in (
     speed_commands.latency, speed_commands.throughput, speed_commands.roofline,
     isa_commands.isa,
     branch_commands.branches,
-    branch_commands.layouts, speed_commands.parity, report_commands.join,
-    report_commands.compare, report_commands.report,
+    branch_commands.layouts, training_commands.training, speed_commands.parity,
+    report_commands.join, report_commands.compare, report_commands.report,
 ):  # fmt: skip
     main.add_command(_command)
 

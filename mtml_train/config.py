@@ -16,8 +16,12 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "MTML-SG": ("identity", "scale", "gray"),
     "MTML-OG": ("identity", "gray", "orientation"),
     "MTML-OSG": ("identity", "scale", "gray", "orientation"),
+    "single": ("identity",),
 }
-"""Branches of each variant, in the order of the fused feature (paper, section 4.3)."""
+"""Branches of each variant, in the order of the fused feature (paper, section 4.3).
+
+"single" is no variant of the paper: one branch beside E, which the others are compared with.
+"""
 
 Amp = Literal["none", "fp16", "bf16"]
 OptimizerName = Literal["adamw", "adam", "sgd"]

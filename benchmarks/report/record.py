@@ -21,7 +21,9 @@ from mtml_deploy.outputs import require_outputs
 from mtml_deploy.text import percent, table
 
 RECORD_JSON: Final = json_kind("a record of a benchmark", "schema", "kind", "series", "machine")
-RECORD_MARKDOWN: Final = text_kind("a page of a benchmark", r"\A# [^\n]*\n\n\| *measured *\|")
+RECORD_MARKDOWN: Final = text_kind(
+    "a page of a benchmark", r"\A# [^\n]*\n(?s:.*?)\n\| *measured *\|"
+)
 
 Plain = str | int | float | bool | None | Sequence[str]
 
