@@ -10,6 +10,9 @@ from typing import Final, Literal
 BATCH_SIZE: Final = 32
 """Images per run; larger batches are not faster on a CPU."""
 
+BATCH_LIMIT: Final = 1024
+"""Largest batch of an engine or a server; larger ones gain nothing and cost memory."""
+
 DEVICE: Final = "cpu"
 """Where models run unless told otherwise; a GPU is never taken unasked."""
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from mtml_deploy.defaults import BATCH_SIZE
+from mtml_deploy.defaults import BATCH_LIMIT, BATCH_SIZE
 from mtml_deploy.record_file import Record
-
-BATCH_LIMIT: Final = 1024
-"""Largest batch of a profile; larger ones gain nothing and cost memory."""
 
 LEVELS: Final = range(6)
 """Builder optimization levels of TensorRT."""

@@ -9,8 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from mtml_deploy.defaults import BATCH_SIZE
-from mtml_deploy.engine.options import BATCH_LIMIT
+from mtml_deploy.defaults import BATCH_LIMIT, BATCH_SIZE
 
 Kind = Literal["auto", "cpu", "gpu"]
 """Where copies of the model run; auto lets the server choose: a GPU where it has one."""
