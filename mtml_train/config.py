@@ -59,7 +59,7 @@ class TrainConfig:
     consensus_dim: int = 1024  # (paper) width of the feature fusion layer
     last_stride: int = 2  # (paper) of a ResNet's last stage; 1 = maps of twice the side
     pooling: Pooling = "average"  # (paper) of a branch's last map; "gem" = learnt power mean
-    neck: Neck = "none"  # "bn": BatchNorm between a branch's feature and its classifiers
+    neck: Neck = "none"  # "bn": BatchNorm between a feature, a branch's or E's, and its classifiers
     # optimisation
     epochs: int = 150  # (paper) 100 when two data sets are joined
     max_steps: int = -1  # stop after so many optimiser steps; 0 writes untrained weights; -1 = all

@@ -100,6 +100,8 @@ def start_from(
     same_fusion = was.consensus_dim == config.consensus_dim
     if same_fusion:
         _take_fusion(model, old, shared)
+        if same_neck:
+            model.consensus_neck.load_state_dict(old.consensus_neck.state_dict())
         partly = "" if not fresh and not dropped else " (columns of these branches)"
         taken.append(f"the fusion layer{partly}")
     else:

@@ -172,8 +172,8 @@ class MTML(nn.Module):
             consensus_dim: E, width of the feature fusion layer.
             last_stride: see `build_backbone`.
             pooling: see `build_backbone`.
-            neck: "bn" for a BatchNorm between a branch's feature and its classifiers, whose
-                identity classifier then has no bias; the fusion layer takes features before it.
+            neck: "bn" for a BatchNorm between each feature, a branch's or E's, and its classifiers;
+                identity classifiers then have no bias. The fusion layer takes features before it.
             cosine_scale: makes every identity classifier a `CosineClassifier` of that scale.
 
         Raises:
@@ -204,7 +204,8 @@ class MTML(nn.Module):
             nn.Linear(width, len(ORIENTATIONS)) if "orientation" in branches else None
         )
         self.fusion = nn.Linear(width * len(branches), consensus_dim)
-        self.consensus_head = classifier(consensus_dim, bias=True)
+        self.consensus_neck = neck_of(consensus_dim) if neck == "bn" else nn.Identity()
+        self.consensus_head = classifier(consensus_dim, bias=neck == "none")
 
     def forward(self, images: Tensor) -> MTMLOutput:
         """All logits and features.
@@ -229,7 +230,7 @@ class MTML(nn.Module):
                 if self.orientation_head is None
                 else self.orientation_head(by_name["orientation"])
             ),
-            consensus_logits=self.consensus_head(consensus),
+            consensus_logits=self.consensus_head(self.consensus_neck(consensus)),
             fused=fused,
             consensus=consensus,
         )

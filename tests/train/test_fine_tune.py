@@ -95,6 +95,20 @@ def test_the_same_data_take_everything_and_only_the_weights(own: Path) -> None:
     assert moved.max().item() == pytest.approx(1e-3, rel=0.01)
 
 
+def test_necks_go_with_the_features_that_they_stand_behind(own: Path) -> None:
+    config = replace(load_checkpoint(own).card.config, neck="bn", max_steps=1)
+    train(config, own.parent / "necked")
+    was = weights(own.parent / "necked")
+    _, model, _ = started(own.parent / "necked", variant="MTML-OG")
+    for part in ("necks.gray", "consensus_neck"):
+        for name in ("weight", "running_mean", "running_var"):
+            found = model.state_dict()[f"{part}.{name}"]
+            assert equal(found, was[f"{part}.{name}"])
+            assert found.std() > 0  # trained: a fresh one has the same value everywhere
+    _, narrow, _ = started(own.parent / "necked", consensus_dim=8)
+    assert equal(narrow.consensus_neck.state_dict()["running_mean"], torch.zeros(8))
+
+
 def test_another_variant_takes_the_branches_that_both_have(own: Path) -> None:
     config, model, notes = started(own, variant="MTML-OG")
     was, new = weights(own), fresh(config, 4)

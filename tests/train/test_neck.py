@@ -60,8 +60,16 @@ def test_classifiers_see_features_after_the_neck_and_the_fusion_layer_those_befo
     assert output.orientation_logits is not None
     torch.testing.assert_close(output.orientation_logits.double(), expected, rtol=0, atol=1e-4)
     assert torch.equal(output.consensus, model.fusion(output.fused))
+    # E has a neck of its own, between its feature and its classifier
+    assert model.consensus_head.bias is None
+    feature = output.consensus.detach().double()
+    centred = feature - feature.mean(dim=0)
+    after = centred / torch.sqrt((centred**2).mean(dim=0) + 1e-5)
+    logits = after @ model.consensus_head.weight.double().T
+    torch.testing.assert_close(output.consensus_logits.double(), logits, rtol=0, atol=1e-4)
     names = {name for name, _ in model.necks.named_parameters()}
     assert names == {"identity.weight", "orientation.weight"}  # without bias
+    assert [name for name, _ in model.consensus_neck.named_parameters()] == ["weight"]
 
 
 def test_one_image_is_too_few_for_a_neck() -> None:
