@@ -36,6 +36,7 @@ def evaluate(
     draws: int | None = None,
     seed: int = DRAW_SEED,
     label: str | None = None,
+    normalised: bool | None = None,
     memory_bytes: int | None = None,
 ) -> Evaluation:
     """MAP by both rules in use, mINP, CMC and TPR@FPR under a named protocol.
@@ -53,6 +54,8 @@ def evaluate(
         draws: random galleries of a protocol that draws them; None takes 10.
         seed: of these galleries.
         label: how the model is called in the table; None takes a short name of it.
+        normalised: also judge the embeddings scaled to length 1, whose order is that of cosines;
+            None does where that is cheap. Not under a protocol that draws its gallery.
         memory_bytes: see `rank`.
 
     Returns:
@@ -74,6 +77,8 @@ def evaluate(
             )
         if leave_out_self:
             raise ValueError(f"protocol {rule.name} has no image twice; leave out leave_out_self")
+        if normalised:
+            raise ValueError(f"protocol {rule.name} draws its gallery; leave out normalised")
         return evaluate_drawn(
             pool_images(gallery, query),
             rule,
@@ -102,6 +107,7 @@ def evaluate(
         truth=ground_truth,
         leave_out_self=leave_out_self,
         label=label,
+        normalised=normalised,
         expansion=expansion,
         reranking=reranking,
         search=SearchOptions(memory_bytes=memory_bytes),

@@ -20,10 +20,12 @@ from mtml_deploy.data.records import UNKNOWN, ImageSet
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.unit_length import unit_length
 from mtml_deploy.errors import DataError, DivergedError
 from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.metrics import RetrievalMetrics, evaluate
 from mtml_deploy.evaluation.no_match import require_match
+from mtml_deploy.evaluation.normalised import is_cheap
 from mtml_deploy.evaluation.protocols import find_protocol, require_labels
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import fingerprint
@@ -41,14 +43,19 @@ class Validation:
         metrics: retrieval on the fused embedding.
         orientation_accuracy: share of the labelled images that branch D classifies right, 0..1;
             NaN without branch D or labels.
+        normalised: retrieval on that embedding scaled to length 1, whose order is that of cosines;
+            None where a second order of the gallery is not cheap.
     """
 
     metrics: RetrievalMetrics
     orientation_accuracy: float
+    normalised: RetrievalMetrics | None = None
 
     def scalars(self) -> Mapping[str, float]:
         """Name -> value, fractions 0..1; values that do not exist are left out."""
         values = {measure.tag: measure.take(self.metrics) for measure in LISTED}
+        if self.normalised is not None:
+            values["mAP_length_1"] = self.normalised.mean_ap
         values["orientation_accuracy"] = self.orientation_accuracy
         return {
             name: value
@@ -171,8 +178,13 @@ def validate(
     model.train(training)
     (query_rows, query_right), (gallery_rows, gallery_right) = found
     right = np.concatenate([query_right, gallery_right])
+    rule = find_protocol(config.val_protocol)
+    cheap = is_cheap(query_rows, gallery_rows)
     return Validation(
-        metrics=evaluate(query_rows, gallery_rows, find_protocol(config.val_protocol)),
+        metrics=evaluate(query_rows, gallery_rows, rule),
+        normalised=evaluate(unit_length(query_rows), unit_length(gallery_rows), rule)
+        if cheap
+        else None,
         orientation_accuracy=float(right.mean()) if len(right) else math.nan,
     )
 

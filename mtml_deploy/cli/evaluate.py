@@ -69,6 +69,12 @@ if TYPE_CHECKING:
 @click.option(
     "--label", multiple=True, help="Name of the model in table and plot, one for each pair."
 )
+@click.option(
+    "--normalised/--no-normalised",
+    default=None,
+    help="Also judge the embeddings scaled to length 1, whose order is that of cosines.  "
+    "[default: where queries x images x dimensions are at most 1e12]",
+)
 @expansion_group
 @rerank_group
 @memory_group
@@ -87,6 +93,7 @@ def evaluate(
     markdown_file: Path | None,
     plot_file: Path | None,
     label: tuple[str, ...],
+    normalised: bool | None,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
     search: SearchOptions,
@@ -120,7 +127,7 @@ def evaluate(
     )
     if rule.draws_gallery:
         _require_drawn(rule.name, ground_truth=bool(ground_truth), expands=expansion is not None,
-                       leave_out_self=leave_out_self)  # fmt: skip
+                       leave_out_self=leave_out_self, normalised=bool(normalised))  # fmt: skip
         found = [
             judge_drawn(pair, rule, draws=draws, seed=seed, reranking=reranking, search=search,
                    called=len(pairs) > 1)
@@ -137,7 +144,8 @@ def evaluate(
             )
         found = [
             judge_fixed(pair, rule, leave_out_self=leave_out_self, expansion=expansion,
-                   reranking=reranking, search=search, called=len(pairs) > 1)
+                   normalised=normalised, reranking=reranking, search=search,
+                   called=len(pairs) > 1)
             for pair in pairs
         ]  # fmt: skip
     results = together(found)
@@ -152,7 +160,7 @@ def evaluate(
 
 
 def _require_drawn(
-    protocol: str, *, ground_truth: bool, expands: bool, leave_out_self: bool
+    protocol: str, *, ground_truth: bool, expands: bool, leave_out_self: bool, normalised: bool
 ) -> None:
     """Refuse options that belong to a fixed gallery.
 
@@ -167,6 +175,11 @@ def _require_drawn(
         raise click.UsageError(
             f"--expand adds further images of a vehicle, and protocol {protocol} draws one "
             f"image of each; leave it out"
+        )
+    if normalised:
+        raise click.UsageError(
+            f"--normalised is for a fixed gallery, and protocol {protocol} draws it; export with "
+            f"mtml-export --normalise whole to judge embeddings of length 1"
         )
     if leave_out_self:
         raise click.UsageError(

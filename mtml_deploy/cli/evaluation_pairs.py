@@ -98,6 +98,7 @@ def judge_fixed(
     rule: Protocol,
     *,
     leave_out_self: bool,
+    normalised: bool | None,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
     search: SearchOptions,
@@ -105,6 +106,7 @@ def judge_fixed(
 ) -> Evaluation:
     """Judge queries and a gallery; `called`: by their sources, where the user gave no name."""
     from mtml_deploy.embed.embeddings import Embeddings
+    from mtml_deploy.evaluation.normalised import is_cheap
     from mtml_deploy.report.evaluation import evaluate_pair
 
     if pair.query is None:
@@ -116,6 +118,12 @@ def judge_fixed(
 
         truth = read_ground_truth(pair.ground_truth, pair.junk, queries, searched)
         _note_contradictions(truth)
+    if normalised is None and not is_cheap(queries, searched):
+        write_note(
+            "note: embeddings scaled to length 1 are not judged as well, which would order "
+            f"{len(searched):,} images for {len(queries):,} queries once more; ask for it with "
+            "--normalised"
+        )
     label = pair.label
     if label is None and called:
         label = f"{queries.model.label}, {queries.source} in {searched.source}"
@@ -126,6 +134,7 @@ def judge_fixed(
         truth=truth,
         leave_out_self=leave_out_self,
         label=label,
+        normalised=normalised,
         expansion=expansion,
         reranking=reranking,
         search=search,

@@ -61,6 +61,7 @@ class Stage:
         expansion: parameters, if the queries were expanded.
         reranking: parameters, if the order was re-ranked.
         reranked: that order; None is the order of the L2 distances.
+        unit: the rows were scaled to length 1.
     """
 
     query: Embeddings
@@ -73,10 +74,13 @@ class Stage:
     expansion: ExpansionOptions | None = None
     reranking: RerankOptions | None = None
     reranked: Reranked | None = None
+    unit: bool = False
 
     @property
     def suffix(self) -> str:
         """What was done, to be appended to the name of the model; "" as embedded."""
+        if self.unit:
+            return ", length 1"
         expanded = "" if self.expansion is None else ", expanded"
         return expanded if self.reranking is None else f"{expanded}, re-ranked"
 

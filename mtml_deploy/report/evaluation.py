@@ -13,10 +13,12 @@ from mtml_deploy.embed.embeddings import Embeddings, require_comparable
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
+from mtml_deploy.evaluation.normalised import is_cheap
+from mtml_deploy.evaluation.normalised import normalised as normalised_stage
 from mtml_deploy.evaluation.own_copies import OwnCopies, find_own_copies
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics, ImagePool, evaluate_draws
-from mtml_deploy.evaluation.stages import SearchOptions, Watch, stages
+from mtml_deploy.evaluation.stages import SearchOptions, Stage, Watch, stages
 from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json, drawn_markdown
 from mtml_deploy.report.metrics_json import Evaluation as JudgedPair
 from mtml_deploy.report.metrics_json import describe_evaluation, metrics_json
@@ -36,7 +38,8 @@ class Evaluation:
         json: all numbers and where they come from, fractions 0..1.
         own_copies: gallery rows that are the query itself; None where they were not looked for,
             because the rule leaves them out anyway, or where this is several pairs.
-        rows: the stages with all that was measured on, as the page shows them.
+        rows: the stages with all that was measured on, as the page shows them; the second is of
+            embeddings scaled to length 1, where that was measured.
     """
 
     stages: Mapping[str, RetrievalMetrics | DrawnMetrics]
@@ -78,6 +81,7 @@ def evaluate_pair(
     label: str | None = None,
     expansion: ExpansionOptions | None = None,
     reranking: RerankOptions | None = None,
+    normalised: bool | None = None,
     search: SearchOptions | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
@@ -92,6 +96,8 @@ def evaluate_pair(
         label: how the model is called; None takes a short name of it.
         expansion: parameters; None does not expand.
         reranking: parameters; None does not re-rank.
+        normalised: also judge the embeddings scaled to length 1, whose order is that of cosines;
+            None does where that is cheap, see `is_cheap`. Not where they have that length already.
         search: the budget of memory; None sets none.
         watch: see `stages`.
 
@@ -107,8 +113,9 @@ def evaluate_pair(
     if leave_out_self or (truth is None and not protocol.excludes_same_camera):
         # where nothing else leaves them out, copies are counted, so that the reader is told
         copies = find_own_copies(query, gallery, left_out=leave_out_self)
-    found = [
-        describe_evaluation(
+
+    def judged(stage: Stage) -> JudgedPair:
+        return describe_evaluation(
             f"{name}{stage.suffix}",
             stage.metrics(),
             stage.query,
@@ -117,26 +124,35 @@ def evaluate_pair(
             truth=truth,
             copies=copies,
             expansion=stage.expansion,
+            unit_length=stage.unit,
         )
-        for stage in stages(
-            query,
-            gallery,
-            protocol,
-            truth=truth,
-            copies=copies,
-            search=search,
-            expansion=expansion,
-            reranking=reranking,
-            watch=watch,
-        )
-    ]
+
+    found: list[JudgedPair] = []
+    unit: list[JudgedPair] = []
+    for stage in stages(
+        query,
+        gallery,
+        protocol,
+        truth=truth,
+        copies=copies,
+        search=search,
+        expansion=expansion,
+        reranking=reranking,
+        watch=watch,
+    ):
+        found.append(judged(stage))
+        wanted = is_cheap(query, gallery) if normalised is None else normalised
+        if len(found) == 1 and wanted and (scaled := normalised_stage(stage)) is not None:
+            unit.append(judged(scaled))
+    rows = [found[0], *unit, *found[1:]]
     return Evaluation(
         stages={each.label: each.metrics for each in found},
         own_copies=copies,
-        rows=tuple(found),
-        markdown=metrics_markdown(found),
+        rows=tuple(rows),
+        markdown=metrics_markdown(rows),
         json=metrics_json(
             found[0],
+            normalised=unit[0] if unit else None,
             expanded=None if expansion is None else found[1],
             reranked=None if reranking is None else found[-1],
         ),

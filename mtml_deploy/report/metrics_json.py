@@ -41,6 +41,9 @@ RERANK_RULE: Final = (
     "distance is lambda times the squared L2 distance, divided by the query's largest, plus "
     "1 - lambda times the Jaccard distance"
 )
+NORMALISED_RULE: Final = (
+    "embeddings are scaled to length 1 first, so that the order of L2 distances is that of cosines"
+)
 EXPANSION_RULE: Final = (
     "alpha query expansion (Radenović et al., TPAMI 2018): to the direction of each query those of "
     "its nearest gallery images that take part are added, weighted by cosine^alpha; the query's "
@@ -64,6 +67,7 @@ class Evaluation:
         truth: what replaced the labels; None where they were used.
         copies: of queries in the gallery; None where they were not looked for.
         expansion: parameters, if the queries were expanded; None for the queries as embedded.
+        unit_length: the embeddings were scaled to length 1 before.
         query_unit: what a row of the query set stands for.
         gallery_unit: what a row of the gallery stands for.
     """
@@ -79,6 +83,7 @@ class Evaluation:
     truth: GroundTruth | None = None
     copies: OwnCopies | None = None
     expansion: ExpansionOptions | None = None
+    unit_length: bool = False
     query_unit: Unit = "image"
     gallery_unit: Unit = "image"
 
@@ -116,6 +121,7 @@ def describe_evaluation(
     truth: GroundTruth | None = None,
     copies: OwnCopies | None = None,
     expansion: ExpansionOptions | None = None,
+    unit_length: bool = False,
 ) -> Evaluation:
     """`metrics` with the identity of the sets `evaluate` was given.
 
@@ -128,6 +134,7 @@ def describe_evaluation(
         truth: what replaced the labels; None where they were used.
         copies: of queries in the gallery; None where they were not looked for.
         expansion: parameters, if the queries were expanded.
+        unit_length: the embeddings were scaled to length 1 before.
 
     Returns:
         The evaluation.
@@ -144,6 +151,7 @@ def describe_evaluation(
         truth=truth,
         copies=copies,
         expansion=expansion,
+        unit_length=unit_length,
         query_unit=query.unit,
         gallery_unit=gallery.unit,
     )
@@ -152,6 +160,7 @@ def describe_evaluation(
 def metrics_json(
     evaluation: Evaluation,
     *,
+    normalised: Evaluation | None = None,
     expanded: Evaluation | None = None,
     reranked: Evaluation | None = None,
 ) -> str:
@@ -159,6 +168,7 @@ def metrics_json(
 
     Args:
         evaluation: what to write.
+        normalised: the same sets scaled to length 1; its results stand beside those as embedded.
         expanded: the same sets with expanded queries; its results stand beside those before.
         reranked: the same sets after re-ranking; its results stand beside those before.
 
@@ -186,6 +196,12 @@ def metrics_json(
         "definitions": {key: rule for key, _, rule in DEFINITIONS},
         **_results(evaluation),
     }
+    if normalised is not None:
+        record["normalised"] = {
+            "label": normalised.label,
+            "rule": NORMALISED_RULE,
+            **_results(normalised),
+        }
     if expanded is not None and expanded.expansion is not None:
         record["expanded"] = {
             "label": expanded.label,

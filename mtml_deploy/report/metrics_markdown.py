@@ -13,6 +13,7 @@ from mtml_deploy.evaluation.own_copies import COPY_RULE
 from mtml_deploy.output_kind import text_kind
 from mtml_deploy.report.metrics_json import (
     EXPANSION_RULE,
+    NORMALISED_RULE,
     RERANK_RULE,
     TRUTH_RULE,
     Evaluation,
@@ -51,6 +52,8 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
     lines += _verification_table(evaluations)
     lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]
     lines += definition_lines()
+    if any(evaluation.unit_length for evaluation in evaluations):
+        lines.append(f"- Length 1: {NORMALISED_RULE}.")
     if any(evaluation.expansion is not None for evaluation in evaluations):
         lines.append(f"- Expanded: {EXPANSION_RULE}.")
     if any(evaluation.reranking is not None for evaluation in evaluations):

@@ -179,7 +179,7 @@ def test_several_pairs_are_a_table_and_a_list_of_their_results(place):
         alone = ok(*pair, "--rerank", "--label", label, "--json", place / "a.json", "--overwrite")
         assert json.loads((place / "a.json").read_text()) == record
         lines = [line for line in alone.stdout.splitlines() if line.startswith(f"| {label}")]
-        assert len(lines) == 4  # two tables, before and after
+        assert len(lines) == 6  # two tables: as embedded, of length 1, re-ranked
         assert set(lines) <= set(result.stdout.splitlines())
     assert records[1]["label"].endswith(", r in g")
     assert result.stdout == (place / "m.md").read_text()

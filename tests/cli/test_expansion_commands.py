@@ -9,6 +9,7 @@ from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.unit_length import unit_length
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.search.query_expansion import ExpansionOptions, expand
@@ -84,9 +85,10 @@ def test_evaluate_shows_and_keeps_every_step(sets):
         evaluate(after, gallery, rule, reranked=order).mean_ap,
     ]
     assert len(set(expected)) == 3
-    rows = [line for line in result.stdout.splitlines() if line.startswith("| M")][:3]
-    labels = ("M", "M, expanded", "M, expanded, re-ranked")
-    for row, label, value in zip(rows, labels, expected, strict=True):
+    rows = [line for line in result.stdout.splitlines() if line.startswith("| M")][:4]
+    scaled = evaluate(unit_length(query), unit_length(gallery), rule).mean_ap
+    labels = ("M", "M, length 1", "M, expanded", "M, expanded, re-ranked")
+    for row, label, value in zip(rows, labels, [expected[0], scaled, *expected[1:]], strict=True):
         assert row.startswith(f"| {label} | {100 * value:.1f} |")
     assert "3 images, alpha 2" in result.stdout
     record = json.loads((folder / "m.json").read_text())

@@ -59,6 +59,9 @@ def test_metrics_by_hand(pair: tuple[ImageSet, ImageSet]) -> None:
     scalars = found.scalars()
     assert scalars["mAP"] == pytest.approx(0.5)
     assert scalars["orientation_accuracy"] == pytest.approx(0.8)
+    # one value scaled to length 1 is 1: all tie, and gallery rows decide: right at 2 and 4 again
+    assert found.normalised is not None and found.normalised.ties == 1
+    assert scalars["mAP_length_1"] == found.normalised.mean_ap == pytest.approx(0.5)
 
 
 def test_no_orientation_accuracy_without_branch_d(pair: tuple[ImageSet, ImageSet]) -> None:
