@@ -21,6 +21,9 @@ from benchmarks.cli import (
     reports as report_commands,
 )
 from benchmarks.cli import (
+    service as service_commands,
+)
+from benchmarks.cli import (
     speed as speed_commands,
 )
 from benchmarks.cli import (
@@ -265,7 +268,7 @@ def everything(
 
 for _command in (
     speed_commands.latency, speed_commands.throughput, speed_commands.roofline,
-    isa_commands.isa,
+    isa_commands.isa, service_commands.service,
     branch_commands.branches,
     branch_commands.layouts, training_commands.training, speed_commands.parity,
     report_commands.join, report_commands.compare, report_commands.report,

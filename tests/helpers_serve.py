@@ -13,6 +13,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+from helpers_artifact import write_artifact, write_images
+
+import mtml_deploy as md
+
+ROWS = 12
 ROOT = Path(__file__).parents[1]
 START_S = 60
 
@@ -116,3 +122,16 @@ def form(*images: bytes, name: str = "image") -> tuple[str, bytes]:
         for n, image in enumerate(images)
     ]
     return f"multipart/form-data; boundary={mark}", b"".join(parts) + f"--{mark}--\r\n".encode()
+
+
+def fill(folder: Path) -> None:
+    """An artifact, images, and a gallery with labels, in `folder`."""
+    write_artifact(folder / "model")
+    paths = write_images(folder / "images", ROWS)
+    with md.open_model(folder / "model") as model:
+        rows = model.embed(paths)
+    md.create_gallery(folder / "cars", rows.model)
+    with md.open_gallery(folder / "cars", write=True) as gallery:
+        half = np.arange(len(rows)) < ROWS // 2
+        gallery.add(rows[half], camera_id=1)
+        gallery.add(rows[~half], camera_id=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mtml_deploy.errors import MtmlError
@@ -19,7 +20,7 @@ from mtml_deploy.serve import (
     routes_state,
 )
 from mtml_deploy.serve.api_error import CODES, ApiError, told
-from mtml_deploy.serve.gate import Gate
+from mtml_deploy.serve.gate import GONE, Gate
 from mtml_deploy.serve.service import Service
 from mtml_deploy.version import __version__
 
@@ -40,6 +41,8 @@ def make_app(service: Service) -> Gate:
     app.add_exception_handler(MtmlError, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(ClientDisconnect, _nobody)
+    app.add_exception_handler(Exception, _answer)  # the gate writes it to the log
     return Gate(app, service.options, service.metrics)
 
 
@@ -48,6 +51,11 @@ async def _answer(request: Request, error: Exception) -> Response:
     refusal = _refusal(error)
     body = refusal.body(request.state.request_id)
     return Response(body, refusal.status, headers=refusal.headers)
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    """The answer that nobody reads: the client went away."""
+    return Response(status_code=GONE)
 
 
 def _refusal(error: Exception) -> ApiError:
@@ -63,4 +71,4 @@ def _refusal(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         status = error.status_code if error.status_code in CODES else 400
         return ApiError(status, f"{error.detail}; see /openapi.json for what there is")
-    raise error
+    return ApiError(500, "something went wrong; the log of the service tells more")

@@ -25,6 +25,11 @@ class _Parser(MultiPartParser):
     """One that writes nothing to the disk: a request is bounded."""
 
     spool_max_size = 1 << 40
+    whole = False
+
+    def on_end(self) -> None:
+        """The last line was read: without it the form may lack images."""
+        self.whole = True
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,10 @@ async def _of_form(request: Request, most: int) -> list[Upload]:
     except (KeyError, ValueError, UnicodeError) as error:  # no boundary, bad names
         raise ApiError(400, f"the form is malformed ({type(error).__name__})") from error
     try:
+        if not parser.whole:
+            raise ApiError(
+                400, "the form ends in the middle, expected its closing boundary; send it again"
+            )
         uploads: list[Upload] = []
         for name, value in form.multi_items():
             if name not in FIELDS or isinstance(value, str):

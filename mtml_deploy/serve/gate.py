@@ -30,7 +30,7 @@ OPEN: Final = frozenset({"/live", "/ready"})
 """Paths that need no token: they tell nothing but whether it works."""
 
 _ID: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-_GONE: Final = 499
+GONE: Final = 499
 """Status in logs and metrics where the client went away."""
 
 
@@ -86,16 +86,15 @@ class Gate:
                 self._metrics.in_work.set(self._in_work)
         except ApiError as refusal:
             await _answer(sending, refusal, request_id)
-        except (ClientDisconnect, asyncio.CancelledError):
-            status = status or _GONE
-            raise
+        except ClientDisconnect:
+            status = status or GONE
         except Exception as found:  # nobody else would answer
             error = found
             if not status:
                 told = ApiError(500, "something went wrong; the log of the service tells more")
                 await _answer(sending, told, request_id)
         finally:
-            self._tell(scope, status or _GONE, time.monotonic() - started, facts, error)
+            self._tell(scope, status or GONE, time.monotonic() - started, facts, error)
 
     def _require_allowed(self, path: str, headers: Headers) -> None:
         """Refuse who may not ask.

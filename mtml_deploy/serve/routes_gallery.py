@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 
 from mtml_deploy.data.thumbnails import make_thumbnail
-from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.hit_lists import record_values
 from mtml_deploy.gallery.values import StoredRow
 from mtml_deploy.serve.answers import json_answer
@@ -27,7 +26,9 @@ RowNumber = Annotated[int, InPath(ge=1, le=(1 << 63) - 1, description="Number of
 async def summary(request: Request) -> Response:
     """What the gallery holds, in numbers."""
     service = service_of(request)
-    found = await while_there(request, service.gallery.read(service.identity, Gallery.summary))
+    found = await while_there(
+        request, service.gallery.read(service.identity, lambda opened: opened.summary())
+    )
     return json_answer({"name": service.gallery.name, **msgspec.to_builtins(found)})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.serve.answers import json_answer, model_values
 from mtml_deploy.serve.api_error import ApiError
 from mtml_deploy.serve.openapi import answer, errors
@@ -33,7 +32,7 @@ async def ready(request: Request) -> Response:
         raise ApiError(503, "the model does not run any more; start the service anew")
     identity = service.identity
     if service.has_gallery:
-        await while_there(request, service.gallery.read(identity, Gallery.__len__))
+        await while_there(request, service.gallery.read(identity, len))
     return json_answer({"ready": True})
 
 
