@@ -6,6 +6,7 @@ vectors with the query is the least that any exact search does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -19,7 +20,14 @@ from benchmarks.measure.process import Arrays, Entrant, Outcome, Summary, Work
 from benchmarks.measure.rounds import Series, ratio
 from benchmarks.ranking.data import equal_share, load_features
 from benchmarks.ranking.sizes import GALLERY_BAR_SIZE, TOP_K, Size
-from benchmarks.ranking.stores import FILTER_US, LANCE, STORE, TABLE, filtered_rows
+from benchmarks.ranking.stores import (
+    FILTER_US,
+    LANCE,
+    MILVUS_VARIABLE,
+    STORE,
+    TABLE,
+    filtered_rows,
+)
 from mtml_deploy.gallery.open import open_gallery
 from mtml_deploy.gallery.values import Filter
 from mtml_deploy.search.prepared import prepare
@@ -65,6 +73,17 @@ def gallery_entrants(folder: Path) -> tuple[tuple[Entrant, ...], tuple[str, ...]
                 partial(_work, folder, _reading)),
     ]  # fmt: skip
     notes = []
+    if os.environ.get(MILVUS_VARIABLE):
+        entrants += [
+            Entrant("gallery_milvus", "gallery on a Milvus server",
+                    f"One query in the collection, exact {TOP_K} nearest, float64 order.",
+                    partial(_work, folder, _milvus)),
+            Entrant("gallery_milvus_ten", "the same, ten queries in one search",
+                    "Time of the whole search, which waits once for the server's newest writes.",
+                    partial(_milvus_ten, folder)),
+        ]  # fmt: skip
+    else:
+        notes.append(f"Milvus: {MILVUS_VARIABLE} names no collection, not measured.")
     if find_spec("faiss") is None:
         notes.append("FAISS: not installed, not measured.")
     else:
@@ -118,6 +137,9 @@ def summarise_gallery(outcomes: Mapping[str, Outcome], *, size: Size, dim: int) 
         ratio(ours.seconds, outcomes["gallery_filtered"].seconds),
         ratio(outcomes["gallery_filtered_product"].seconds, outcomes["gallery_filtered"].seconds),
     ]
+    if "gallery_milvus" in outcomes:
+        one, ten = outcomes["gallery_milvus"], outcomes["gallery_milvus_ten"]
+        ratios += [ratio(one.seconds, ten.seconds), ratio(ours.seconds, one.seconds)]
     notes = ["Files come from the page cache. Memory of the gallery counts its mapped files."]
     for key in ("gallery_faiss", "gallery_lancedb"):
         if key in outcomes:
@@ -145,7 +167,28 @@ def _work(folder: Path, make: Callable[[Path], Search]) -> Work:
 
 
 def _ours(folder: Path, *, where: Filter = Filter()) -> Search:  # noqa: B008 - frozen
-    gallery = open_gallery(str(folder / STORE))
+    return _in_gallery(str(folder / STORE), where)
+
+
+def _milvus(_: Path) -> Search:
+    return _in_gallery(os.environ[MILVUS_VARIABLE], Filter())
+
+
+def _milvus_ten(folder: Path) -> Work:
+    """Ten queries a search, as often as one query is asked."""
+    query = load_features(folder, "query")
+    gallery = open_gallery(os.environ[MILVUS_VARIABLE])
+
+    def timed(start: int) -> Arrays:
+        part = query[np.arange(start, start + 10) % len(query)]
+        return {"rows": gallery.search(part, model=gallery.model, top_k=TOP_K).rows - 1}
+
+    return Work(lambda: timed(0), tuple(partial(timed, 10 * n) for n in range(QUERIES)))
+
+
+def _in_gallery(name: str, where: Filter) -> Search:
+    """One query at a time in the gallery of a name."""
+    gallery = open_gallery(name)
 
     def search(point: NDArray[np.float32]) -> NDArray[np.integer]:
         hits = gallery.search(point[None], model=gallery.model, top_k=TOP_K, where=where)

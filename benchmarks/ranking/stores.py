@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.process import Arrays, Entrant, Work
 from benchmarks.ranking.data import load_labels, made_up_model
-from mtml_deploy.gallery.folder.gallery import create_folder_gallery
-from mtml_deploy.gallery.open import open_gallery
+from mtml_deploy.gallery.open import create_gallery, open_gallery
 from mtml_deploy.gallery.values import NewRows, RowRecord
 
 STORE: Final = "gallery.store"
@@ -22,6 +22,10 @@ STORE: Final = "gallery.store"
 
 LANCE: Final = "gallery.lance"
 """The LanceDB database, beside the data."""
+
+MILVUS_VARIABLE: Final = "MTML_BENCH_MILVUS"
+"""Environment variable that names a collection, such as milvus://host:19530/bench, which is made,
+measured, and left there; unset measures no server."""
 
 TABLE: Final = "rows"
 """Its table, with columns `row` and `vector`."""
@@ -48,9 +52,15 @@ def store_entrants(folder: Path) -> tuple[Entrant, ...]:
     Args:
         folder: data of `write_clustered`; the stores are made there.
     """
-    ours = Entrant("store", "filling the gallery", "", partial(_fill_ours, folder))
-    lance = Entrant("store_lancedb", "filling LanceDB", "", partial(_fill_lance, folder))
-    return (ours,) if find_spec("lancedb") is None else (ours, lance)
+    own = str(folder / STORE)
+    entrants = [Entrant("store", "filling the gallery", "", partial(_fill_ours, folder, own))]
+    if server := os.environ.get(MILVUS_VARIABLE):
+        fill = partial(_fill_ours, folder, server)
+        entrants.append(Entrant("store_milvus", "filling the Milvus collection", "", fill))
+    if find_spec("lancedb") is not None:
+        fill = partial(_fill_lance, folder)
+        entrants.append(Entrant("store_lancedb", "filling LanceDB", "", fill))
+    return tuple(entrants)
 
 
 def _batches(rows: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -59,15 +69,15 @@ def _batches(rows: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float3
         yield start, np.array(rows[start : start + _BATCH_ROWS])
 
 
-def _fill_ours(folder: Path) -> Work:
+def _fill_ours(folder: Path, name: str) -> Work:
     rows, labels = np.load(folder / "gallery.npy", mmap_mode="r"), load_labels(folder, "gallery")
     model = made_up_model(rows.shape[1])
     times = np.full(len(rows), FILTER_US)
     times[filtered_rows(len(rows))] = FILTER_US - 1
 
     def fill() -> Arrays:
-        create_folder_gallery(folder / STORE, model)
-        with open_gallery(str(folder / STORE), write=True) as gallery:
+        create_gallery(name, model)
+        with open_gallery(name, write=True) as gallery:
             for start, vectors in _batches(rows):
                 records = tuple(
                     RowRecord(

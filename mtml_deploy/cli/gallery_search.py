@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -244,7 +245,12 @@ def rerank_found(
 
     with progress_bar("re-ranking", unit="queries") as progress:
         return rerank_shortlists(
-            query, shortlists, gallery.vectors, top_k=top_k, options=reranking, progress=progress
+            query,
+            shortlists,
+            partial(gallery.vectors, fresh=False),
+            top_k=top_k,
+            options=reranking,
+            progress=progress,
         )
 
 
@@ -271,7 +277,9 @@ def expand_in_gallery(
 
     found = find(queries.features, expansion.neighbours).rows
     features = expand_by(
-        queries.features, lambda row: gallery.vectors(found[row].tolist()), alpha=expansion.alpha
+        queries.features,
+        lambda row: gallery.vectors(found[row].tolist(), fresh=False),
+        alpha=expansion.alpha,
     )
     return replace(queries, features=features)
 

@@ -178,7 +178,8 @@ class Gallery(ABC):
         """
         hits = found.hits if isinstance(found, RerankedHits) else found
         known = {
-            stored.row: stored for stored in self.rows(sorted(set(hits.rows.ravel().tolist())))
+            stored.row: stored
+            for stored in self.rows(sorted(set(hits.rows.ravel().tolist())), fresh=False)
         }
         lists = []
         for query in range(len(hits.rows)):
@@ -198,18 +199,26 @@ class Gallery(ABC):
         return tuple(lists)
 
     @abstractmethod
-    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
+    def rows(
+        self, numbers: Sequence[int] | None = None, *, fresh: bool = True
+    ) -> Iterator[StoredRow]:
         """What is known of rows: of all by number, or of the given ones in their order.
 
         Numbers of rows that the gallery does not hold (any more) are passed over.
+
+        Args:
+            numbers: row numbers; None for all.
+            fresh: False for rows that a search of this gallery has just given: a server need not
+                wait for its newest writes a second time.
         """
 
     @abstractmethod
-    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+    def vectors(self, numbers: Sequence[int], *, fresh: bool = True) -> NDArray[np.float32]:
         """The vectors that decide the order of a search, of given rows in their order.
 
         Args:
             numbers: row numbers that the gallery holds, in any order, also repeated.
+            fresh: as of `rows`.
 
         Returns:
             float32 [n, D].

@@ -6,6 +6,7 @@ In: an open gallery, queries and a question. Out: a list for each query.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.gallery import Gallery
@@ -38,7 +39,11 @@ def search_rows(
         found
         if reranking is None
         else rerank_shortlists(
-            queries.features, found, gallery.vectors, top_k=asked.top_k, options=reranking
+            queries.features,
+            found,
+            partial(gallery.vectors, fresh=False),
+            top_k=asked.top_k,
+            options=reranking,
         )
     )
     if max_distance is None:

@@ -22,6 +22,7 @@ from mtml_deploy.cli.main import main
 from mtml_deploy.data.clock import FIRST_US
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import MissingExtraError
+from mtml_deploy.gallery.milvus import client as asking
 from mtml_deploy.gallery.milvus import gallery as store
 from mtml_deploy.gallery.milvus import rows as reading
 from mtml_deploy.gallery.milvus import search
@@ -327,9 +328,9 @@ def test_more_candidates_until_none_can_be_missing(gallery, monkeypatch):
     limits = []
     real = Collection.search
 
-    def counted(self, point, expression, *, limit):
+    def counted(self, points, expression, *, limit, **words):
         limits.append(limit)
-        return real(self, point, expression, limit=limit)
+        return real(self, points, expression, limit=limit, **words)
 
     monkeypatch.setattr(Collection, "search", counted)
     kept = vectors(400)
@@ -359,6 +360,65 @@ def test_more_candidates_until_none_can_be_missing(gallery, monkeypatch):
     assert gallery.search(far, model=MODEL, top_k=500).rows.tolist() == [
         search_by_loop(left, far, 500)[0][0]
     ]
+
+
+def test_a_search_waits_for_the_newest_writes_once(made_on_server, monkeypatch):
+    from pymilvus.client.grpc_handler import GrpcHandler
+
+    waits, calls = [], []
+    real_wait, real_search = GrpcHandler.alloc_timestamp, Collection.search
+
+    def waited(self, *rest, **words):
+        waits.append(real_wait(self, *rest, **words))
+        return waits[-1]
+
+    def called(self, points, *rest, **words):
+        calls.append(len(points))
+        return real_search(self, points, *rest, **words)
+
+    name = made_on_server(DIM)
+    kept = vectors(40)
+    with open_gallery(name, write=True) as gallery:
+        gallery.add_rows(batch(kept, dim=DIM))
+    monkeypatch.setattr(GrpcHandler, "alloc_timestamp", waited)
+    monkeypatch.setattr(Collection, "search", called)
+    rows = dict(enumerate(kept, 1))
+    with open_gallery(name) as reader, open_gallery(name, write=True) as writer:
+        waits.clear()
+        hits = reader.search(kept[:35], model=MODEL, top_k=3)
+        assert calls == [16, 16, 3]
+        assert (hits.rows.tolist(), hits.distances.tolist()) == search_by_loop(rows, kept[:35], 3)
+        assert len(reader.hit_lists(hits)) == 35
+        assert len(reader.vectors(hits.rows[0].tolist(), fresh=False)) == 3
+        assert len(waits) == 1
+        # and sees them, whoever wrote them
+        writer.remove(Selection(rows=(1,)))
+        assert 1 not in reader.search(kept[:1], model=MODEL, top_k=39).rows
+        assert [stored.row for stored in reader.rows([1, 2])] == [2]
+        assert len(waits) == len(set(waits))
+
+
+def test_more_hits_than_one_answer_carries(gallery, monkeypatch):
+    asked = []
+    real = Collection.search
+
+    def called(self, points, *rest, fields, **words):
+        asked.append((len(points), len(fields)))
+        return real(self, points, *rest, fields=fields, **words)
+
+    monkeypatch.setattr(Collection, "search", called)
+    for module in (asking, reading):
+        monkeypatch.setattr(module, "RPC_BYTES", 4 * DIM * 60)  # sixty vectors
+    kept = vectors(100)
+    gallery.add_rows(batch(kept, dim=DIM))
+    rows = dict(enumerate(kept, 1))
+    for top_k, one_call in ((4, (3, 2)), (50, (1, 0))):
+        # 20 candidates for each of three queries, or 66 for one, whose vectors come by parts
+        asked.clear()
+        hits = gallery.search(kept[:3], model=MODEL, top_k=top_k)
+        assert hits.rows.tolist() == search_by_loop(rows, kept[:3], top_k)[0]
+        if gallery.name.startswith("milvus://"):
+            assert set(asked) == {one_call}
 
 
 def test_what_a_float32_sum_can_hide():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers_gallery import DIM, batch, identity, new_name
 
+from mtml_deploy.gallery.milvus.schema import drop
 from mtml_deploy.gallery.open import create_gallery, open_gallery
 from mtml_deploy.gallery.values import GalleryError, Selection
 
@@ -82,6 +83,6 @@ def test_nothing_that_was_acknowledged_is_lost(milvus_server_alone, kills):
         numbers = [stored.row for stored in gallery.rows()]
         assert len(numbers) == len(set(numbers)) == ROWS * len(kept)
         number += 1
-    gallery.collection.drop()
+    drop(gallery.collection)
     gallery.close()
     assert len(kept) >= 2 * kills

@@ -198,12 +198,14 @@ class FolderGallery(Gallery):
         """
         self._view.require_unchanged(rows)
 
-    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
-        """See `Gallery.rows`."""
+    def rows(
+        self, numbers: Sequence[int] | None = None, *, fresh: bool = True
+    ) -> Iterator[StoredRow]:
+        """See `Gallery.rows`; always fresh."""
         return self.table.records(numbers)
 
-    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
-        """See `Gallery.vectors`."""
+    def vectors(self, numbers: Sequence[int], *, fresh: bool = True) -> NDArray[np.float32]:
+        """See `Gallery.vectors`; always fresh."""
         return read_rows(self.folder, self.manifest, self.table, numbers)
 
     def summary(self) -> GallerySummary:

@@ -11,6 +11,7 @@ from mtml_deploy.gallery.milvus.address import MilvusAddress
 from mtml_deploy.gallery.milvus.client import Collection
 from mtml_deploy.gallery.milvus.entities import manifest_entity
 from mtml_deploy.gallery.milvus.manifest import MANIFEST_ROW, CollectionManifest
+from mtml_deploy.gallery.milvus.schema import drop, exists, make
 from mtml_deploy.gallery.values import GalleryError
 
 _DIMS: Final = range(2, 32769)
@@ -38,19 +39,19 @@ def create_milvus_gallery(address: MilvusAddress, model: ModelIdentity) -> None:
         address.folder.parent.mkdir(parents=True, exist_ok=True)
     collection = Collection(address)
     try:
-        if collection.exists():
+        if exists(collection):
             raise OutputExistsError(
                 f"{address.text} exists already and was left as it is; choose another name"
             )
         try:
-            collection.create(
-                model.dim, f"mtml-reid gallery, {model.embedding} {model.precision} "
+            make(
+                collection, model.dim, f"mtml-reid gallery, {model.embedding} {model.precision} "
                 f"{model.model_sha256}",
             )  # fmt: skip
             collection.put(manifest_entity(CollectionManifest(model, MANIFEST_ROW + 1, "")))
         except BaseException:
             with suppress(GalleryError):  # the first error is the one to show
-                collection.drop()
+                drop(collection)
             raise
     finally:
         collection.close()

@@ -39,6 +39,7 @@ from mtml_deploy.gallery.milvus.entities import (
 )
 from mtml_deploy.gallery.milvus.manifest import CollectionManifest
 from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
+from mtml_deploy.gallery.milvus.schema import exists, load, require_gallery
 from mtml_deploy.gallery.milvus.search import nearest_rows
 from mtml_deploy.gallery.milvus.summary import summarize_collection
 from mtml_deploy.gallery.milvus.verify import verify_collection
@@ -78,10 +79,10 @@ class MilvusGallery(Gallery):
         self.collection = Collection(address)
         self._writer = secrets.token_hex(8) if write else ""
         try:
-            if not self.collection.exists():
+            if not exists(self.collection):
                 raise _absent(address)
-            self.collection.require_fields()
-            self.collection.load()
+            require_gallery(self.collection)
+            load(self.collection)
             self.table = CollectionRows(self.collection)
             if write:
                 manifest = structs.replace(self.table.manifest(), writer=self._writer)
@@ -109,10 +110,10 @@ class MilvusGallery(Gallery):
         require_same_model(new.model, self.model, "this batch")
         require_range(new)
         contents = [record.content for record in new.records]
-        row_of = self.table.rows_of(contents)
+        manifest = self._own_manifest()
+        row_of = self.table.rows_of(contents, fresh=False)
         fresh = [i for i, content in first_uses(contents) if content not in row_of]
         if fresh:
-            manifest = self._own_manifest()
             entities = [
                 entity_of(manifest.next_row + n, new.records[i], new.features[i])
                 for n, i in enumerate(fresh)
@@ -164,7 +165,7 @@ class MilvusGallery(Gallery):
         top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
     ) -> Hits:
-        """See `Gallery.search`; one query after the other, each as exact as in a folder."""
+        """See `Gallery.search`; as exact as in a folder, several queries a call."""
         features, made_by = query_of(query, model)
         require_query(features, made_by, self.model)
         if top_k < 1:
@@ -175,26 +176,23 @@ class MilvusGallery(Gallery):
             return Hits(
                 np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32)
             )
-        found = [
-            nearest_rows(
-                self.collection, self.table.exact, point, top_k=top_k, expression=expression
-            )
-            for point in features
-        ]  # fmt: skip
-        # rows may have come or gone between two queries
+        found = nearest_rows(self.table, features, top_k=top_k, expression=expression)
+        # rows may have come or gone between two calls
         length = min(len(rows) for rows, _ in found)
         return Hits(
             np.stack([rows[:length] for rows, _ in found]),
             np.sqrt(np.stack([exact[:length] for _, exact in found])).astype(np.float32),
         )
 
-    def rows(self, numbers: Sequence[int] | None = None) -> Iterator[StoredRow]:
+    def rows(
+        self, numbers: Sequence[int] | None = None, *, fresh: bool = True
+    ) -> Iterator[StoredRow]:
         """See `Gallery.rows`."""
-        return self.table.records(numbers)
+        return self.table.records(numbers, fresh=fresh)
 
-    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+    def vectors(self, numbers: Sequence[int], *, fresh: bool = True) -> NDArray[np.float32]:
         """See `Gallery.vectors`."""
-        return self.table.vectors(numbers)
+        return self.table.vectors(numbers, fresh=fresh)
 
     def summary(self) -> GallerySummary:
         """See `Gallery.summary`."""
@@ -240,7 +238,9 @@ class MilvusGallery(Gallery):
                 "wait until it has finished and start this command again: what was added is kept"
             )
         # a manifest that was restored, or written by two at once, may be behind the rows
-        while beyond := self.collection.query(f"row >= {manifest.next_row}", (), limit=ASKED):
+        while beyond := self.collection.query(
+            f"row >= {manifest.next_row}", (), limit=ASKED, fresh=False
+        ):
             manifest = structs.replace(manifest, next_row=beyond[-1]["row"] + 1)
         return manifest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,21 @@ VectorPart = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Ascending row numbers [n] and their vectors [n, D]."""
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """What may be the nearest rows of one query.
+
+    Attributes:
+        rows: int64 [n], in any order; rows that were removed meanwhile are left out.
+        exact: float64 [n], squared distances to the stored vectors.
+        reported: float64 [m], the squared distances that the server told of all it found.
+    """
+
+    rows: NDArray[np.int64]
+    exact: NDArray[np.float64]
+    reported: NDArray[np.float64]
+
+
 class CollectionRows:
     """The rows of an open collection that is a gallery."""
 
@@ -40,16 +56,24 @@ class CollectionRows:
             GalleryError: it has no manifest, or a damaged one.
         """
         self.collection = collection
-        self.model = self.manifest().model
-        self._vector_bytes = 4 * self.model.dim
+        try:
+            manifest = self.manifest(fresh=False)  # the model never changes
+        except GalleryError:
+            manifest = self.manifest()
+        self.model = manifest.model
+        self.vector_bytes = 4 * self.model.dim
+        """Of one vector."""
 
-    def manifest(self) -> CollectionManifest:
+    def manifest(self, *, fresh: bool = True) -> CollectionManifest:
         """What the collection says of itself now.
+
+        Args:
+            fresh: see `Collection.query`.
 
         Raises:
             GalleryError: it has no manifest, or a damaged one.
         """
-        found = self.collection.query(f"row == {MANIFEST_ROW}", ("path",))
+        found = self.collection.query(f"row == {MANIFEST_ROW}", ("path",), fresh=fresh)
         if not found:
             raise GalleryError(
                 f"{self.collection.name} has no card (row {MANIFEST_ROW}), expected what "
@@ -57,18 +81,19 @@ class CollectionRows:
             )
         return parse_manifest(found[0]["path"], self.collection.name)
 
-    def rows_of(self, contents: Sequence[str]) -> dict[str, int]:
-        """Content -> its row, for those that the gallery holds."""
+    def rows_of(self, contents: Sequence[str], *, fresh: bool = True) -> dict[str, int]:
+        """Content -> its row, for those that it holds; `fresh` as of `Collection.query`."""
         found: dict[str, int] = {}
         different = list(dict.fromkeys(contents))
         for start in range(0, len(different), ASKED):
             expression = text_expression("content", different[start : start + ASKED])
             if expression is not None:
-                for entity in self.collection.query(expression, ("content",)):
+                for entity in self.collection.query(expression, ("content",), fresh=fresh):
                     found.setdefault(entity["content"], entity["row"])
+                fresh = False
         return found
 
-    def records(self, numbers: Sequence[int] | None) -> Iterator[StoredRow]:
+    def records(self, numbers: Sequence[int] | None, *, fresh: bool = True) -> Iterator[StoredRow]:
         """See `Gallery.rows`."""
         if numbers is None:
             for part in self.windows(RECORD_FIELDS, row_bytes=RECORD_BYTES):
@@ -78,16 +103,17 @@ class CollectionRows:
             asked = numbers[start : start + ASKED]
             expression = number_expression("row", asked)
             if expression is not None:
-                found = self.collection.query(expression, RECORD_FIELDS)
+                found = self.collection.query(expression, RECORD_FIELDS, fresh=fresh)
+                fresh = False
                 known = {entity["row"]: entity for entity in found}
                 yield from (stored_row(known[row]) for row in asked if row in known)
 
-    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+    def vectors(self, numbers: Sequence[int], *, fresh: bool = True) -> NDArray[np.float32]:
         """See `Gallery.vectors`."""
         wanted = np.array(numbers, dtype=np.int64)
         features = np.empty((len(wanted), self.model.dim), dtype=np.float32)
         missing = np.ones(len(wanted), dtype=np.bool_)
-        for rows, part in self._vector_parts(np.unique(wanted)):
+        for rows, part in self._vector_parts(np.unique(wanted), fresh=fresh):
             if len(rows):
                 place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
                 here = rows[place] == wanted
@@ -100,17 +126,42 @@ class CollectionRows:
             )
         return features
 
-    def exact(
-        self, point: NDArray[np.float32], rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Float64 distances, see `Exact`; one part of the vectors in memory at a time.
+    def nearest_candidates(
+        self, points: NDArray[np.float32], expression: str, *, limit: int, fresh: bool
+    ) -> list[Candidates]:
+        """Rows that the server finds near some points, measured again in float64.
 
         Args:
-            point: float32 [D].
-            rows: int64 [n], ascending.
+            points: float32 [Q, D], Q at most `queries_at_once`.
+            expression: which rows are looked at.
+            limit: rows wanted for each.
+            fresh: see `Collection.query`.
         """
+        carried = limit * self.vector_bytes <= RPC_BYTES  # else the vectors come by parts
+        proposals = self.collection.search(
+            points,
+            expression,
+            limit=limit,
+            fields=("vector", "crc") if carried else (),
+            fresh=fresh,
+        )
+        found = []
+        for point, proposal in zip(points, proposals, strict=True):
+            rows = np.array([entity["row"] for entity in proposal.entities], dtype=np.int64)
+            if carried:
+                features = self.checked(proposal.entities)
+                exact = squared_distances(point, features, np.arange(len(rows)))
+            else:
+                rows, exact = self._measured(point, np.sort(rows))
+            found.append(Candidates(rows, exact, proposal.distances))
+        return found
+
+    def _measured(
+        self, point: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Those of the ascending rows that are there, and their distances, part by part."""
         kept, exact = [np.empty(0, np.int64)], [np.empty(0, np.float64)]
-        for numbers, features in self._vector_parts(rows):
+        for numbers, features in self._vector_parts(rows, fresh=False):
             kept.append(numbers)
             exact.append(squared_distances(point, features, np.arange(len(features))))
         return np.concatenate(kept), np.concatenate(exact)
@@ -128,7 +179,7 @@ class CollectionRows:
         step = max(1, RPC_BYTES // row_bytes)
         for first in range(MANIFEST_ROW + 1, stop, step):
             last = min(first + step, stop) - 1
-            yield self.collection.query(f"row >= {first} and row <= {last}", fields)
+            yield self.collection.query(f"row >= {first} and row <= {last}", fields, fresh=False)
 
     def whole(self) -> Iterator[list[Entity]]:
         """All rows of images by number, with every field."""
@@ -138,7 +189,7 @@ class CollectionRows:
     @property
     def entity_bytes(self) -> int:
         """Most bytes of one row with every field."""
-        return RECORD_BYTES + self._vector_bytes
+        return RECORD_BYTES + self.vector_bytes
 
     def checked(self, entities: Sequence[Entity]) -> NDArray[np.float32]:
         """Vectors [n, D] of entities that have `vector` and `crc`, equal to what was added.
@@ -157,12 +208,13 @@ class CollectionRows:
                 )
         return features
 
-    def _vector_parts(self, rows: NDArray[np.int64]) -> Iterator[VectorPart]:
+    def _vector_parts(self, rows: NDArray[np.int64], *, fresh: bool) -> Iterator[VectorPart]:
         """Those of the ascending rows that are there, with their vectors, part by part."""
-        step = max(1, min(ASKED, RPC_BYTES // self._vector_bytes))
+        step = max(1, min(ASKED, RPC_BYTES // self.vector_bytes))
         for start in range(0, len(rows), step):
             expression = number_expression("row", rows[start : start + step].tolist())
             if expression is not None:
-                found = self.collection.query(expression, ("vector", "crc"))
+                found = self.collection.query(expression, ("vector", "crc"), fresh=fresh)
+                fresh = False
                 numbers = np.array([entity["row"] for entity in found], dtype=np.int64)
                 yield numbers, self.checked(found)

@@ -7,13 +7,13 @@ farther than what is returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.milvus.client import MAX_CANDIDATES, Collection
+from mtml_deploy.gallery.milvus.client import MAX_CANDIDATES
+from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.search.error_bounds import EXTRA
 
@@ -23,54 +23,59 @@ _MORE: Final = 4
 _HALF_EPS_32: Final = 2.0**-24
 """Largest relative error of one float32 rounding."""
 
-Exact = Callable[
-    [NDArray[np.float32], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float64]]
-]
-"""A point [D] and rows [n] -> those rows that are still there, and their squared distances."""
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Rows [k] and their squared distances, nearest first."""
 
 
 def nearest_rows(
-    collection: Collection,
-    exact_of: Exact,
-    point: NDArray[np.float32],
-    *,
-    top_k: int,
-    expression: str,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest rows of one query in float64 order, ties by lower row.
+    table: CollectionRows, points: NDArray[np.float32], *, top_k: int, expression: str
+) -> list[Found]:
+    """The nearest rows of every query in float64 order, ties by lower row.
 
     Args:
-        collection: where to look.
-        exact_of: float64 distances, see `Exact`.
-        point: float32 [D], finite.
+        table: where to look.
+        points: float32 [Q, D], finite.
         top_k: rows wanted, at least 1.
         expression: which rows are looked at.
 
     Returns:
-        int64 [k] rows and float64 [k] squared distances, nearest first; k = min(top_k, rows that
-        pass).
+        [Q], each int64 [k] rows and float64 [k] squared distances; k = min(top_k, rows that pass).
+        All see what was written before the call.
 
     Raises:
         GalleryError: more rows than Milvus returns may be among the nearest.
     """
+    found: dict[int, Found] = {}
     limit = min(top_k + EXTRA, MAX_CANDIDATES)
-    rows, exact = np.empty(0, np.int64), np.empty(0, np.float64)
-    while True:
-        found, reported = collection.search(point, expression, limit=limit)
-        more_rows, more = exact_of(point, np.setdiff1d(found, rows))
-        rows, exact = np.concatenate([rows, more_rows]), np.concatenate([exact, more])
-        order = np.lexsort((rows, exact))[:top_k]
-        if len(found) < limit or (
-            len(order) == top_k and _none_missing(point, exact[order[-1]], reported.max())
-        ):
-            return rows[order], exact[order]
-        if limit == MAX_CANDIDATES:
-            raise GalleryError(
-                f"the {top_k} nearest rows of {collection.name} cannot be told: Milvus returns "
-                f"{MAX_CANDIDATES} candidates at most, and rows beyond them may be as near; ask "
-                "for fewer places, filter by camera or time, or search an exported copy"
+    fresh = True
+    while todo := [query for query in range(len(points)) if query not in found]:
+        step = table.collection.queries_at_once(table.vector_bytes, limit=limit)
+        for start in range(0, len(todo), step):
+            part = todo[start : start + step]
+            candidates = table.nearest_candidates(
+                points[part], expression, limit=limit, fresh=fresh
             )
+            fresh = False
+            for query, near in zip(part, candidates, strict=True):
+                order = np.lexsort((near.rows, near.exact))[:top_k]
+                if len(near.reported) < limit or (
+                    len(order) == top_k
+                    and _none_missing(points[query], near.exact[order[-1]], near.reported.max())
+                ):
+                    found[query] = near.rows[order], near.exact[order]
+                elif limit == MAX_CANDIDATES:
+                    raise _too_many(table.collection.name, top_k)
         limit = min(_MORE * limit, MAX_CANDIDATES)
+    return [found[query] for query in range(len(points))]
+
+
+def _too_many(name: str, top_k: int) -> GalleryError:
+    """The error that the server cannot name enough candidates."""
+    return GalleryError(
+        f"the {top_k} nearest rows of {name} cannot be told: Milvus returns {MAX_CANDIDATES} "
+        "candidates at most, and rows beyond them may be as near; ask for fewer places, filter by "
+        "camera or time, or search an exported copy"
+    )
 
 
 def _none_missing(point: NDArray[np.float32], last: float, reported: float) -> bool:
