@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import safetensors
 import safetensors.torch
@@ -123,11 +123,16 @@ def save_checkpoint(
         (scratch / path.name).replace(temporary)
 
 
-def find_checkpoint(path: Path) -> Path:
+Which = Literal["best", "last"]
+"""Which checkpoint of a run."""
+
+
+def find_checkpoint(path: Path, *, which: Which | None = None) -> Path:
     """The checkpoint file that a user means by `path`.
 
     Args:
-        path: a checkpoint file, or a run folder: its best checkpoint, else its last.
+        path: a checkpoint file, or a run folder.
+        which: of a folder's checkpoints; None takes the best where there is one, else the last.
 
     Returns:
         An existing file.
@@ -135,22 +140,34 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    candidates = [path / BEST, path / LAST] if path.is_dir() else [path]
+    if which is not None and not path.is_dir():
+        raise CheckpointError(
+            f"{path} is no run folder, expected one for --checkpoint {which}; name the folder, or "
+            "leave --checkpoint out"
+        )
+    names = {"best": (BEST,), "last": (LAST,), None: (BEST, LAST)}[which]
+    candidates = [path / name for name in names] if path.is_dir() else [path]
+    if which == "best" and not (path / BEST).is_file() and (path / LAST).is_file():
+        raise CheckpointError(
+            f"{path} has no {BEST}: it was not validated; take --checkpoint last, or go on with "
+            "--resume --val SOURCE"
+        )
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     raise CheckpointError(
         f"no checkpoint at {path}{what_it_is(path)}: expected a .safetensors file of mtml-train or "
-        f"a run folder with {BEST} or {LAST}"
+        f"a run folder with {' or '.join(names)}"
     )
 
 
-def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
+def load_checkpoint(path: Path, *, resume: bool = False, which: Which | None = None) -> Checkpoint:
     """A checkpoint read from its file.
 
     Args:
         path: file or run folder, see `find_checkpoint`.
         resume: also read the optimiser's tensors.
+        which: see `find_checkpoint`.
 
     Returns:
         Settings, identities, progress and tensors.
@@ -158,7 +175,7 @@ def load_checkpoint(path: Path, *, resume: bool = False) -> Checkpoint:
     Raises:
         CheckpointError: missing, corrupted, not of mtml-train, or of another schema.
     """
-    file = find_checkpoint(path)
+    file = find_checkpoint(path, which=which)
     fix = "use another checkpoint or train again"
     try:
         with safetensors.safe_open(file, framework="pt") as opened:

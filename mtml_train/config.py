@@ -37,6 +37,7 @@ Policy = Literal["autoaugment", "randaugment"]
 AutoAugment = Literal["none", Policy]
 EraseFill = Literal["mean", "random"]
 SyncBn = Literal["auto", "on", "off"]
+BestBy = Literal["mAP", "mAP_trapezoid", "mINP", "CMC@1", "CMC@5", "CMC@10"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class TrainConfig:
     # keeping and looking
     val_every: int = 5  # epochs
     val_protocol: str = "veri776"
+    best_by: BestBy = "mAP"  # which measure of a validation chooses best.safetensors
+    patience: int = 0  # end after so many validations without a better one; 0 = never
     save_every: int = 0  # steps between saves of last.safetensors; 0 = every epoch
     log_every: int = 20  # steps between log lines
     skip_bad: bool = False  # leave out unreadable images (reported) instead of stopping
@@ -208,6 +211,7 @@ _MINIMUM: Final = {
     "head_lr": 0, "warmup_steps": 0, "freeze_steps": 0, "max_grad_norm": 0,
     "consensus_weight": 0, "triplet_weight": 0, "instances": 2,
     "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
+    "patience": 0,
 }  # fmt: skip
 _MAXIMUM: Final = {
     "consensus_dim": 2**15, "epochs": 2**31 - 1,
@@ -227,4 +231,5 @@ _CHOICES: Final = {
     "auto_augment": ("none", *get_args(Policy)),
     "erase_fill": get_args(EraseFill),
     "sync_bn": get_args(SyncBn),
+    "best_by": get_args(BestBy),
 }

@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import distributed
 
 from mtml_deploy.errors import BackendError
 
-_PATIENCE: Final = timedelta(hours=24)
-"""How long a process waits for another: the first one validates alone, and torch's 10 minutes are
-not enough for a large gallery. A process that is gone is noticed at once by other means."""
+_PATIENCE: Final = timedelta(hours=1)
+"""How long a process waits for another within a step. A process that is gone is noticed at once by
+other means."""
+
+_LONGEST: Final = timedelta(days=365)
+"""How long they wait for what the first one does alone: validating takes as long as it takes."""
 
 _TOLD: Final = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher tells each of several processes."""
@@ -31,21 +34,32 @@ class Process:
         rank: 0..world-1; rank 0 validates, writes and reports.
         world: number of processes.
         device: where this process computes.
+        pauses: in which they wait for the first one; None where it is alone.
     """
 
     rank: int
     world: int
     device: torch.device
+    pauses: distributed.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes and reports."""
         return self.rank == 0
 
-    def wait_for_all(self) -> None:
-        """Return when every process has come here."""
-        if self.world > 1:
-            distributed.barrier()
+    def after_first(self, *, answer: bool = False) -> bool:
+        """What the first process answers, as soon as it has come here; all of them come here.
+
+        The others wait in a group of their own, however long it takes, and leave the GPUs alone.
+
+        Args:
+            answer: counts in the first process only.
+        """
+        if self.pauses is None:
+            return answer
+        told = torch.tensor([int(answer)], dtype=torch.int32)
+        distributed.broadcast(told, src=0, group=self.pauses)
+        return bool(told.item())
 
 
 @contextmanager
@@ -82,7 +96,11 @@ def join_processes(device: str) -> Iterator[Process]:
             # else NCCL guesses the GPU by the rank, which is wrong with several machines
             device_id=chosen if cuda else None,
         )
-        yield Process(rank=rank, world=world, device=chosen)
+        # of all processes, so this one is never told that it is no member
+        pauses = cast(
+            "distributed.ProcessGroup", distributed.new_group(backend="gloo", timeout=_LONGEST)
+        )
+        yield Process(rank=rank, world=world, device=chosen, pauses=pauses)
     except Exception as error:
         # asked while the others still wait for this process: they fail as soon as it is gone
         if first_to_fail() and _is_of_a_lost_process(error):

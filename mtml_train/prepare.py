@@ -34,7 +34,7 @@ from mtml_train.resume import HOLDOUT, require_same_data, require_same_share
 from mtml_train.run_card import Progress, RunCard
 from mtml_train.run_data import Checking, load_run_data
 from mtml_train.step import TrainStep, learning_rate
-from mtml_train.validate import judged_by
+from mtml_train.validate import chosen_on, judged_by
 
 Report = Callable[[Checking | str], None]
 
@@ -108,6 +108,9 @@ def prepare(
     torch.use_deterministic_algorithms(config.deterministic or not cuda)
     torch.backends.cudnn.benchmark = cuda and not config.deterministic  # image size never changes
     train_set, val_sets = load_run_data(config, report, validates=process.is_first)
+    process.after_first()  # it alone has decoded the validation images
+    if note := chosen_on(config):
+        report(note)
     card = RunCard(config, recipe, train_set.identities, train_set.sets, process.world)
     own = load_checkpoint(Path(config.init)) if config.init and resume is None else None
     if own is not None:
@@ -141,9 +144,16 @@ def prepare(
         load_optimizer(resume, step.optimizer)
         if resume.scaler is not None:
             step.scaler.load_state_dict(dict(resume.scaler))
-    judge = "" if val_sets is None else judged_by(*val_sets, config.val_protocol)
+    judge = (
+        ""
+        if val_sets is None
+        else judged_by(*val_sets, config.val_protocol, best_by=config.best_by)
+    )
     if judge and progress.judge not in ("", judge) and process.is_first:
-        report(f"validated on other images or by another protocol than before: {BEST} starts anew")
+        report(
+            f"validated on other images, by another protocol or measure than before: {BEST} starts "
+            "anew"
+        )
     return Run(
         card, process, train_set, val_sets, model.train(), step, progress, judge, progress.step
     )

@@ -23,7 +23,8 @@ HOLDOUT: Final = "holdout:"
 FREE: Final = frozenset(
     # these alter no step; that `data` names the same images is asked when they are read
     {"data", "max_steps", "workers", "device", "save_every", "log_every", "skip_bad"}
-    | {"val", "val_gallery", "val_every", "val_protocol", "epochs", "accumulate"}
+    | {"val", "val_gallery", "val_every", "val_protocol", "best_by", "patience"}
+    | {"epochs", "accumulate"}
 )
 """Settings that a resumed run may change, four of them within bounds: `val`, `epochs` and, with the
 number of processes, `accumulate`; and `data` may name another place of the same images."""

@@ -17,14 +17,25 @@ from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.files import write_text
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.outputs import require_outputs
-from mtml_deploy.record_file import Count, Positive, Record, Sha256, parse_json, record_json
+from mtml_deploy.record_file import (
+    Count,
+    Positive,
+    Record,
+    Sha256,
+    parse_json,
+    parse_plain,
+    record_json,
+)
 from mtml_deploy.text import printable
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
 from mtml_train.settings import from_plain, to_plain
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of the record in a checkpoint's header."""
+
+_WITH_MAP: Final = 2
+"""The version before it."""
 
 _CONFIG: Final = "config.json"
 BOARD: Final = "tensorboard"
@@ -44,15 +55,17 @@ class Progress(Record, frozen=True):
     Attributes:
         step: optimiser steps done.
         images: images seen.
-        best_map: best validation mAP so far (step AP, 0..1), -1 before the first validation.
+        best: best value so far of the measure `best_by` (0..1), -1 before the first validation.
+        since_best: validations since that one.
         validation: metrics of the last validation, name -> value (fractions 0..1).
         validation_due: the validation after `step` is still to be done.
-        judge: which images and protocol that was; values of two judges are not compared.
+        judge: which images, protocol and measure; values of two judges are not compared.
     """
 
     step: Count = 0
     images: Count = 0
-    best_map: float = -1.0
+    best: float = -1.0
+    since_best: Count = 0
     validation: dict[str, float] | None = None
     validation_due: bool = False
     judge: str = ""
@@ -113,7 +126,7 @@ class RunCard:
 class _Header(Record, frozen=True):
     """The record in a checkpoint's header."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     config: dict[str, Any]
     recipe: str
     identities: tuple[tuple[int, int | str], ...]
@@ -157,7 +170,7 @@ def read_header(text: str, *, where: str) -> tuple[RunCard, Progress, Mapping[st
         ValueError: not JSON, or a field is missing, unknown or wrong; the text says which.
         DataError: a setting is unknown or of the wrong type.
     """
-    header = parse_json(text, _Header)
+    header = parse_json(_of_today(text), _Header)
     groups = {group for group, _ in header.identities}
     if not groups <= set(range(len(header.sets))):
         raise ValueError(f"identities name data set {max(groups)} of {len(header.sets)}")
@@ -170,6 +183,17 @@ def read_header(text: str, *, where: str) -> tuple[RunCard, Progress, Mapping[st
         origin=header.origin,
     )
     return card, header.progress, header.scaler
+
+
+def _of_today(text: str) -> str:
+    """A header as it is written now: until schema 2 the best value was always an mAP."""
+    values = parse_plain(text)
+    if isinstance(values, dict) and values.get("schema") == _WITH_MAP:
+        progress = values.get("progress")
+        if isinstance(progress, dict) and "best_map" in progress:
+            progress["best"] = progress.pop("best_map")
+            return json.dumps({**values, "schema": SCHEMA})
+    return text
 
 
 def require_run_writable(folder: Path) -> None:

@@ -5,6 +5,7 @@ Nothing in the loop waits for the device: losses stay there and are read every `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
@@ -127,6 +128,9 @@ def _loop(run: Run, out: Path, report: Report, stop: StopRequests) -> Progress:
     if config.max_steps >= 0:
         total = min(total, config.max_steps)
     first = run.progress.step
+    if run.progress.since_best >= config.patience > 0 and not run.progress.validation_due:
+        report(f"nothing to do: {_given_up(run.progress, config)}")
+        return run.progress
     if first >= total > 0 and not run.progress.validation_due:
         report(f"nothing to do: {first} of {total} steps were done already; {_longer(config)}")
         return run.progress
@@ -166,8 +170,9 @@ def _steps(
     """Algorithm 1, with validation and saving in between."""
     config, first = run.card.config, run.progress.step
     steps_per_epoch = len(run.train_set) // config.batch_size
-    if total == 0 or run.progress.validation_due:  # untrained weights, or where it failed
-        _pause(run, out, report, board, {"validate", "save"})
+    first_pause = total == 0 or run.progress.validation_due  # untrained, or where it failed
+    if first_pause and _pause(run, out, report, board, {"validate", "save"}):
+        return
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
         micro_batches = [next(batches) for _ in range(config.accumulate)]
@@ -190,8 +195,8 @@ def _steps(
             due.add("validate")
         if last or done % (config.save_every or steps_per_epoch) == 0:
             due.add("save")
-        if due:
-            _pause(run, out, report, board, due)
+        if due and _pause(run, out, report, board, due) and not last:
+            return
         if not last:
             stop.require_none()
 
@@ -232,12 +237,16 @@ def _longer(config: TrainConfig) -> str:
 
 def _pause(
     run: Run, out: Path, report: Report, board: SummaryWriter | None, due: AbstractSet[Duty]
-) -> None:
+) -> bool:
     """What the first process does between two steps; the only place where the others wait for it.
 
     Every process comes here at the same steps, and none of what the first one does on its own may
     wait for the others: they would never answer.
+
+    Returns:
+        Whether the run ends here because its validations have become no better.
     """
+    ends = False
     if run.process.is_first:
         for model in {run.model, run.kept}:
             require_finite_state(model, run.step.optimizer, step=run.progress.step)
@@ -249,10 +258,23 @@ def _pause(
             _save(run, out / LAST)
             _validate(run, run.val_sets, out, report, board)
             due = {"save"}
+            patience = run.card.config.patience
+            if ends := run.progress.since_best >= patience > 0:
+                report(_given_up(run.progress, run.card.config))
         if "save" in due:
             _save(run, out / LAST)
-    run.process.wait_for_all()
+    ends = run.process.after_first(answer=ends)
     run.step.restart_clock()
+    return ends
+
+
+def _given_up(progress: Progress, config: TrainConfig) -> str:
+    """Why a run ended early, and how it goes on."""
+    return (
+        f"the last {progress.since_best} validations gave no better {config.best_by} than "
+        f"{100 * progress.best:.1f} %, so the run ends at step {progress.step} "
+        f"(patience {config.patience}); go on with --resume --set patience=0"
+    )
 
 
 def _validate(
@@ -277,12 +299,14 @@ def _validate(
         ) from error
     report(result)
     _log(board, progress.step, "validation", result.scalars())
-    best = progress.best_map if progress.judge == run.judge else -1.0
-    found = result.metrics.mean_ap
+    same = progress.judge == run.judge
+    best = progress.best if same else -1.0
+    found = result.scalars().get(run.card.config.best_by, math.nan)
     better = found > best  # of equal ones the earlier stays, and a NaN is never better
     run.progress = advanced(
         progress,
-        best_map=found if better else best,
+        best=found if better else best,
+        since_best=0 if better else 1 + (progress.since_best if same else 0),
         validation=dict(result.scalars()),
         validation_due=False,
         judge=run.judge,

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.data.holdout import hold_out
 from mtml_deploy.data.records import UNKNOWN, ImageSet
-from mtml_deploy.data.source import load_source
+from mtml_deploy.data.source import load_source, parse_source
 from mtml_deploy.embed.embed import embed
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.embed.unit_length import unit_length
@@ -33,6 +34,9 @@ from mtml_train.model import MTML
 from mtml_train.resume import HOLDOUT
 
 _BATCH = 32
+
+BEST_NAME: Final = "best.safetensors"
+"""The checkpoint that a validation chooses."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,28 @@ def split_validation(
     return hold_out(train_sets, share=fraction, seed=config.seed)
 
 
+def chosen_on(config: TrainConfig) -> str:
+    """What a user must know of a checkpoint that is chosen by its validation; may be empty.
+
+    Args:
+        config: uses val, val_gallery, best_by, patience.
+    """
+    if not config.val or config.val.startswith(HOLDOUT):
+        return ""
+    what = BEST_NAME if config.patience == 0 else f"{BEST_NAME}, and the end of the run,"
+    queries = (
+        f"the test queries of {config.val}"
+        if parse_source(config.val).data_set is not None
+        else f"the queries of {config.val}"
+    )
+    whose = "" if parse_source(config.val).data_set is not None else ", if you test on these,"
+    return (
+        f"{what} will be chosen by {config.best_by} on {queries}: numbers measured on them with it "
+        f"are{whose} too good; choose on other vehicles with --val holdout:0.1, or take the last "
+        "weights: mtml-export --checkpoint last"
+    )
+
+
 def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
     """Refuse a validation that could not be done, before the training that leads to it.
 
@@ -127,18 +153,20 @@ def require_protocol(query: ImageSet, gallery: ImageSet, name: str) -> None:
     require_match(labels[0], labels[1], rule)
 
 
-def judged_by(query: ImageSet, gallery: ImageSet, protocol: str) -> str:
+def judged_by(query: ImageSet, gallery: ImageSet, protocol: str, *, best_by: str = "mAP") -> str:
     """What a validation is made on: values of two that differ are not compared.
 
     Args:
         query: query images.
         gallery: gallery images.
         protocol: name of the protocol.
+        best_by: the measure that is compared.
 
     Returns:
-        A short text; equal for the same names, labels and protocol, wherever the files are.
+        A short text; equal for the same names, labels, protocol and measure, wherever the files
+        are.
     """
-    parts = [protocol]
+    parts = [protocol] if best_by == "mAP" else [protocol, best_by]
     for images in (query, gallery):
         found = fingerprint(images)
         # a hold-out has no folder of its own, and its images are given by those trained on

@@ -32,7 +32,7 @@ def _saved(folder: Path) -> Path:
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(5, 3)).sum().backward()
     optimizer.step()
-    progress = Progress(step=1, images=8, best_map=0.25, validation={"mAP": 0.25})
+    progress = Progress(step=1, images=8, best=0.25, validation={"mAP": 0.25})
     save_checkpoint(folder / LAST, CARD, progress, model, optimizer=optimizer)
     return folder / LAST
 

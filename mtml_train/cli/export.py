@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.artifact.manifest import NeckSide, Normalised
     from mtml_deploy.precision.options import Conversion
+    from mtml_train.checkpoint import Which
 
 
 @click.command(cls=SafeCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mtml-export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Artifact to write.")
+@click.option(
+    "--checkpoint", "which", type=click.Choice(["best", "last"]),
+    help="Of a run folder.  [default: the best where it was validated, else the last]",
+)  # fmt: skip
 @click.option(
     "--embedding", default="fused", show_default=True,
     type=click.Choice(["fused", "consensus", "identity", "scale", "gray", "orientation"]),
@@ -84,6 +89,7 @@ def export_main(
     *,
     run: Path,
     out: Path,
+    which: Which | None,
     embedding: str,
     branches: str | None,
     with_orientation: bool,
@@ -133,7 +139,7 @@ def export_main(
         options = replace(options, licence=licence)
     # before the minutes of an export
     require_output(out, ARTIFACT, overwrite=overwrite, inputs=(run,))
-    checkpoint = load_checkpoint(run)
+    checkpoint = load_checkpoint(run, which=which)
     write_note(f"exporting {checkpoint.path}, step {checkpoint.progress.step}")
 
     def write_fp32(folder: Path) -> Artifact:

@@ -28,7 +28,7 @@ from mtml_deploy.write_error import WriteError
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.cli.size_type import SizeType
-from mtml_train.config import VARIANTS, Amp, TrainConfig
+from mtml_train.config import VARIANTS, Amp, BestBy, TrainConfig
 from mtml_train.settings import RECIPES, build_config, parse_setting, to_plain
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ _SETTINGS = (
     _setting("val_gallery", str, "Source of the gallery, where --val names the queries alone."),
     _setting("val_protocol", str, "Protocol of the validation."),
     _setting("val_every", int, "Epochs between validations."),
+    _setting("best_by", click.Choice(list(get_args(BestBy))), "Measure that chooses the best."),
+    _setting("patience", int, "End after so many validations without a better one; 0 never."),
     _setting("save_every", int, "Steps between checkpoints; 0 once per epoch."),
     _setting("log_every", int, "Steps between readings of the losses."),
 )
@@ -114,7 +116,7 @@ def train_main(
     """Train MTML on labelled vehicle images.
 
     \b
-    mtml-train --data veri:DIR --val veri:DIR --out RUN
+    mtml-train --data veri:DIR --val holdout:0.1 --out RUN
     mtml-train --out RUN --resume
     torchrun --nproc-per-node 4 -m mtml_train --data veri:DIR --out RUN
 
@@ -173,7 +175,7 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
         raise
     write_note(f"{progress.step} steps, {progress.images} images; weights in {out / LAST}")
     if progress.validation is not None:
-        write_note(f"best mAP {100 * progress.best_map:.1f} % in {out / BEST}")
+        write_note(f"best {config.best_by} {100 * progress.best:.1f} % in {out / BEST}")
         write_note("last validation: " + in_percent(progress.validation))
     write_note(f"next: mtml-export {out} --out ARTIFACT")
 

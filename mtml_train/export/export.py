@@ -37,7 +37,7 @@ from mtml_deploy.data.source import source_paths
 from mtml_deploy.errors import DataError
 from mtml_deploy.outputs import output_folder, require_output
 from mtml_deploy.parity.images import parity_images
-from mtml_train.checkpoint import Checkpoint, load_model
+from mtml_train.checkpoint import BEST, Checkpoint, load_model
 from mtml_train.config import VARIANTS
 from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
 from mtml_train.export.parity import check_branches, check_parity, torch_reference
@@ -222,6 +222,14 @@ def without_fused_output(graph: onnx.ModelProto, extractor: FusedExtractor) -> o
     return graph
 
 
+def _chosen(checkpoint: Checkpoint) -> dict[str, str] | None:
+    """What a best checkpoint was chosen by; None for weights that nothing chose."""
+    config = checkpoint.card.config
+    if checkpoint.path.name != BEST:
+        return None
+    return {"by": config.best_by, "queries": config.val, "protocol": config.val_protocol}
+
+
 def describe(
     checkpoint: Checkpoint, extractor: FusedExtractor, options: ExportOptions, *, dim: int
 ) -> Manifest:
@@ -262,6 +270,8 @@ def describe(
             "seed": card.config.seed,
             "steps": progress.step,
             "validation": dict(progress.validation or {}),
+            "checkpoint": checkpoint.path.name,
+            "chosen": _chosen(checkpoint),
             "started_from": None if card.origin is None else msgspec.to_builtins(card.origin),
         },
         parity={},

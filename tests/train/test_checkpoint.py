@@ -36,7 +36,7 @@ CARD = RunCard(
     ),
     processes=2,
 )
-PROGRESS = Progress(step=12, images=96, best_map=0.25, validation={"mAP": 0.25, "CMC@1": 0.5})
+PROGRESS = Progress(step=12, images=96, best=0.25, validation={"mAP": 0.25, "CMC@1": 0.5})
 
 
 def small_model(seed: int = 0) -> nn.Module:
@@ -288,7 +288,7 @@ def test_tensors_of_somebody_else_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 1}, "schema is 1, this version reads 2"),
+        ({"schema": 1}, "schema is 1, this version reads 3"),
         ({"config": {"colour": "red"}}, "unknown setting 'colour'"),
         ({"config": {"epochs": "many"}}, "epochs must be an integer"),
         ({"config": {"epochs": 0}}, "epochs is 1 or more"),

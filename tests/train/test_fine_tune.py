@@ -86,7 +86,7 @@ def test_the_same_data_take_everything_and_only_the_weights(own: Path) -> None:
     was = weights(own)
     assert all(equal(value, was[name]) for name, value in model.state_dict().items())
     progress = load_checkpoint(own.parent / "new2" / LAST).progress
-    assert (progress.step, progress.images, progress.best_map) == (0, 0, -1.0)
+    assert (progress.step, progress.images, progress.best) == (0, 0, -1.0)
     assert any("rows of 4 of 4 vehicles in the classifiers" in note for note in notes)
     assert any("new: optimiser, learning rate and epochs" in note for note in notes)
     # the first step is that of a new run: Adam without a past moves weights by the learning rate

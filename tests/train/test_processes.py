@@ -28,7 +28,7 @@ def test_two_processes_validate_save_and_resume(tiny_set: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert sorted(board(tmp_path / "run", "validation/mAP")) == [2, 4, 5]
     assert load_checkpoint(tmp_path / "run" / LAST).progress.step == 5
-    assert load_checkpoint(tmp_path / "run" / BEST).progress.best_map > 0
+    assert load_checkpoint(tmp_path / "run" / BEST).progress.best > 0
     assert len(printed_totals(done.stderr)) == 5
     for line in ("weights in", "next: mtml-export"):  # the closing lines, once
         assert done.stderr.count(line) == 1

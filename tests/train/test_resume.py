@@ -46,7 +46,7 @@ OTHER = {
     "last_stride": 1, "pooling": "gem", "neck": "bn",
     "deterministic": True, "data": ("veri:other",), "max_steps": 9, "workers": 0, "device": "cpu",
     "save_every": 3, "log_every": 3, "skip_bad": True, "val": "veri:other",
-    "val_gallery": "veri:third", "val_every": 2,
+    "val_gallery": "veri:third", "val_every": 2, "best_by": "CMC@1", "patience": 3,
     "val_protocol": "plain", "epochs": 200, "accumulate": 2,
 }  # fmt: skip
 

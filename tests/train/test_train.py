@@ -151,8 +151,8 @@ def test_the_files_of_a_run(tiny_run: Path) -> None:
     assert last.card.train_images == 36
     assert len(last.card.identities) == 6
     assert last.progress.validation is not None
-    assert last.progress.best_map == last.progress.validation["mAP"]
-    assert 0 < last.progress.best_map <= 1
+    assert last.progress.best == last.progress.validation["mAP"]
+    assert 0 < last.progress.best <= 1
     assert_equal_tensors(last.weights(), best.weights())
     assert not [name for name in best.tensors if not name.startswith("model.")]
     settings = json.loads((tiny_run / "config.json").read_text())

@@ -53,11 +53,11 @@ def test_the_best_is_no_nan_and_of_equal_ones_the_earlier(
         batch_size=36,
     )  # fmt: skip
     progress = train(config, run, report=reports.append)
-    assert (progress.step, progress.best_map) == (4, 0.7)
+    assert (progress.step, progress.best) == (4, 0.7)
     assert progress.validation is not None
     assert progress.validation["mAP"] == 0.5
     best = load_checkpoint(run / BEST)
-    assert (best.progress.step, best.progress.best_map) == (2, 0.7)
+    assert (best.progress.step, best.progress.best) == (2, 0.7)
     assert load_checkpoint(run / LAST).progress == progress
     assert len([report for report in reports if isinstance(report, Validation)]) == 4
     # losses are read every third step and at the end, not in between
@@ -79,7 +79,7 @@ def test_a_validation_of_other_images_is_not_compared_with_those_before(
         config, run, resume=load_checkpoint(run / LAST, resume=True), report=reports.append
     )
     assert f"{BEST} starts anew" in str(reports)
-    assert (found.best_map, load_checkpoint(run / BEST).progress.step) == (0.2, 2)
+    assert (found.best, load_checkpoint(run / BEST).progress.step) == (0.2, 2)
     # the same judge again
     config = resumed_config(config, {"max_steps": 3}, out=run)
     reports.clear()
@@ -87,7 +87,7 @@ def test_a_validation_of_other_images_is_not_compared_with_those_before(
         config, run, resume=load_checkpoint(run / LAST, resume=True), report=reports.append
     )
     assert "anew" not in str(reports)
-    assert (found.best_map, load_checkpoint(run / BEST).progress.step) == (0.2, 2)
+    assert (found.best, load_checkpoint(run / BEST).progress.step) == (0.2, 2)
 
 
 def test_a_validation_that_fails_loses_nothing_and_is_made_up_for(
