@@ -202,7 +202,7 @@ def validate(
     """
     training = model.training
     model.eval()
-    found = [_embedded(model, images, config=config, device=device) for images in (query, gallery)]
+    found = [embedded(model, images, config=config, device=device) for images in (query, gallery)]
     model.train(training)
     (query_rows, query_right), (gallery_rows, gallery_right) = found
     right = np.concatenate([query_right, gallery_right])
@@ -256,10 +256,25 @@ class _ModelInTraining:
         return map(self.run, batches)
 
 
-def _embedded(
+def embedded(
     model: MTML, images: ImageSet, *, config: TrainConfig, device: torch.device
 ) -> tuple[Embeddings, NDArray[np.bool_]]:
-    """Fused features, and for each image of known orientation whether it is told right."""
+    """Fused features, and for each image of known orientation whether it is told right.
+
+    Args:
+        model: on `device`, in evaluation mode.
+        images: to embed.
+        config: uses image_size, skip_bad.
+        device: where the model is.
+
+    Returns:
+        Rows of a model in training, and bool [M] for the M images of known orientation; none
+        without branch D.
+
+    Raises:
+        ImageError: an image cannot be read and `skip_bad` is off.
+        DivergedError: an embedding is not finite.
+    """
     running = _ModelInTraining(model, size=config.image_sides, device=device)
     rows, _ = embed(running, images, batch_size=_BATCH, skip_bad=config.skip_bad)
     if not running.orientations:

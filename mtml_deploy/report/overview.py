@@ -116,13 +116,13 @@ def write_overview(
             for row in rows
         ],
     }
-    page = tables_markdown(title, [table], plot="cmc.svg")
+    page = tables_markdown(title, [table], plots=["cmc.svg"])
     curves = {row.label: row for row in rows}
     with output_folder(out, OVERVIEW, overwrite=overwrite, inputs=inputs) as folder:
         for name in ("cmc.png", "cmc.svg"):
             write_cmc_plot(folder / name, curves)
         write_text(folder / _JSON, record_json(record, indent=1) + "\n")
         write_text(folder / "report.md", page)
-        html = tables_html(title, [table], maker=_MAKER, plot=folder / "cmc.svg")
+        html = tables_html(title, [table], maker=_MAKER, plots=[folder / "cmc.svg"])
         write_text(folder / "report.html", html)
     return page

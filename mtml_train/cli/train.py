@@ -25,6 +25,7 @@ from mtml_deploy.data.source import FORMS
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_deploy.write_error import WriteError
+from mtml_train.cli.ablation import ablation_command
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.cli.size_type import SizeType
@@ -287,3 +288,6 @@ def settings_command(*, recipe: str) -> None:
     for field in fields(config):
         value = to_plain(config)[field.name]
         write_data(f"{field.name} = {json.dumps(value)}")
+
+
+train_main.add_command(ablation_command, "ablation")

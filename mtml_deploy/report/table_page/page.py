@@ -32,13 +32,13 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def tables_markdown(title: str, tables: Sequence[Table], *, plot: str = "") -> str:
+def tables_markdown(title: str, tables: Sequence[Table], *, plots: Sequence[str] = ()) -> str:
     """A Markdown page.
 
     Args:
         title: of the page.
         tables: in order.
-        plot: file name of a plot beside the page; empty for none.
+        plots: file names of plots beside the page.
 
     Returns:
         The text.
@@ -49,13 +49,13 @@ def tables_markdown(title: str, tables: Sequence[Table], *, plot: str = "") -> s
         rows = [tuple(map(escaped, row)) for row in each.rows]
         lines += ["", *table(tuple(map(escaped, each.columns)), rows, align=each.align)]
         lines += ["", *(f"- {escaped(note)}" for note in each.notes)] if each.notes else []
-    if plot:
+    for plot in plots:
         lines += ["", f"![CMC curves]({plot})"]
     return "\n".join(lines) + "\n"
 
 
 def tables_html(
-    title: str, tables: Sequence[Table], *, maker: str, plot: Path | None = None
+    title: str, tables: Sequence[Table], *, maker: str, plots: Sequence[Path] = ()
 ) -> str:
     """An HTML page in one file.
 
@@ -63,7 +63,7 @@ def tables_html(
         title: of the page.
         tables: in order.
         maker: the command, which the page names.
-        plot: an SVG file, which becomes part of the page; None for none.
+        plots: SVG files, which become part of the page.
 
     Returns:
         The page.
@@ -71,10 +71,11 @@ def tables_html(
     # Jinja is not for --help
     from mtml_deploy.report.templates import page_environment
 
-    address = None
-    if plot is not None:
-        address = f"data:image/svg+xml;base64,{base64.b64encode(plot.read_bytes()).decode()}"
+    addresses = [
+        f"data:image/svg+xml;base64,{base64.b64encode(plot.read_bytes()).decode()}"
+        for plot in plots
+    ]
     template = page_environment(Path(__file__).parent.parent).get_template(
         "table_page/page.html.j2"
     )
-    return template.render(title=title, tables=tables, maker=maker, plot=address)
+    return template.render(title=title, tables=tables, maker=maker, plots=addresses)
