@@ -104,8 +104,8 @@ def make_plan(
             raise DataError(f"{what} names one twice, expected each once")
     if fixed := sorted(_NAMED & vary.keys()):
         raise DataError(f"--vary {fixed[0]}: name these with --{fixed[0]}s")
-    for name, values in vary.items():
-        if len(set(values)) < len(values):
+    for name, varied in vary.items():
+        if len(set(varied)) < len(varied):
             raise DataError(f"--vary {name} names a value twice, expected each once")
     if checkpoint == "best" and not config.val:
         raise DataError("--checkpoint best needs a validation; add --val holdout:0.1")

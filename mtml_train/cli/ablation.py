@@ -113,13 +113,16 @@ def _go(plan: Plan, config: TrainConfig, out: Path) -> None:
         there = {name: path for name, path in files.items() if path.is_file()}
         return write_tables(plan, runs, there, out) if there else ""
 
+    def keep() -> None:
+        write()
+
     gpus = torch.cuda.device_count() if config.device in ("auto", "cuda") else 0
     try:
         if gpus > 1:
             go_through_on(plan, config, out, [f"cuda:{number}" for number in range(gpus)])
         else:
             with TrainDisplay() as display:
-                go_through(plan, config, out, report=display.show, after=lambda: write() and None)
+                go_through(plan, config, out, report=display.show, after=keep)
     except Stopped as stopped:
         write_note("stopped; the same command goes on")
         raise click.exceptions.Exit(stopped.status) from None

@@ -67,6 +67,8 @@ def test_the_recipe_strong_has_what_was_measured_to_help() -> None:
     config = build_config("strong", None, {})
     assert (config.neck, config.last_stride, config.jitter) == ("bn", 1, 0.0)
     assert (config.sampler, config.triplet_on) == ("pk-once", "branches")
+    assert (config.optimizer, config.lr, config.weight_decay) == ("adam", 1e-3, 5e-4)
+    assert (config.erase, config.pad, config.label_smoothing) == (0.0, 0.05, 0.1)
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
