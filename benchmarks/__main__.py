@@ -138,7 +138,7 @@ def embed(
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
 @click.option("--variant", type=click.Choice(list(VARIANTS)), default=TrainConfig.variant,
               show_default=True)  # fmt: skip
-@click.option("--backbone", default="resnet18", show_default=True, help="Any torchvision ResNet.")
+@click.option("--backbone", default="resnet18", show_default=True, help="As of mtml-train.")
 @click.option("--image-size", type=SizeType(), default=64, show_default=True,
               help="Side of a square, or HEIGHT,WIDTH.")  # fmt: skip
 @click.option("--batch-size", type=_POSITIVE, default=16, show_default=True)

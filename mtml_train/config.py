@@ -52,8 +52,8 @@ class TrainConfig:
     val: str = ""  # source with query and gallery, or "holdout:0.1" of the identities; "" = none
     val_gallery: str = ""  # gallery to validate on, where `val` names the queries alone
     variant: str = "MTML-OSG"  # which branches teach each other, see VARIANTS
-    backbone: str = "resnet50"  # (paper) any torchvision ResNet
-    weights: str = "imagenet"  # (paper) "imagenet", "none" or a file
+    backbone: str = "resnet50"  # (paper) a torchvision ResNet, resnet50_ibn_a, timm:NAME
+    weights: str = "imagenet"  # (paper) of the backbones: "imagenet", "none", a name or a file
     init: str = ""  # run or checkpoint of mtml-train to start from; `weights` is for new branches
     image_size: ImageSize = 224  # (paper) pixels; two numbers are height and width
     scale_size: ImageSize = 0  # input of the scale branch; 0 = 5/7 of image_size (paper: 160)

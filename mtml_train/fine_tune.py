@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.errors import CheckpointError, DataError
-from mtml_train.backbones import load_backbone
+from mtml_train.backbones.pooling import power_names
+from mtml_train.backbones.weights import load_backbones
 from mtml_train.checkpoint import Checkpoint, load_model
 from mtml_train.config import TrainConfig
 from mtml_train.heads import CosineClassifier
@@ -24,7 +25,6 @@ from mtml_train.known_vehicles import SharedSets, shared_sets
 from mtml_train.model import MTML
 from mtml_train.resume import FIXED, OF_MODEL
 from mtml_train.run_card import Origin, RunCard
-from mtml_train.settings import to_plain
 from mtml_train.weights_file import load_tensors
 
 
@@ -37,7 +37,7 @@ def model_settings(config: TrainConfig) -> dict[str, object]:
     Returns:
         Field name -> value.
     """
-    return {name: value for name, value in to_plain(config).items() if FIXED.get(name) == OF_MODEL}
+    return {name: getattr(config, name) for name, why in FIXED.items() if why == OF_MODEL}
 
 
 def origin_of(checkpoint: Checkpoint) -> Origin:
@@ -83,11 +83,14 @@ def start_from(
         _take_backbone(model.trunks.nets[name], old.trunks.nets[name], name, checkpoint.path)
         if name in model.necks and name in old.necks:
             model.necks[name].load_state_dict(old.necks[name].state_dict())
-    for name in fresh:
-        load_backbone(model.trunks.nets[name], config.backbone, config.weights)
+    told = ""
+    if fresh:
+        nets = [model.trunks.nets[name] for name in fresh]
+        told = load_backbones(nets, config.backbone, config.weights)
     taken, new = [f"backbones of {', '.join(shared)}"], []
     if fresh:
-        new.append(f"branches {', '.join(fresh)} (backbones: weights {config.weights})")
+        told = told or f"weights {config.weights}"
+        new.append(f"branches {', '.join(fresh)} (backbones: {told})")
     if dropped := [name for name in old.trunks.branches if name not in shared]:
         new.append(f"nothing of the model's branches {', '.join(dropped)}")
     same_neck = was.neck == config.neck
@@ -131,7 +134,7 @@ def start_from(
 def _take_backbone(network: nn.Module, old: nn.Module, name: str, path: Path) -> None:
     """Put a branch's backbone into another; the power of a pooling only where both have one."""
     own, state = network.state_dict(), old.state_dict()
-    power = {"avgpool.power"}
+    power = power_names(network) | power_names(old)
     tensors = {key: value for key, value in state.items() if key in own or key not in power}
     tensors |= {key: own[key] for key in power if key in own and key not in state}
     try:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mtml_deploy.data.records import ORIENTATIONS
-from mtml_train.backbones import build_backbone, load_backbone
+from mtml_train.backbones.build import build_backbone
+from mtml_train.backbones.weights import load_backbones
 from mtml_train.config import Neck, Pooling
 from mtml_train.heads import CosineClassifier, neck_of
 from mtml_train.views import (
@@ -87,7 +88,10 @@ class Backbones(nn.Module):
         self.nets = nn.ModuleDict()
         for name in self.branches:
             self.nets[name], self.width = build_backbone(
-                backbone, last_stride=last_stride, pooling=pooling
+                backbone,
+                last_stride=last_stride,
+                pooling=pooling,
+                image_size=scale_size if name == "scale" else image_size,
             )
         # constants, so not part of a checkpoint
         self.register_buffer("mean", per_channel(IMAGENET_MEAN), persistent=False)
@@ -115,17 +119,19 @@ class Backbones(nn.Module):
             views = [self.view(planes, name) for name in self.branches]
         return [self.nets[name](view) for name, view in zip(self.branches, views, strict=True)]
 
-    def load_pretrained(self, weights: str) -> None:
+    def load_pretrained(self, weights: str) -> str:
         """Put the same pretrained weights into every branch's backbone.
 
         Args:
-            weights: "none", "imagenet" or a local file, see `load_backbone`.
+            weights: their name or a local file, see `load_backbones`.
+
+        Returns:
+            What was taken of a file, for people; else empty.
 
         Raises:
             CheckpointError: the download failed, or the file does not hold this backbone.
         """
-        for net in self.nets.values():
-            load_backbone(net, self.backbone, weights)
+        return load_backbones(list(self.nets.values()), self.backbone, weights)
 
     def view(self, planes: Tensor, name: str) -> Tensor:
         """What branch `name` sees.

@@ -131,7 +131,8 @@ def prepare(
         for note in start_from(model, config, card, own):
             report(note)
     else:
-        model.trunks.load_pretrained(config.weights)
+        if note := model.trunks.load_pretrained(config.weights):
+            report(note)
     model.to(process.device).to(memory_format=torch.channels_last)
     require_statistics(model, config, process)
     for note in (*notes, *sampler_notes(train_set, config)):

@@ -22,16 +22,19 @@ from mtml_deploy.text import foreign, printable
 _OBJECT: Final = re.compile(r"GLOBAL ([\w.]+)")
 """Where torch tells which class or function a pickle would call."""
 
+_ENTRIES: Final = ("state_dict", "model", "net", "network")
+"""What programs call the weights among the other things they save; the first one counts."""
+
 
 def read_weights_file(path: Path) -> Mapping[str, Tensor]:
     """Tensors of a weights file; code inside a pickle is never run.
 
     Args:
-        path: .safetensors, or a torch file (.pth, .pt) with a state dict, bare or under
-            "state_dict"; a "module." prefix is dropped.
+        path: .safetensors, or a torch file (.pth, .pt, .ckpt) with a state dict, bare or as an
+            entry of a record.
 
     Returns:
-        Parameter name -> tensor.
+        Parameter name -> tensor, names as in the file.
 
     Raises:
         CheckpointError: missing, unreadable or of another content.
@@ -59,11 +62,24 @@ def read_weights_file(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # reading a damaged pickle can end in any error
         why = foreign(error) or "it ends too early"
         raise CheckpointError(f"cannot read weights from {name}: {why}") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{name} holds no state dict of tensors; save model.state_dict()")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    if not _is_state_dict(state) and isinstance(state, Mapping):
+        entries = [key for key in _ENTRIES if _is_state_dict(state.get(key))]
+        state = state[entries[0]] if entries else None
+    if not isinstance(state, Mapping) or not _is_state_dict(state):
+        raise CheckpointError(
+            f"{name} holds no state dict of tensors, bare or as {', '.join(_ENTRIES)}; save "
+            "model.state_dict()"
+        )
+    return {str(key): value for key, value in state.items()}
+
+
+def _is_state_dict(value: object) -> bool:
+    """Whether a value is tensors by name."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+    )
 
 
 def load_tensors(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -43,7 +43,7 @@ def random_extractor(backbone: str, image_size: ImageSize) -> LayoutModel:
     """An untrained model of all branches.
 
     Args:
-        backbone: any torchvision ResNet.
+        backbone: as of mtml-train.
         image_size: of the images, pixels.
 
     Raises:

@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
+from mtml_train.export.extractor import FusedExtractor
+from mtml_train.export.fold import fold_batch_norm
 from mtml_train.views import to_planes
 
 Layout = Literal["plain", "serial", "streams", "grouped"]

@@ -98,6 +98,12 @@ def convert(
         )
     network = read_network(artifact.model_path)
     refuse_problems(problems_of(network.model), artifact.model_path)
+    if conversion.precision == "int8" and network.foreign:
+        raise ArtifactError(
+            f"{artifact.folder} has the backbone {manifest.backbone}, between whose convolutions "
+            f"are {', '.join(network.foreign)}; int8 is for networks of convolutions and ReLU: "
+            "keep it in fp32, or convert it with --fp16"
+        )
     calibration = _calibration(conversion.calibration, manifest, say)
     images = parity_images(
         conversion.images or _training_source(manifest),

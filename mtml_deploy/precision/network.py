@@ -1,9 +1,9 @@
 """The graph of an artifact as trunks and layers: what may be computed in lower precision.
 
 In: an ONNX file written by the exporter. Out: a `Network`, which names the nodes of each branch's
-residual trunk and the matrix products around them. Everything else (normalisation of pixels, global
-pooling, norms, softmax) stays fp32: it costs little, and sums over many values are where half
-precision loses most.
+trunk and the matrix products around them. Everything else (normalisation of pixels and of maps,
+global pooling, norms, softmax) stays fp32: it costs little, and sums over many values are where
+half precision loses most.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mtml_deploy.artifact.manifest import BRANCHES
 from mtml_deploy.artifact.onnx_file import load_model
 from mtml_deploy.errors import ArtifactError
+from mtml_deploy.precision.branch_graph import BranchGraph
 
 if TYPE_CHECKING:
     import onnx
@@ -24,11 +25,26 @@ if TYPE_CHECKING:
 _WEIGHT: Final = re.compile(r"(?:^|\.)nets\.([a-z]+)\.(.+)\.weight$")
 """Branch and layer in the name of a convolution's weight, as the exporter writes it."""
 
-_TRUNK_OPERATORS: Final = frozenset({"Conv", "Relu", "Add", "MaxPool"})
+_TRUNK_OPERATORS: Final = frozenset({"Relu", "Clip", "Add", "MaxPool", "AveragePool"})
+"""Lowered where all that they read is."""
+
+_MOVING: Final = frozenset({"Slice", "Concat"})
+"""Lowered where any of what they read is: they compute nothing."""
+
+_INT8_OPERATORS: Final = (
+    {"Conv"} | _TRUNK_OPERATORS | _MOVING
+    # normalisation per image, in fp32
+    | {"Sub", "Mul", "Div", "Sqrt", "ReduceMean", "Reciprocal", "Reshape", "InstanceNormalization"}
+)  # fmt: skip
+"""What may be in a trunk that is quantised: networks of convolutions and ReLU."""
+
+_POOLING: Final = frozenset({"ReduceMean", "GlobalAveragePool", "ReduceMax"})
 
 _PRODUCTS: Final = frozenset({"MatMul", "Gemm"})
 """Lowered outside the trunks as well: TensorRT-RTX has no fp32 matrix product for Turing (SM75),
 and pixels, which are integers up to 255, are exact in fp16."""
+
+_SHORTCUT: Final = ".downsample."
 
 _FIX: Final = "export it again: mtml-export RUN --out FOLDER"
 
@@ -66,6 +82,7 @@ class Network:
         lowerable: nodes of the trunks and matrix products, in the order of the graph.
         layers: places that can be quantised, in the order of the graph.
         features: branch -> tensor with its pooled feature, float32.
+        foreign: operators between the convolutions of a trunk that int8 is not made for, sorted.
     """
 
     model: onnx.ModelProto
@@ -73,6 +90,7 @@ class Network:
     lowerable: tuple[str, ...]
     layers: tuple[Layer, ...]
     features: Mapping[str, str]
+    foreign: tuple[str, ...] = ()
 
     def copy(self) -> onnx.ModelProto:
         """The model, to be changed."""
@@ -97,27 +115,47 @@ def read_network(path: Path) -> Network:
         ArtifactError: not an ONNX file, or no trunk of a known branch in it.
     """
     model = load_model(path)
-    producers = {name: node for node in model.graph.node for name in node.output}
-    constants = {tensor.name for tensor in model.graph.initializer}
+    convolutions = {
+        node.output[0]: _convolution(node, path)
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+    weights = [layer.weight for layer in convolutions.values()]
+    if len(set(weights)) < len(weights):
+        raise ArtifactError(f"{path}: convolutions share a weight, expected one each; {_FIX}")
+    if not convolutions:
+        raise ArtifactError(f"{path} holds no convolution, expected the trunks of branches; {_FIX}")
+    shape = BranchGraph(model, {name: layer.branch for name, layer in convolutions.items()})
+    features = {}
+    for branch in shape.branches:
+        pooled = shape.first_cut(branch, behind=_POOLING)
+        if pooled is None:
+            raise ArtifactError(f"{path} does not pool each of its trunks once; {_FIX}")
+        features[branch] = pooled
+    between = shape.between_convolutions()
+    inner = {node.output[0] for node in between}
     trunk: dict[str, str] = {}
     layers: list[Layer] = []
     for node in model.graph.node:
-        if node.op_type == "Conv":
-            layer = _convolution(node, path)
-            trunk[node.output[0]] = layer.branch
-            layers.append(layer)
+        name = node.output[0]
+        branch = shape.branch_of(name)
+        if name in convolutions:
+            trunk[name] = convolutions[name].branch
+            layers.append(convolutions[name])
             continue
-        data = [name for name in node.input if name not in constants]
-        if node.op_type not in _TRUNK_OPERATORS or not data or not set(data) <= trunk.keys():
-            continue
-        trunk[node.output[0]] = trunk[data[0]]
-        if node.op_type == "Add" and len(data) == 2:
-            layers.append(_addition(node, producers, layers))
-    weights = [layer.weight for layer in layers if layer.weight]
-    if len(set(weights)) < len(weights):
-        raise ArtifactError(f"{path}: convolutions share a weight, expected one each; {_FIX}")
-    if not trunk:
-        raise ArtifactError(f"{path} holds no convolution, expected the trunks of branches; {_FIX}")
+        data = shape.data(node)
+        low = [each for each in data if each in trunk]
+        if branch and (
+            (
+                (node.op_type in _TRUNK_OPERATORS and data and low == data)
+                # a pooling clips too, before it takes powers
+                and (node.op_type != "Clip" or name in inner)
+            )
+            or (node.op_type in _MOVING and low)
+        ):
+            trunk[name] = branch
+            if node.op_type == "Add" and len(data) == 2:
+                layers.append(_addition(node, shape, layers))
     return Network(
         model=model,
         trunk=trunk,
@@ -127,7 +165,8 @@ def read_network(path: Path) -> Network:
             if node.output[0] in trunk or node.op_type in _PRODUCTS
         ),
         layers=tuple(layers),
-        features=_features(model, trunk, path),
+        features=features,
+        foreign=tuple(sorted({node.op_type for node in between} - _INT8_OPERATORS)),
     )
 
 
@@ -150,9 +189,7 @@ def _convolution(node: onnx.NodeProto, path: Path) -> Layer:
     )
 
 
-def _addition(
-    node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], layers: list[Layer]
-) -> Layer:
+def _addition(node: onnx.NodeProto, shape: BranchGraph, layers: list[Layer]) -> Layer:
     """The layer of one residual addition.
 
     Only the shortcut is quantised: a runtime then adds it to the convolution's sums before they
@@ -163,13 +200,13 @@ def _addition(
         (
             index
             for index, name in enumerate(node.input)
-            if producers[name].op_type == "Conv" and ".downsample." not in names[name]
+            if _SHORTCUT not in names.get(name, _SHORTCUT)
         ),
         0,
     )
-    last = names.get(node.input[main], "")
+    branch = shape.branch_of(node.output[0])
+    last = names.get(node.input[main], f"{branch}.{node.output[0]}")
     shortcut = 1 - main
-    branch = last.partition(".")[0]
     return Layer(
         name=f"{last.rpartition('.')[0]}.add",
         branch=branch,
@@ -178,16 +215,3 @@ def _addition(
         source=node.input[shortcut],
         index=shortcut,
     )
-
-
-def _features(model: onnx.ModelProto, trunk: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The pooled feature of each branch: what the one node behind its trunk gives."""
-    found: dict[str, str] = {}
-    for node in model.graph.node:
-        branches = {trunk[name] for name in node.input if name in trunk}
-        if branches and node.output[0] not in trunk:
-            (branch,) = branches if len(branches) == 1 else ("",)
-            if not branch or branch in found:
-                raise ArtifactError(f"{path} does not pool each of its trunks once; {_FIX}")
-            found[branch] = node.output[0]
-    return found

@@ -51,8 +51,8 @@ def _setting(name: str, kind: click.ParamType[Any] | type, text: str) -> click.O
 
 _SETTINGS = (
     _setting("variant", click.Choice(list(VARIANTS)), "Which branches teach each other."),
-    _setting("backbone", str, "Any torchvision ResNet."),
-    _setting("weights", str, "Initial weights: none, imagenet or a file."),
+    _setting("backbone", str, "A torchvision ResNet, resnet50_ibn_a, or timm:NAME."),
+    _setting("weights", str, "Initial weights: none, imagenet, IMAGENET1K_V2, timm, or a file."),
     _setting("init", str, "Start from this run or checkpoint: a new run, other data or branches."),
     _setting("image_size", SizeType(), "Side of square images, or HEIGHT,WIDTH as in 256,128."),
     _setting("batch_size", int, "Images per optimiser step, over all processes."),

@@ -39,7 +39,8 @@ from mtml_deploy.outputs import output_folder, require_output
 from mtml_deploy.parity.images import parity_images
 from mtml_train.checkpoint import BEST, Checkpoint, load_model
 from mtml_train.config import VARIANTS
-from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
+from mtml_train.export.extractor import FusedExtractor
+from mtml_train.export.fold import fold_batch_norm
 from mtml_train.export.parity import check_branches, check_parity, torch_reference
 
 OPSET: Final = 20

@@ -1,4 +1,4 @@
-"""The part of a trained MTML that is deployed: classifiers stripped, BatchNorm folded.
+"""The part of a trained MTML that is deployed: classifiers stripped.
 
 In: a trained `MTML`. Out: a module from RGB bytes to embeddings, ready to be traced.
 """
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mtml_deploy.artifact.manifest import Normalised
 from mtml_deploy.embed.unit_length import MIN_LENGTH
@@ -170,50 +169,3 @@ def unit_length(features: Tensor) -> Tensor:
     """
     lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)  # [B, 1]
     return features / lengths.clamp_min(MIN_LENGTH)
-
-
-class _Affine(nn.Module):
-    """A factor and an addend for each feature."""
-
-    factor: Tensor
-    addend: Tensor
-
-    def __init__(self, neck: nn.BatchNorm1d) -> None:
-        """What a BatchNorm does once its statistics are constants."""
-        super().__init__()
-        if neck.running_mean is None or neck.running_var is None:
-            raise TypeError("a BatchNorm without running statistics cannot be folded")
-        factor = 1 / torch.sqrt(neck.running_var + neck.eps)
-        if neck.weight is not None:
-            factor = factor * neck.weight.detach()
-        addend = -neck.running_mean * factor
-        if neck.bias is not None:
-            addend = addend + neck.bias.detach()
-        self.register_buffer("factor", factor)
-        self.register_buffer("addend", addend)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features * self.factor + self.addend
-
-
-def fold_batch_norm(module: nn.Module) -> None:
-    """Replace BatchNorm by constants: new weights of the convolution before it, in a neck a factor.
-
-    Args:
-        module: of torchvision ResNets and necks, in evaluation mode; changed in place.
-    """
-    for parent in list(module.modules()):
-        previous = ""
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm1d):
-                setattr(parent, name, _Affine(child))
-            elif isinstance(child, nn.BatchNorm2d):
-                # blocks name them conv1, bn1; a shortcut is a Sequential of the two
-                partner = name.replace("bn", "conv") if name.startswith("bn") else previous
-                convolution = parent.get_submodule(partner)
-                if not isinstance(convolution, nn.Conv2d):
-                    raise TypeError(f"no convolution before {name} to fold it into")
-                fused = fuse_conv_bn_eval(convolution, child)
-                setattr(parent, partner, fused)
-                setattr(parent, name, nn.Identity())
-            previous = name

@@ -10,7 +10,8 @@ from torch import nn
 from mtml_deploy.errors import DataError
 from mtml_train.checkpoint import build_model
 from mtml_train.config import VARIANTS
-from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
+from mtml_train.export.extractor import FusedExtractor
+from mtml_train.export.fold import fold_batch_norm
 from mtml_train.model import MTML
 
 FEATURES = 512  # of ResNet-18
@@ -112,9 +113,17 @@ def test_folding_would_be_wrong_without_the_statistics(osg: MTML) -> None:
     assert relative(extractor(IMAGES), expected) > 0.01
 
 
-def test_batch_norm_without_a_convolution_is_refused() -> None:
-    with pytest.raises(TypeError, match="no convolution before 1"):
-        fold_batch_norm(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(2)).eval())
+@torch.inference_mode()
+def test_a_batch_norm_with_no_convolution_before_it_becomes_a_factor(osg: MTML) -> None:
+    extractor = extract(osg, branches=("identity",))
+    norm = nn.BatchNorm2d(3).eval()
+    norm.running_mean.copy_(torch.tensor([1.0, -2.0, 0.5]))
+    norm.running_var.fill_(4.0)
+    extractor.trunks.nets["identity"] = nn.Sequential(norm, extractor.trunks.nets["identity"])
+    expected = extractor(IMAGES)
+    fold_batch_norm(extractor)
+    assert not [m for m in extractor.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert relative(extractor(IMAGES), expected) < FOLDED_RELATIVE
 
 
 @torch.inference_mode()

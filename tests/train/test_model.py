@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtml_deploy.errors import CheckpointError, DataError
-from mtml_train.backbones import build_backbone, load_backbone
+from mtml_train.backbones.build import build_backbone
+from mtml_train.backbones.weights import load_backbones
 from mtml_train.config import VARIANTS
 from mtml_train.model import MTML
 from mtml_train.views import to_planes
@@ -101,7 +102,7 @@ def test_the_branches_are_networks_of_their_own() -> None:
 
 @pytest.mark.parametrize("backbone", ["resnet19", "vgg16", "resnet"])
 def test_an_unknown_backbone_is_refused(backbone: str) -> None:
-    with pytest.raises(DataError, match=f"no backbone '{backbone}'; torchvision has: .*resnet18"):
+    with pytest.raises(DataError, match=f"no backbone '{backbone}'; there are: .*resnet18"):
         build(OG, backbone=backbone)
 
 
@@ -180,14 +181,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, other: str) -> N
     state = torchvision.models.get_model(other, weights=None).state_dict()
     path = write_weights(tmp_path, "bare", dict(state))
     with pytest.raises(CheckpointError, match="does not hold the weights of a resnet18"):
-        load_backbone(build_backbone("resnet18")[0], "resnet18", str(path))
+        load_backbones([build_backbone("resnet18")[0]], "resnet18", str(path))
 
 
 def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path, resnet: dict[str, Tensor]) -> None:
     short = {name: value for name, value in resnet.items() if name != "layer2.0.conv1.weight"}
     path = write_weights(tmp_path, "safetensors", short)
     with pytest.raises(CheckpointError, match=r"1 tensors missing .*layer2.0.conv1.weight"):
-        load_backbone(build_backbone("resnet18")[0], "resnet18", str(path))
+        load_backbones([build_backbone("resnet18")[0]], "resnet18", str(path))
 
 
 class Harmful:
@@ -229,15 +230,17 @@ def test_classifiers_of_a_file_are_left_out_and_other_tensors_named(
     trunk = {name: value for name, value in resnet.items() if not name.startswith("fc.")}
     path = write_weights(tmp_path, "bare", trunk | heads)
     network, _ = build_backbone("resnet18")
-    load_backbone(network, "resnet18", str(path))
+    load_backbones([network], "resnet18", str(path))
     assert_equal_tensors(network.state_dict(), trunk)
-    path = write_weights(tmp_path, "bare", trunk | {"neck.weight": torch.rand(1)})
-    with pytest.raises(CheckpointError, match=r": 1 tensors unknown \(first: neck.weight\);"):
-        load_backbone(network, "resnet18", str(path))
+    for name in ("layer1.0.neck.weight", "NL_2.0.g.weight"):  # inside it, and a convolution
+        shape = (1, 1, 1, 1) if name.startswith("NL") else (1,)
+        path = write_weights(tmp_path, "bare", trunk | {name: torch.rand(shape)})
+        with pytest.raises(CheckpointError, match=rf": 1 tensors unknown \(first: {name}\);"):
+            load_backbones([network], "resnet18", str(path))
     path = write_weights(tmp_path, "bare", trunk | {"conv1.weight": torch.rand(64, 1, 7, 7)})
     shapes = r"conv1.weight \[64, 1, 7, 7\] instead of \[64, 3, 7, 7\]"
     with pytest.raises(CheckpointError, match=shapes):
-        load_backbone(network, "resnet18", str(path))
+        load_backbones([network], "resnet18", str(path))
 
 
 def test_weights_that_are_no_file_are_refused(tmp_path: Path) -> None:
@@ -280,4 +283,4 @@ def test_imagenet_weights_without_a_network_name_the_way_out(
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fail)
     with pytest.raises(CheckpointError, match=r"could not be downloaded .*--weights FILE"):
-        load_backbone(build_backbone("resnet18")[0], "resnet18", "imagenet")
+        load_backbones([build_backbone("resnet18")[0]], "resnet18", "imagenet")

@@ -18,11 +18,14 @@ from mtml_deploy.errors import DataError
 from mtml_deploy.parity.agreement import MAX_RELATIVE_FP32, MIN_COSINE_FP32, agreement
 from mtml_deploy.parity.images import parity_images
 from mtml_deploy.runtime.open import open_runtime
-from mtml_train.backbones import PowerMean, build_backbone, load_backbone
+from mtml_train.backbones.build import build_backbone
+from mtml_train.backbones.pooling import PowerMean
+from mtml_train.backbones.weights import load_backbones
 from mtml_train.checkpoint import LAST, build_model, load_checkpoint, load_model
 from mtml_train.cli.export import export_main
 from mtml_train.distributed import Process
-from mtml_train.export.extractor import FusedExtractor, fold_batch_norm
+from mtml_train.export.extractor import FusedExtractor
+from mtml_train.export.fold import fold_batch_norm
 from mtml_train.micro_batch import require_statistics
 from mtml_train.train import train
 
@@ -127,7 +130,7 @@ def test_weights_of_a_file_go_under_a_learnt_pooling(tmp_path: Path) -> None:
     source = build_backbone("resnet18")[0]
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     network = build_backbone("resnet18", pooling="gem")[0]
-    load_backbone(network, "resnet18", str(tmp_path / "weights.pth"))
+    load_backbones([network], "resnet18", str(tmp_path / "weights.pth"))
     assert torch.equal(network.conv1.weight, source.conv1.weight)
     assert network.avgpool.power.item() == 3.0
 
