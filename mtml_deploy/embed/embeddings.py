@@ -49,6 +49,8 @@ class ModelIdentity(Record, frozen=True, omit_defaults=True):
             computed what the file says.
         gated: with `computes_in`: whether the parity gate had passed this model, backend and
             precision when the rows were made.
+        camera_means: mark of the camera means that were taken off, see `camera_centring`; empty for
+            rows as the model gave them.
     """
 
     model_sha256: str
@@ -57,12 +59,14 @@ class ModelIdentity(Record, frozen=True, omit_defaults=True):
     dim: Positive
     computes_in: Rounding = ""
     gated: bool = False
+    camera_means: str = ""
 
     @property
     def label(self) -> str:
         """A short name for a model the user gave none."""
         rounded = f" in {self.computes_in}" if self.computes_in else ""
-        return f"{self.embedding} {self.precision}{rounded} {self.model_sha256[:8]}"
+        centred = ", cameras centred" if self.camera_means else ""
+        return f"{self.embedding} {self.precision}{rounded} {self.model_sha256[:8]}{centred}"
 
     def difference(self, other: ModelIdentity) -> str:
         """Why rows of the two cannot be compared, empty if they can.
@@ -76,6 +80,9 @@ class ModelIdentity(Record, frozen=True, omit_defaults=True):
         for name in ("model_sha256", "precision", "embedding", "dim"):
             if getattr(self, name) != getattr(other, name):
                 return f"{name} is {getattr(self, name)} and {getattr(other, name)}"
+        if self.camera_means != other.camera_means:
+            marks = (one.camera_means[:12] or "none" for one in (self, other))
+            return f"camera means taken off are {' and '.join(marks)}"
         if self.computes_in == other.computes_in:
             return ""
         for one in (self, other):

@@ -25,6 +25,7 @@ WRITERS = {
     "tracklets": Writer(
         main, "tracklets {}/q.npz --by vehicle-camera", "--out", "t.npz", reads="q.npz"
     ),
+    "centre": Writer(main, "centre {}/q.npz --by {}/g.npz", "--out", "c.npz", reads="q.npz"),
     "gallery export": Writer(main, "gallery export {}/store", "--out", "e.npz"),
     "rank json": Writer(main, f"rank {PAIR}", "--json", "r.json"),
     "rank html": Writer(main, f"rank {PAIR}", "--html", "r.html"),
