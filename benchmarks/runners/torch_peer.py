@@ -53,6 +53,7 @@ def torch_peer(checkpoint: Checkpoint, manifest: Manifest) -> FusedExtractor:
         with_orientation=manifest.with_orientation,
         after_neck=manifest.neck == "after",
         normalised=manifest.normalised,
+        flip_averaged=manifest.flip_averaged,
     )
 
 

@@ -65,6 +65,7 @@ class Manifest(Record, frozen=True, kw_only=True):
             trained with; None for a model without.
         normalised: what the graph scales to length 1: the "whole" embedding, or each of the
             "branches" first, which then all count alike; None for lengths as the model gives them.
+        flip_averaged: the graph averages the features of each image and its mirror image.
         conversion: how an fp16 or int8 model was made from the fp32 one (see `precision`); JSON
             values only; None for fp32.
     """
@@ -88,6 +89,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     licence: str
     neck: NeckSide | None = None
     normalised: Normalised | None = None
+    flip_averaged: bool = False
     compression: Mapping[str, object] | None = None
     conversion: Mapping[str, object] | None = None
 
@@ -122,7 +124,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         return count if type(count) is int else None
 
 
-_OPTIONAL: Final = ("neck", "normalised", "compression", "conversion")
+_OPTIONAL: Final = ("neck", "normalised", "flip_averaged", "compression", "conversion")
 """Fields that a record may lack."""
 
 
@@ -130,7 +132,9 @@ def manifest_values(manifest: Manifest) -> dict[str, object]:
     """Every field of `manifest` by name; an optional one only where it is there."""
     values = msgspec.structs.asdict(manifest)
     return {
-        name: value for name, value in values.items() if name not in _OPTIONAL or value is not None
+        name: value
+        for name, value in values.items()
+        if name not in _OPTIONAL or not (value is None or value is False)
     }
 
 

@@ -27,6 +27,7 @@ _SAME: tuple[str, ...] = (
     "branches",
     "neck",
     "normalised",
+    "flip_averaged",
     "dim",
     "height",
     "width",

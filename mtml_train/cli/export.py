@@ -59,6 +59,10 @@ if TYPE_CHECKING:
     help="Scale embeddings to length 1 in the graph: the whole, or each branch first, so that all "
     "count alike.",
 )  # fmt: skip
+@click.option(
+    "--flip-average", is_flag=True,
+    help="Average the features of each image and its mirror image in the graph; twice the work.",
+)  # fmt: skip
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
 @conversion_group
@@ -95,6 +99,7 @@ def export_main(
     with_orientation: bool,
     neck: NeckSide,
     normalise: Literal["none", Normalised],
+    flip_average: bool,
     images: str,
     licence: str | None,
     conversion: Conversion | None,
@@ -133,6 +138,7 @@ def export_main(
         with_orientation=with_orientation,
         neck=neck,
         normalised=None if normalise == "none" else normalise,
+        flip_averaged=flip_average,
         images=images,
     )
     if licence is not None:

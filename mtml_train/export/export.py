@@ -57,6 +57,7 @@ class ExportOptions:
         with_orientation: add orientation probabilities as a second output.
         neck: where features are taken in a model that was trained with necks.
         normalised: what the graph scales to length 1, see `Manifest`.
+        flip_averaged: average the features of each image and its mirror image.
         images: source of the images for the comparison with torch; empty for the training data.
         licence: terms of the weights, for the manifest.
     """
@@ -66,6 +67,7 @@ class ExportOptions:
     with_orientation: bool = False
     neck: NeckSide = "before"
     normalised: Normalised | None = None
+    flip_averaged: bool = False
     images: str = ""
     licence: str = "not stated; the terms of the training data apply"
 
@@ -107,6 +109,7 @@ def export(
         with_orientation=options.with_orientation,
         after_neck=options.neck == "after",
         normalised=options.normalised,
+        flip_averaged=options.flip_averaged,
     )
     if options.with_orientation and checkpoint.card.images_with_orientation == 0:
         raise DataError(
@@ -251,6 +254,7 @@ def describe(
         with_orientation=options.with_orientation,
         neck=None if card.config.neck == "none" else options.neck,
         normalised=options.normalised,
+        flip_averaged=options.flip_averaged,
         model_sha256="0" * 64,
         checkpoint_sha256=file_sha256(checkpoint.path),
         opset=OPSET,

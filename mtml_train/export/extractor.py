@@ -30,6 +30,7 @@ class FusedExtractor(nn.Module):
         with_orientation: bool,
         after_neck: bool = False,
         normalised: Normalised | None = None,
+        flip_averaged: bool = False,
     ) -> None:
         """Copy what is needed of `model`, in evaluation mode.
 
@@ -40,6 +41,8 @@ class FusedExtractor(nn.Module):
             with_orientation: also give orientation probabilities.
             after_neck: take features after the BatchNorm of their branch, as its classifiers do.
             normalised: what is scaled to length 1, see `Manifest`.
+            flip_averaged: take the mean of the pooled features of each image and its mirror image,
+                before neck, fusion and lengths; orientations are those of the image alone.
 
         Raises:
             DataError: the model or the kept branches do not have what is asked for.
@@ -93,6 +96,7 @@ class FusedExtractor(nn.Module):
         self.embedding = embedding
         self.after_neck = after_neck
         self.normalised = normalised
+        self.flip_averaged = flip_averaged
         self.necks = nn.ModuleDict(
             {
                 name: copy.deepcopy(neck)
@@ -140,9 +144,16 @@ class FusedExtractor(nn.Module):
             float32 [B, R * F] of `fused_branches`; float32 [B, D]; and orientation probabilities
             float32 [B, 8] whose rows sum to 1, or None where they were not asked for.
         """
-        pooled = dict(zip(self.branches, self.trunks(images), strict=True))  # R x [B, F]
-        necked = pooled | {name: neck(pooled[name]) for name, neck in self.necks.items()}
-        taken = necked if self.after_neck else pooled
+        seen = with_mirrored(images) if self.flip_averaged else images
+        pooled = dict(zip(self.branches, self.trunks(seen), strict=True))  # R x [B, F]
+        shown = pooled  # of the images as they are: a mirror image is seen from the other side
+        if self.flip_averaged:
+            pairs = {name: both.reshape(-1, 2, both.shape[1]) for name, both in pooled.items()}
+            shown = {name: pair[:, 0] for name, pair in pairs.items()}
+            pooled = {name: pair.mean(dim=1) for name, pair in pairs.items()}
+        taken = pooled
+        if self.after_neck:
+            taken = {name: self.necks[name](pooled[name]) for name in self.fused_branches}
         parts = [taken[name] for name in self.fused_branches]  # R x [B, F]
         fused = torch.cat(parts, dim=1)  # [B, R * F]
         if self.normalised == "branches":
@@ -154,8 +165,27 @@ class FusedExtractor(nn.Module):
             embeddings = unit_length(embeddings)
         if self.orientation_head is None:
             return fused, embeddings, None
-        logits = self.orientation_head(necked["orientation"])
+        judged = shown["orientation"]
+        if "orientation" in self.necks:
+            judged = self.necks["orientation"](judged)
+        logits = self.orientation_head(judged)
         return fused, embeddings, torch.softmax(logits, dim=1)
+
+
+def with_mirrored(images: Tensor) -> Tensor:
+    """Every image followed by its mirror image.
+
+    Each beside its own, not all behind all: rows of one image then stay together whatever the
+    batch, for whoever looks at inner features.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+
+    Returns:
+        float32 [2 B, H, W, 3]; cast first, because TensorRT takes no uint8 tensor in a slice.
+    """
+    levels = images.float()
+    return torch.stack([levels, levels.flip(2)], dim=1).flatten(0, 1)
 
 
 def unit_length(features: Tensor) -> Tensor:
