@@ -122,6 +122,7 @@ def measure_service(
     counts = Counts()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix=".service.", dir=scratch)))
+        folder = folder.absolute()  # clients run in a folder of their own
         model = stack.enter_context(
             Model.open(
                 artifact, backend=bench.backend, device=bench.device, model_threads=bench.threads

@@ -130,10 +130,12 @@ def ask(task: Task, *, clients: int, processes: int) -> Report:
         for process in started:
             _write(process, b"go")
         return joined([msgspec.json.decode(_line(each), type=Report) for each in started])
+    except BaseException:
+        for process in started:
+            process.kill()
+        raise
     finally:
         for process in started:
-            if process.poll() is None and not process.stdout:
-                process.kill()
             process.communicate()
 
 

@@ -11,9 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,39 +20,10 @@ from numpy.typing import NDArray
 from mtml_deploy.model import Model
 from mtml_deploy.runtime.runtime import ModelOutputs
 from mtml_deploy.serve.api_error import ApiError
+from mtml_deploy.serve.job import Job, Piece, gone, joined, refuse
 from mtml_deploy.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Job:
-    """The images of one request.
-
-    Attributes:
-        images: uint8 [n, H, W, 3].
-        result: outputs of all n, set once.
-        since: when it was handed over, monotonic seconds.
-        begun: images that runs have taken.
-        wait_s: until the first run took one.
-        parts: outputs so far.
-    """
-
-    images: NDArray[np.uint8]
-    result: Future[ModelOutputs] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
-    begun: int = 0
-    wait_s: float = 0.0
-    parts: list[ModelOutputs] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Images `start` to `stop` of a job, in one run."""
-
-    job: Job
-    start: int
-    stop: int
 
 
 class EmbedWorker:
@@ -126,7 +96,7 @@ class EmbedWorker:
         job = Job(images)
         with self._changed:
             if self.failure is not None or self._ending:
-                raise _gone()
+                raise gone()
             if self._waiting + len(images) > self._capacity:
                 raise ApiError(
                     429,
@@ -172,9 +142,9 @@ class EmbedWorker:
             self._fail(error)
             self._died(error)
 
-    def _run(self, model: Model, first: list[_Piece]) -> None:
+    def _run(self, model: Model, first: list[Piece]) -> None:
         """One stream of batches, as long as images wait."""
-        handed: deque[list[_Piece]] = deque()
+        handed: deque[list[Piece]] = deque()
 
         def batches() -> Iterator[NDArray[np.uint8]]:
             pieces = first
@@ -192,10 +162,10 @@ class EmbedWorker:
         except BaseException as error:
             for pieces in handed:
                 for piece in pieces:
-                    _refuse(piece.job, error)
+                    refuse(piece.job, error)
             raise
 
-    def _next(self, *, idle: bool) -> list[_Piece]:
+    def _next(self, *, idle: bool) -> list[Piece]:
         """The images of the next run; none where none waits, or, if idle, at the end."""
         with self._changed:
             while True:
@@ -215,9 +185,9 @@ class EmbedWorker:
                 break
             self._changed.wait(left)
 
-    def _take(self) -> list[_Piece]:
+    def _take(self) -> list[Piece]:
         """The first images that wait, in order; the lock is held."""
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         room, now = self._batch_size, time.monotonic()
         while self._jobs and room:
             job = self._jobs[0]
@@ -229,7 +199,7 @@ class EmbedWorker:
                 job.wait_s = now - job.since
                 self._metrics.queue_wait.observe(job.wait_s)
             count = min(room, len(job.images) - job.begun)
-            pieces.append(_Piece(job, job.begun, job.begun + count))
+            pieces.append(Piece(job, job.begun, job.begun + count))
             job.begun += count
             room -= count
             self._count(-count)
@@ -237,7 +207,7 @@ class EmbedWorker:
                 self._jobs.popleft()
         return pieces
 
-    def _give(self, pieces: list[_Piece], outputs: ModelOutputs) -> None:
+    def _give(self, pieces: list[Piece], outputs: ModelOutputs) -> None:
         """Rows to their jobs."""
         now = time.monotonic()
         count = len(outputs.embeddings)
@@ -256,7 +226,7 @@ class EmbedWorker:
             piece.job.parts.append(ModelOutputs(outputs.embeddings[part], orientation))
             if piece.stop == len(piece.job.images):
                 with suppress(InvalidStateError):
-                    piece.job.result.set_result(_joined(piece.job.parts))
+                    piece.job.result.set_result(joined(piece.job.parts))
 
     def _fail(self, error: BaseException) -> None:
         """Refuse all that waits, now and later."""
@@ -266,28 +236,4 @@ class EmbedWorker:
             self._jobs.clear()
             self._count(-self._waiting)
         for job in jobs:
-            _refuse(job, error)
-
-
-def _joined(parts: list[ModelOutputs]) -> ModelOutputs:
-    """The outputs of all images of a job."""
-    if len(parts) == 1:
-        return parts[0]
-    orientations = [part.orientation for part in parts if part.orientation is not None]
-    return ModelOutputs(
-        np.concatenate([part.embeddings for part in parts]),
-        np.concatenate(orientations) if orientations else None,
-    )
-
-
-def _refuse(job: Job, error: BaseException) -> None:
-    """Answer a job that will not be run."""
-    refusal = _gone()
-    refusal.__cause__ = error
-    with suppress(InvalidStateError):
-        job.result.set_exception(refusal)
-
-
-def _gone() -> ApiError:
-    """The answer where nobody works."""
-    return ApiError(503, "the model does not run any more; the service ends: ask again later")
+            refuse(job, error)
