@@ -63,6 +63,7 @@ _TEXT_QUERIES: Final = 5
 @rerank_group
 @finding_group
 @click.option("--json", "json_file", type=options.FILE, help="Write every list.")
+@click.option("--html", type=options.FILE, help="Write a page with every list and its images.")
 @embedding_group
 @options.overwrite
 def search(
@@ -77,6 +78,7 @@ def search(
     reranking: RerankOptions | None,
     finding: Finding,
     json_file: Path | None,
+    html: Path | None,
     how: EmbedOptions,
     overwrite: bool,
 ) -> None:
@@ -93,7 +95,12 @@ def search(
     from mtml_deploy.outputs import require_outputs
 
     given = source_paths(*sources)
-    require_outputs([(json_file, HITS_JSON)], overwrite=overwrite, inputs=given)
+    outputs = [(json_file, HITS_JSON)]
+    if html is not None:
+        from mtml_deploy.report.search_page.page import SEARCH_HTML
+
+        outputs.append((html, SEARCH_HTML))
+    require_outputs(outputs, overwrite=overwrite, inputs=given)
     with open_gallery(name) as gallery:
         artifact = None if model is None else open_artifact(model)
         if artifact is not None:  # before the model is loaded
@@ -130,5 +137,11 @@ def search(
             tuning=finder.tuning,
         )
         write_text(json_file, text)
+    if html is not None:
+        from mtml_deploy.report.search_page.facts import page_facts
+        from mtml_deploy.report.search_page.page import lists_page
+
+        facts = page_facts(queries.model, None if artifact is None else artifact.manifest)
+        write_text(html, lists_page("Vehicle search", facts, queries, lists))
     for line in hits_text(queries, lists, limit=_TEXT_QUERIES):
         write_data(line)

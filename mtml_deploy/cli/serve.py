@@ -13,6 +13,7 @@ from mtml_deploy.cli.groups import running_group
 from mtml_deploy.cli.serve_options import serve_group
 
 if TYPE_CHECKING:
+    from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.model import EmbedOptions
     from mtml_deploy.serve.options import ServeOptions
 
@@ -24,10 +25,29 @@ if TYPE_CHECKING:
 )
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--gallery", "name", metavar="GALLERY", help="Where to search.")
+@click.option("--compare", type=options.FOLDER, metavar="ARTIFACT",
+              help="Another model, which the page shows beside this one.")  # fmt: skip
+@click.option("--compare-gallery", metavar="GALLERY", help="That model's gallery.")
 @serve_group
 @running_group
-def serve(*, artifact: Path, name: str | None, serving: ServeOptions, how: EmbedOptions) -> None:
-    """Answer requests for embeddings of ARTIFACT and searches of a gallery over HTTP."""
+def serve(
+    *,
+    artifact: Path,
+    name: str | None,
+    compare: Path | None,
+    compare_gallery: str | None,
+    serving: ServeOptions,
+    how: EmbedOptions,
+) -> None:
+    """Answer requests for embeddings of ARTIFACT and searches of a gallery over HTTP.
+
+    Its address, opened in a browser, is a page that searches the gallery.
+    """
+    if (compare is None) is not (compare_gallery is None) or (compare is not None and name is None):
+        raise click.UsageError(
+            "--compare needs --gallery and --compare-gallery: each model searches a gallery of its "
+            "own embeddings"
+        )
     try:
         from mtml_deploy.serve.server import serve as run
     except ModuleNotFoundError as error:
@@ -40,12 +60,20 @@ def serve(*, artifact: Path, name: str | None, serving: ServeOptions, how: Embed
     from mtml_deploy.gallery.open import open_gallery
     from mtml_deploy.serve.json_logs import use_json_logs
 
-    opened = open_artifact(artifact)
-    if name is not None:  # before the model is loaded
-        with open_gallery(name) as gallery:
-            require_same_model(model_identity(opened.manifest), gallery.model, str(artifact))
+    def opened_with(artifact: Path, name: str | None) -> Artifact:
+        """A model, checked beside its gallery before it is loaded."""
+        found = open_artifact(artifact)
+        if name is not None:
+            with open_gallery(name) as gallery:
+                require_same_model(model_identity(found.manifest), gallery.model, str(artifact))
+        return found
+
+    opened = opened_with(artifact, name)
+    other = None
+    if compare is not None and compare_gallery is not None:
+        other = opened_with(compare, compare_gallery), compare_gallery
     verbose = bool(click.get_current_context().find_root().params.get("verbose"))
     use_json_logs(verbose=verbose)
-    status = run(opened, name, how, serving, listening=write_data)
+    status = run(opened, name, how, serving, listening=write_data, compared=other)
     if status:
         raise click.exceptions.Exit(status)

@@ -5,6 +5,8 @@ In: a service. Out: what a server runs.
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -16,6 +18,7 @@ from mtml_deploy.serve import (
     routes_change,
     routes_embed,
     routes_gallery,
+    routes_page,
     routes_search,
     routes_state,
 )
@@ -24,9 +27,26 @@ from mtml_deploy.serve.gate import GONE, Gate
 from mtml_deploy.serve.service import Service
 from mtml_deploy.version import __version__
 
+COMPARED: Final = "/compare"
+"""Where the routes of a second model begin, which the page shows beside the first."""
 
-def make_app(service: Service) -> Gate:
-    """The application of a service, behind its gate."""
+
+def make_app(service: Service, compared: Service | None = None) -> Gate:
+    """The application of a service, behind its gate.
+
+    Args:
+        service: what answers.
+        compared: of another model and its gallery, below `COMPARED`; None offers none.
+    """
+    app = _application(service)
+    app.state.compares = compared is not None
+    if compared is not None:
+        app.mount(COMPARED, _application(compared))
+    return Gate(app, service.options, service.metrics)
+
+
+def _application(service: Service) -> FastAPI:
+    """The routes of a service."""
     app = FastAPI(
         title="mtml-deploy serve",
         version=__version__,
@@ -35,7 +55,16 @@ def make_app(service: Service) -> Gate:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (routes_state, routes_embed, routes_search, routes_gallery, routes_change):
+    app.state.compares = False
+    groups = (
+        routes_page,
+        routes_state,
+        routes_embed,
+        routes_search,
+        routes_gallery,
+        routes_change,
+    )
+    for routes in groups:
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _answer)
     app.add_exception_handler(MtmlError, _answer)
@@ -43,7 +72,7 @@ def make_app(service: Service) -> Gate:
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(ClientDisconnect, _nobody)
     app.add_exception_handler(Exception, _answer)  # the gate writes it to the log
-    return Gate(app, service.options, service.metrics)
+    return app
 
 
 async def _answer(request: Request, error: Exception) -> Response:

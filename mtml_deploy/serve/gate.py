@@ -26,8 +26,8 @@ from mtml_deploy.serve.options import ServeOptions, is_loopback
 
 logger = logging.getLogger(__name__)
 
-OPEN: Final = frozenset({"/live", "/ready"})
-"""Paths that need no token: they tell nothing but whether it works."""
+OPEN: Final = frozenset({"/", "/live", "/ready"})
+"""Paths that need no token: they tell nothing but whether it works, or are the page itself."""
 
 _ID: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 GONE: Final = 499
@@ -71,7 +71,7 @@ class Gate:
                 ]
             await send(message)
 
-        counted = scope["path"].startswith("/v1/")
+        counted = "/v1/" in scope["path"]
         error: Exception | None = None
         try:
             self._require_allowed(scope["path"], headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from mtml_deploy.report.search_page.facts import measured_at, model_label
 from mtml_deploy.serve.answers import json_answer, model_values
 from mtml_deploy.serve.api_error import ApiError
 from mtml_deploy.serve.openapi import answer, errors
@@ -60,6 +61,8 @@ async def info(request: Request) -> Response:
     return json_answer(
         {
             "model": model_values(model.identity),
+            "label": model_label(service.artifact.manifest),
+            "measured": measured_at(service.artifact.manifest),
             "warning": model.warning,
             "height": model.height,
             "width": model.width,
@@ -67,6 +70,7 @@ async def info(request: Request) -> Response:
             "writable": options.writable,
             "keeps_uploads": options.uploads is not None,
             "max_distance": service.max_distance,
+            "compare": request.app.state.compares,
             "limits": {
                 "images": options.images,
                 "body_bytes": options.body_bytes,

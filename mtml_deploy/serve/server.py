@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Final
 
@@ -59,6 +60,7 @@ def serve(
     options: ServeOptions,
     *,
     listening: Callable[[str], None],
+    compared: tuple[Artifact, str] | None = None,
 ) -> int:
     """Serve until a signal, or until the model does not run any more.
 
@@ -68,6 +70,7 @@ def serve(
         how: the model is run.
         options: addresses and limits.
         listening: called with the address, before the model is loaded.
+        compared: another model and its gallery, which the page shows beside this one.
 
     Returns:
         The exit status: 0 after a signal, `FAILED` where the model failed.
@@ -84,7 +87,12 @@ def serve(
         server.gate.ending = server.should_exit = True
 
     service = Service(artifact, gallery, how, options, died=died)
-    gate = make_app(service)
+    services = [service]
+    if compared is not None:
+        services.append(
+            Service(*compared, how, replace(options, writable=False, uploads=None), died=died)
+        )
+    gate = make_app(*services)
     config = uvicorn.Config(
         gate,
         log_config=None,
@@ -99,12 +107,14 @@ def serve(
     with _bound(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        service.start()
+        for each in services:
+            each.start()
         server.run(sockets=[listener])
-    service.close()
+    for each in services:
+        each.close()
     if not deaths:
         return 0
-    if isinstance(deaths[0], MtmlError) and service.worker.model is None:
+    if isinstance(deaths[0], MtmlError) and any(each.worker.model is None for each in services):
         raise deaths[0]
     return FAILED
 
