@@ -179,7 +179,7 @@ def _require_drawn(
     if normalised:
         raise click.UsageError(
             f"--normalised is for a fixed gallery, and protocol {protocol} draws it; export with "
-            f"mtml-export --normalise whole to judge embeddings of length 1"
+            f"mtml-export RUN --out ARTIFACT --normalise whole to judge embeddings of length 1"
         )
     if leave_out_self:
         raise click.UsageError(

@@ -138,7 +138,7 @@ def read_judged(paths: Sequence[Path]) -> list[JudgedRow]:
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise DataError(
             f"two results are called {printable(twice[0])!r}, expected different ones: leave one "
-            "out, or name them with mtml-deploy evaluate --label"
+            "out, or evaluate it again with another --label"
         )
     return rows
 

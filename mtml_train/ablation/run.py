@@ -7,12 +7,15 @@ In: a plan and its folder. Out: `runs/NAME`, an ordinary run, and `results/NAME.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import click
 import torch
 
 from mtml_deploy.artifact.artifact import file_sha256
@@ -121,18 +124,23 @@ def go_through_on(plan: Plan, machine: TrainConfig, out: Path, devices: Sequence
 
 
 def _work(plan: Plan, machine: TrainConfig, out: Path) -> None:
-    """One process of `go_through_on`; says notes only."""
+    """One process of `go_through_on`; says notes only, and fails in one line."""
     from mtml_deploy.cli.console import exit_on_error, write_note
 
-    with exit_on_error():
-        go_through(
-            plan,
-            machine,
-            out,
-            report=lambda each: (
-                write_note(f"{machine.device}: {each}") if isinstance(each, str) else None
-            ),
-        )
+    os.setpgrp()  # Ctrl-C goes to the first process, which asks the others once: twice is at once
+
+    def say(found: object) -> None:
+        if isinstance(found, str):
+            write_note(f"{machine.device}: {found}")
+
+    try:
+        with exit_on_error():
+            go_through(plan, machine, out, report=say)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
 
 
 def _train(run: PlannedRun, plan: Plan, folder: Path, report: Report) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
               help="Of the tests: one, or one for each.  [default: veri776]")  # fmt: skip
 @click.option("--variants", default="all", show_default=True, help="Such as S,SG,OSG.")
 @click.option("--seeds", default="0", show_default=True, help="Such as 0,1,2.")
-@click.option("--vary", multiple=True, metavar="NAME=A,B,...",
+@click.option("--vary", multiple=True, metavar="NAME=A,B",
               help="Values of a setting, each with every variant and seed.")  # fmt: skip
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True,
               help="Named settings to start from.")  # fmt: skip

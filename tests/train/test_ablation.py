@@ -14,7 +14,7 @@ from helpers_report import EVALUATION, METRICS
 from helpers_training import WIDTH, coloured_set, small_config, tiny_network
 
 from mtml_deploy.data.csv_table import table_text
-from mtml_deploy.errors import DataError, OutputExistsError
+from mtml_deploy.errors import DataError, MtmlError, OutputExistsError
 from mtml_deploy.report.metrics_json import metrics_json
 from mtml_deploy.search.rerank import RerankOptions
 from mtml_train.ablation import run as runner
@@ -240,6 +240,26 @@ def test_a_stopped_ablation_goes_on_and_keeps_what_is_done(
     result = start([*words, "--set", "lr=0.5"])
     assert result.exit_code == 1 and "belongs to another ablation: lr is" in result.stderr
     shutil.rmtree(out)
+
+
+def test_processes_share_the_runs_and_a_failure_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(tmp_path / "none")
+    plan = plan_of(config, seeds=[0])
+    first, second = planned_runs(plan, config)
+    file = runner.result_file(tmp_path, first)
+    file.parent.mkdir()
+    file.write_text("kept")
+    with pytest.raises(MtmlError, match="start the ablation again, which keeps what is done"):
+        runner.go_through_on(plan, config, tmp_path, ["cpu", "cpu"])
+    assert file.read_text() == "kept"
+    said = capfd.readouterr().err
+    assert f"cpu: run 2 of 2: {second.row}, seed 0" in said
+    assert "run 1 of 2" not in said and "Traceback" not in said
+    assert said.count("error: ") in (1, 2)  # the second process may find the run free again
+    runner.result_file(tmp_path, second).write_text("kept")
+    runner.go_through_on(plan, config, tmp_path, ["cpu"])
 
 
 def test_what_the_command_refuses_before_it_trains(tmp_path: Path) -> None:
