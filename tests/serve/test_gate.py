@@ -89,3 +89,50 @@ def test_unknown_words_and_methods_are_refused(service):
     ):
         answer = service.ask(method, path, b"x", {"Content-Type": "image/png"})
         assert (answer.status, answer.code) == (status, code), path
+
+
+def test_a_request_whose_rest_does_not_come_and_one_too_many_are_refused():
+    """The gate alone, around an application that reads a body and waits."""
+    import asyncio
+    import json
+
+    from mtml_deploy.serve.gate import Gate
+    from mtml_deploy.serve.metrics import Metrics
+    from mtml_deploy.serve.options import ServeOptions
+
+    async def application(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def ask(gate, messages):
+        sent = []
+
+        async def receive():
+            return messages.pop(0) if messages else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"host", b"localhost")]
+        await gate({"type": "http", "path": "/v1/embed", "method": "POST", "headers": headers},
+                   receive, send)  # fmt: skip
+        body = json.loads(sent[1]["body"])
+        return sent[0]["status"], body.get("error", {}).get("code"), dict(sent[0]["headers"])
+
+    async def both():
+        gate = Gate(application, ServeOptions(body_s=0.2, requests=1, body_bytes=10), Metrics())
+        part = {"type": "http.request", "body": b"half", "more_body": True}
+        slow = asyncio.ensure_future(ask(gate, [part]))
+        await asyncio.sleep(0)
+        second = await ask(gate, [{"type": "http.request", "body": b"", "more_body": False}])
+        late = await slow
+        long = await ask(gate, [dict(part), dict(part), dict(part)])
+        return second, late, long, await ask(gate, [{"type": "http.request", "body": b"x"}])
+
+    second, late, long, last = asyncio.run(both())
+    assert second[:2] == (429, "busy") and second[2][b"retry-after"] == b"1"
+    assert late[:2] == (408, "timeout")
+    assert long[:2] == (413, "too_large")
+    assert last[:2] == (200, None)
