@@ -6,6 +6,8 @@ no torch, and msgspec only where a text is read, so that help does without it.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -130,6 +132,17 @@ def to_plain(config: TrainConfig) -> dict[str, object]:
     """`config` as a JSON-ready dictionary; `from_plain` reads it back."""
     plain = {field.name: getattr(config, field.name) for field in fields(config)}
     return plain | {"data": list(config.data)}
+
+
+def setting_texts() -> dict[str, str]:
+    """Every setting, and the words beside it in `TrainConfig`; empty where there are none."""
+    lines = inspect.getsource(TrainConfig).splitlines()
+    found = {field.name: "" for field in fields(TrainConfig)}
+    for line in lines:
+        match = re.match(r"    (\w+): [^#]+# (.+)", line)
+        if match and match[1] in found:
+            found[match[1]] = match[2]
+    return found
 
 
 def from_plain(values: Mapping[str, object], *, where: str) -> dict[str, object]:

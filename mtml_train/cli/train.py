@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -30,7 +30,7 @@ from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.cli.size_type import SizeType
 from mtml_train.config import VARIANTS, Amp, BestBy, TrainConfig
-from mtml_train.settings import RECIPES, build_config, parse_setting, to_plain
+from mtml_train.settings import RECIPES, build_config, parse_setting, setting_texts, to_plain
 
 if TYPE_CHECKING:
     from mtml_train.checkpoint import Checkpoint
@@ -283,11 +283,16 @@ def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values
 @train_main.command("settings", cls=SafeCommand, context_settings=_CONTEXT)
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
 def settings_command(*, recipe: str) -> None:
-    """Print every setting with the value it has in a recipe, as TOML for mtml-train --config."""
-    config = build_config(recipe, None, {})
-    for field in fields(config):
-        value = to_plain(config)[field.name]
-        write_data(f"{field.name} = {json.dumps(value)}")
+    """Print every setting, what it is and its values in the recipes, as TOML for --config."""
+    values = {name: to_plain(build_config(name, None, {})) for name in RECIPES}
+    for name, text in setting_texts().items():
+        others = "; ".join(
+            f"{other}: {json.dumps(plain[name])}"
+            for other, plain in values.items()
+            if plain[name] != values[recipe][name]
+        )
+        text += f" [{others}]" if others else ""
+        write_data(f"{name} = {json.dumps(values[recipe][name])}" + (f"  # {text}" if text else ""))
 
 
 train_main.add_command(ablation_command, "ablation")

@@ -95,6 +95,13 @@ def test_printed_settings_are_a_file_for_config(
     result = run("settings", "--recipe", recipe)
     assert result.exit_code == 0
     assert tomllib.loads(result.stdout)["batch_size"] == build_config(recipe, None, {}).batch_size
+    # with the words beside it in the code, and what other recipes have
+    others = {name: build_config(name, None, {}).epochs for name in RECIPES if name != recipe}
+    line = next(line for line in result.stdout.splitlines() if line.startswith("epochs = "))
+    assert "100 when two data sets are joined" in line
+    own = build_config(recipe, None, {}).epochs
+    for name, epochs in others.items():
+        assert (f"{name}: {epochs}" in line) is (epochs != own)
     (tmp_path / "all.toml").write_text(result.stdout)
     found = ok(started, "--config", tmp_path / "all.toml", "--out", tmp_path / "run")
     assert found == build_config(recipe, None, {})
