@@ -112,3 +112,18 @@ EXECUTION_PRECISION: Final = "f32"
 
 STREAMS: Final = 1
 """Batches at work at once on OpenVINO, requests on a server."""
+
+InputLayout = Literal["nhwc-uint8", "nchw-float"]
+"""Of a graph's images: bytes [B, H, W, 3], or float32 planes [B, 3, H, W]."""
+
+InputValues = Literal["levels", "imagenet"]
+"""0 to 255, or (level - mean) / standard deviation of ImageNet."""
+
+ChannelOrder = Literal["RGB", "BGR"]
+"""Which channel comes first."""
+
+OPSETS: Final = (17, 20)
+"""The oldest operator set that a graph is written in, and the one that exports have."""
+
+IR_VERSIONS: Final = (8, 10)
+"""Likewise of the format of ONNX files."""

@@ -12,13 +12,14 @@ from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 
+from mtml_deploy.artifact.input_form import PLAIN, InputForm
 from mtml_deploy.record_file import Positive, Record, Sha256, record_json, require_fields
 
 METADATA_KEY: Final = "mtml.manifest"
 """Key of `embedded_record` in the metadata of the ONNX file."""
 
 INPUT_NAME: Final = "images"
-"""Graph input, uint8 [B, H, W, 3], RGB."""
+"""Graph input, uint8 [B, H, W, 3], RGB, where `Manifest.input` says nothing else."""
 
 EMBEDDINGS_OUTPUT: Final = "embeddings"
 """Graph output, float32 [B, D]."""
@@ -68,6 +69,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         flip_averaged: the graph averages the features of each image and its mirror image.
         conversion: how an fp16 or int8 model was made from the fp32 one (see `precision`); JSON
             values only; None for fp32.
+        input: what the graph takes where that is not bytes [B, H, W, 3] RGB; None where it is.
+        ir_version: of the ONNX file, where one was asked for.
     """
 
     schema: Literal[1] = 1
@@ -92,6 +95,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     flip_averaged: bool = False
     compression: Mapping[str, object] | None = None
     conversion: Mapping[str, object] | None = None
+    input: InputForm | None = None
+    ir_version: Positive | None = None
 
     def __post_init__(self) -> None:
         """Refuse a record that no export can have written.
@@ -118,13 +123,20 @@ class Manifest(Record, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must hold JSON values only: {error}") from error
 
     @property
+    def form(self) -> InputForm:
+        """What the graph takes."""
+        return self.input or PLAIN
+
+    @property
     def learnt_orientations(self) -> int | None:
         """Training images of known orientation; None where the record does not tell."""
         count = self.training.get("images_with_orientation")
         return count if type(count) is int else None
 
 
-_OPTIONAL: Final = ("neck", "normalised", "flip_averaged", "compression", "conversion")
+_OPTIONAL: Final = (
+    "neck", "normalised", "flip_averaged", "compression", "conversion", "input", "ir_version",
+)  # fmt: skip
 """Fields that a record may lack."""
 
 

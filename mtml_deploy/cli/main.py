@@ -15,6 +15,7 @@ from mtml_deploy.cli.centre import centre
 from mtml_deploy.cli.compress import compress
 from mtml_deploy.cli.console import SafeGroup, prepare_streams
 from mtml_deploy.cli.convert import convert
+from mtml_deploy.cli.deepstream import deepstream
 from mtml_deploy.cli.doctor import doctor
 from mtml_deploy.cli.embed import embed
 from mtml_deploy.cli.evaluate import evaluate
@@ -40,6 +41,6 @@ def main(*, verbose: bool) -> None:
 
 for _command in (
     embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
-    triton, tracklets, centre, aicity, serve, doctor,
+    triton, deepstream, tracklets, centre, aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)

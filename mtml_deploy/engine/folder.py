@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256
+from mtml_deploy.artifact.plain_input import require_plain
 from mtml_deploy.engine.build import build_plan
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.graph_check import fp32_products, require_buildable
@@ -87,6 +88,7 @@ def build_engine(
     """
     path = artifact.folder / FOLDER / f"{_name(options, library, gpu)}{ENGINE_SUFFIX}"
     require_output(path, _ENGINE, overwrite=overwrite)
+    require_plain(artifact.manifest, "an engine built here")
     require_buildable(artifact.model_path)
     if library.is_rtx and _for_turing(options, gpu):
         _require_fit_for_turing(artifact)

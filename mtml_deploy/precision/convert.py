@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact, write_artifact
 from mtml_deploy.artifact.artifact_folder import ARTIFACT
+from mtml_deploy.artifact.input_form import PLAIN
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import decode_images
 from mtml_deploy.data.folder import load_list
@@ -95,6 +96,11 @@ def convert(
         raise ArtifactError(
             f"{artifact.folder} is {manifest.precision} already, expected an fp32 artifact; give "
             "the one it was made from"
+        )
+    if manifest.form != PLAIN:
+        raise ArtifactError(
+            f"{artifact.folder} takes {manifest.form}, expected {PLAIN}; convert while exporting: "
+            "mtml-export RUN --out NEW --fp16 --input nchw-float"
         )
     network = read_network(artifact.model_path)
     refuse_problems(problems_of(network.model), artifact.model_path)

@@ -74,8 +74,11 @@ def check_record(metadata: Mapping[str, str], artifact: Artifact) -> None:
 def check_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor], artifact: Artifact) -> None:
     """Refuse a graph without the inputs and outputs that the manifest promises."""
     manifest = artifact.manifest
-    size = (manifest.height, manifest.width, 3)
-    _check_tensors("inputs", inputs, {INPUT_NAME: ("tensor(uint8)", size)}, artifact)
+    size: tuple[int, ...] = (manifest.height, manifest.width, 3)
+    kind = "tensor(uint8)"
+    if manifest.form.layout == "nchw-float":
+        kind, size = "tensor(float)", (3, manifest.height, manifest.width)
+    _check_tensors("inputs", inputs, {INPUT_NAME: (kind, size)}, artifact)
     expected: dict[str, _TensorType] = {EMBEDDINGS_OUTPUT: ("tensor(float)", (manifest.dim,))}
     if manifest.with_orientation:
         expected[ORIENTATION_OUTPUT] = ("tensor(float)", (len(ORIENTATIONS),))

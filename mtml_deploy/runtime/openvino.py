@@ -24,6 +24,7 @@ from mtml_deploy.artifact.manifest import (
 )
 from mtml_deploy.defaults import ExecutionPrecision, Rounding
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
+from mtml_deploy.runtime.graph_input import graph_input
 from mtml_deploy.runtime.graph_record import check_graph, check_record
 from mtml_deploy.runtime.in_flight import in_flight
 from mtml_deploy.runtime.runtime import ModelOutputs, check_images
@@ -172,7 +173,8 @@ class OpenVinoRuntime:
         if self._manifest.with_orientation:
             names.append(ORIENTATION_OUTPUT)
         request = self._idle.pop()
-        request.start_async({INPUT_NAME: images}, share_inputs=True)
+        fed = graph_input(images, self._manifest)
+        request.start_async({INPUT_NAME: fed}, share_inputs=True)
 
         def collect() -> ModelOutputs:
             found: list[NDArray[np.float32]] = []

@@ -22,11 +22,13 @@ from mtml_deploy.artifact.manifest import (
     ORIENTATION_OUTPUT,
     Manifest,
 )
+from mtml_deploy.artifact.plain_input import require_plain
 from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.defaults import Rounding
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
+from mtml_deploy.runtime.graph_input import graph_input
 from mtml_deploy.runtime.graph_record import check_graph, check_record
 from mtml_deploy.runtime.ort_binding import BoundSession
 from mtml_deploy.runtime.ort_library import (
@@ -83,6 +85,8 @@ class OrtRuntime:
         """
         if tensorrt and (cuda_graphs or nhwc):
             raise ValueError("cuda_graphs and nhwc are for the CUDA provider, found tensorrt")
+        if device != "cpu":
+            require_plain(artifact.manifest, f"ONNX Runtime on {device}")
         ort, options, provider = prepare_session(
             device, threads=threads, cuda_graphs=cuda_graphs, nhwc=nhwc
         )
@@ -186,7 +190,8 @@ class OrtRuntime:
         images = check_images(images, self._manifest)
         try:
             if self._bound is None:
-                results = self._session.run(list(outputs), {INPUT_NAME: images})
+                fed = graph_input(images, self._manifest)
+                results = self._session.run(list(outputs), {INPUT_NAME: fed})
             else:
                 found = self._bound.run(images)
                 results = [found[name] for name in outputs]

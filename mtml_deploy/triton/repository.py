@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.artifact.artifact import MODEL_FILE, Artifact, file_sha256
+from mtml_deploy.artifact.plain_input import require_plain
 from mtml_deploy.engine.folder import FOLDER as ENGINES
 from mtml_deploy.engine.folder import Engine, list_engines
 from mtml_deploy.errors import ArtifactError
@@ -59,6 +60,7 @@ def write_repository(
     if engine is not None:
         _require_servable(engine, options)
     folder = repository / options.name
+    require_plain(artifact.manifest, "the client of a Triton server")
     require_apart(folder, artifact.folder)
     sha256 = "" if engine is None else engine.manifest.plan_sha256
     with output_folder(

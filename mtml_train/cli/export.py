@@ -23,6 +23,7 @@ from mtml_deploy.cli.console import (
     write_note,
 )
 from mtml_deploy.cli.conversion import conversion_group
+from mtml_deploy.cli.variant import variant_group
 from mtml_deploy.engine.library import TARGETS
 from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
@@ -30,6 +31,7 @@ from mtml_train.cli.requirements import require_libraries
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
     from mtml_deploy.artifact.manifest import NeckSide, Normalised
+    from mtml_deploy.handover.variant import Variant
     from mtml_deploy.precision.options import Conversion
     from mtml_train.checkpoint import Which
 
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 @click.option("--images", default="", help="Images to compare on.  [default: the training data]")
 @click.option("--licence", help="Terms of the weights, for the manifest.")
 @conversion_group
+@variant_group
 @click.option(
     "--keep-fp32",
     type=click.Path(path_type=Path),
@@ -103,6 +106,7 @@ def export_main(
     images: str,
     licence: str | None,
     conversion: Conversion | None,
+    variant: Variant | None,
     keep_fp32: Path | None,
     targets: tuple[str, ...],
     sm: tuple[int, ...],
@@ -121,8 +125,16 @@ def export_main(
         raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
     needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")
     require_libraries("exporting", needed)
+    from mtml_deploy.artifact.input_form import PLAIN
     from mtml_train.export.engines import build_engines, plan_engines
 
+    if variant is not None and variant.form != PLAIN:
+        if set(targets) - {"onnx"}:
+            raise click.UsageError(
+                "--target builds engines of graphs that take bytes; leave --input, --values and "
+                "--channels out, or build with the program that runs the model"
+            )
+        targets = ("onnx",)
     try:
         engines = plan_engines(targets, sm=sm)
     except ValueError as error:
@@ -151,10 +163,15 @@ def export_main(
     def write_fp32(folder: Path) -> Artifact:
         return export(checkpoint, folder, options, overwrite=overwrite, say=write_note)
 
-    if conversion is None:
-        artifact = write_fp32(out)
+    def write_plain(folder: Path) -> Artifact:
+        if conversion is None:
+            return write_fp32(folder)
+        return _converted(write_fp32, folder, conversion, keep_fp32, overwrite=overwrite)
+
+    if variant is None:
+        artifact = write_plain(out)
     else:
-        artifact = _converted(write_fp32, out, conversion, keep_fp32, overwrite=overwrite)
+        artifact = _varied(write_plain, out, variant, overwrite=overwrite)
     manifest = artifact.manifest
     megabytes = artifact.model_path.stat().st_size / 1e6
     write_note(
@@ -164,6 +181,26 @@ def export_main(
     write_data(json.dumps(manifest.parity, indent=2, allow_nan=False))
     for sentence in build_engines(artifact, engines, say=write_note):
         write_note(sentence)
+
+
+def _varied(
+    write_plain: Callable[[Path], Artifact], out: Path, variant: Variant, *, overwrite: bool
+) -> Artifact:
+    """Export for programs of others: as always first, then changed and compared.
+
+    Returns:
+        The artifact in `out`.
+
+    Raises:
+        MtmlError: what exporting and changing raise; `out` is not written.
+    """
+    from mtml_deploy.files import scratch_folder
+    from mtml_deploy.handover.variant import write_variant
+
+    with scratch_folder(out) as scratch:
+        plain = write_plain(scratch / "plain")
+        write_note(f"changing the graph: it takes {variant.form}")
+        return write_variant(plain, out, variant, overwrite=overwrite)
 
 
 def _converted(

@@ -3,16 +3,14 @@
 boxmot is under the AGPL: it is run here to see that it works, and nothing depends on it.
 """
 
-import hashlib
 import json
 import os
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 from helpers_artifact import write_artifact
+from helpers_environment import environment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -25,34 +23,10 @@ PACKAGES = (
 """Beside what the tests have; without what these ask for, as norfair asks for an old NumPy."""
 
 
-def made(folder):
-    """Make the environment: the packages above, and all that this one has."""
-    base = sysconfig.get_path("purelib")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
-    python = folder / "bin" / "python"
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (folder / "lib" / version / "site-packages" / "base.pth").write_text(base + "\n")
-    words = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
-    done = subprocess.run([*words, *PACKAGES], capture_output=True, text=True, timeout=400)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason told"])[-1]
-        pytest.skip(f"the trackers cannot be installed here: {last}")
-    (folder / "whole").touch()
-
-
 @pytest.fixture(scope="module")
 def python():
     """The interpreter that has the trackers."""
-    from filelock import FileLock
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtml-reid-tests"
-    key = hashlib.sha256("\n".join([sys.version, sys.prefix, *PACKAGES]).encode()).hexdigest()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"trackers-{key[:12]}"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "whole").exists():
-            made(folder)
-    return folder / "bin" / "python"
+    return environment("trackers", PACKAGES)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What programs of others take: models with another input, and the files that name them."""
