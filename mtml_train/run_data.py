@@ -7,12 +7,12 @@ the run hours later stops it here: a missing file, a damaged validation image, n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from mtml_deploy.data.batches import BadImage, iterate_batches
 from mtml_deploy.data.listed_path import why_missing
-from mtml_deploy.data.records import ImageRecord, ImageSet
+from mtml_deploy.data.records import ImageRecord, ImageSet, require_files
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
@@ -64,6 +64,8 @@ def load_run_data(
     if not config.data:
         raise DataError("no training data; name it with --data, for example --data veri:DIR")
     sets = [load_source(source, split="train") for source in config.data]
+    for images in sets:
+        require_files(images, "training")
     require_disjoint(sets)
     for note in copies(sets):
         report(note)
@@ -143,13 +145,13 @@ def _without_bad(images: ImageSet, report: Report) -> ImageSet:
     for each in bad:
         report(f"left out {printable(each.path)}: {each.reason}")
     left_out = {each.index for each in bad}
-    kept = tuple(each for number, each in enumerate(images.records) if number not in left_out)
+    kept = [number for number in range(len(images.records)) if number not in left_out]
     if not kept:
         raise DataError(
             f"not one of the {len(bad)} images of {images.source} can be used; the first: "
             f"{bad[0].reason}"
         )
-    return replace(images, records=kept)
+    return images.take(kept)
 
 
 def _bad_images(images: ImageSet, report: Report) -> list[BadImage]:

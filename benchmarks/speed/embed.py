@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -102,7 +102,7 @@ def measure_embed(
     environment = describe_environment()
     manifest = artifact.manifest
     flop = flop_per_image(artifact.model_path)
-    images = replace(images, records=images.records[: bench.limit or None])
+    images = images.take(range(len(images.records))[: bench.limit or None])
     extractor = None if checkpoint is None else torch_peer(checkpoint, manifest)
     with ExitStack() as stack:
         threads = stack.enter_context(torch_threads(bench.threads))

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 # written out: what reads sources loads NumPy and Pillow, and --help must not wait for those
 SOURCES: Final = (
     "SOURCE is veri:DIR, cityflow:DIR, vehicleid:DIR, veriwild:DIR, csv:FILE[@id=COLUMN,...], "
-    "folders:DIR, market1501:DIR, all with #train, #query or #gallery where they tell parts, a "
-    "folder, a LIST.txt or an image."
+    "folders:DIR, market1501:DIR, crops:FILE@frames=PLACE,format=FORMAT,..., all with #train, "
+    "#query or #gallery where they tell parts, a folder, a LIST.txt or an image."
 )
 PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 

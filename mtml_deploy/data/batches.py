@@ -19,8 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.data.decode import RefusedImageError, decode_into
-from mtml_deploy.data.memory_image import MemoryImage
+from mtml_deploy.data.decode import Picture, RefusedImageError, decode_into
 
 _BLOCKS_AHEAD: Final = 2
 """Batches being decoded beyond the one the consumer holds; a second hides uneven image sizes."""
@@ -77,11 +76,11 @@ def decode_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     return image
 
 
-def decode_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[np.uint8]:
+def decode_images(paths: Sequence[Picture], *, height: int, width: int) -> NDArray[np.uint8]:
     """Images in the order of `paths`, decoded one after the other in the calling thread.
 
     Args:
-        paths: B image files.
+        paths: B image files, regions of frames, or images in memory.
         height: rows of each image in the result, 1 or more.
         width: columns of each image in the result, 1 or more.
 
@@ -99,7 +98,7 @@ def decode_images(paths: Sequence[Path], *, height: int, width: int) -> NDArray[
 
 
 def iterate_batches(
-    paths: Sequence[Path | MemoryImage],
+    paths: Sequence[Picture],
     *,
     height: int,
     width: int,
@@ -113,7 +112,7 @@ def iterate_batches(
     the threads.
 
     Args:
-        paths: image files, or images in memory.
+        paths: image files, regions of frames, or images in memory.
         height: rows of each image, 1 or more.
         width: columns of each image, 1 or more.
         batch_size: images per batch, 1 or more.
@@ -138,9 +137,7 @@ def iterate_batches(
     return _refilled(blocks, batch_size)
 
 
-def _single(
-    path: Path | MemoryImage, height: int, width: int, skip_bad: bool
-) -> Iterator[ImageBatch]:
+def _single(path: Picture, height: int, width: int, skip_bad: bool) -> Iterator[ImageBatch]:
     """The batch of one image, decoded by the calling thread."""
     images = np.empty((1, height, width, 3), dtype=np.uint8)
     pixels = 0
@@ -158,7 +155,7 @@ def _single(
 
 
 def _decoded_blocks(
-    paths: Sequence[Path | MemoryImage],
+    paths: Sequence[Picture],
     height: int,
     width: int,
     size: int,

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Lock
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from mtml_deploy.data.formats import (
     READERS,
     content_format,
 )
+from mtml_deploy.data.frame_crop import FrameCrop
 from mtml_deploy.data.listed_path import why_missing
 from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.errors import ImageError
@@ -53,6 +54,12 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (1: upright already)."""
+
+_TURNED: Final = frozenset({5, 6, 7, 8})
+"""Those that exchange width and height."""
+
+Picture: TypeAlias = Path | FrameCrop | MemoryImage
+"""What is decoded."""
 
 _LOADING: Final = Lock()
 _FRAMES_TOLD: Final = Event()
@@ -91,14 +98,14 @@ class RefusedImageError(ImageError):
         super().__init__(f"{printable(path)}: {reason}")
 
 
-def decode_into(target: NDArray[np.uint8], image: Path | MemoryImage) -> int:
+def decode_into(target: NDArray[np.uint8], image: Picture) -> int:
     """Write an image into `target`, upright, resized, RGB.
 
     Pillow frees the interpreter lock while it decodes and resizes, so threads run side by side.
 
     Args:
         target: uint8 [H, W, 3], overwritten; H and W at least 1.
-        image: a file of a format that is read, or an image in memory.
+        image: a file of a format that is read, a region of a frame, or an image in memory.
 
     Returns:
         Pixels of the image itself, width times height before resizing; of one that is decoded at
@@ -114,7 +121,7 @@ def decode_into(target: NDArray[np.uint8], image: Path | MemoryImage) -> int:
     return rgb.width * rgb.height
 
 
-def decode_whole(image: Path | MemoryImage) -> NDArray[np.uint8]:
+def decode_whole(image: Picture) -> NDArray[np.uint8]:
     """An image, upright, RGB, in its own size.
 
     Args:
@@ -129,17 +136,56 @@ def decode_whole(image: Path | MemoryImage) -> NDArray[np.uint8]:
     return np.asarray(_rgb(image))
 
 
-def _rgb(image: Path | MemoryImage) -> Image.Image:
+def _rgb(image: Picture) -> Image.Image:
     """The whole image, upright, RGB."""
     if isinstance(image, Path):
         _require_regular_file(image)
         return _decoded(image, image)
+    if isinstance(image, FrameCrop):
+        return _cut(image)
     path = Path(image.name)
     if image.problem:
         raise RefusedImageError(path, image.problem)
     if isinstance(image.content, np.ndarray):
         return _of_array(image.content, bgr=image.bgr)
     return _decoded(path, image.content)
+
+
+def _cut(crop: FrameCrop) -> Image.Image:
+    """A region of a frame, RGB; the frame is upright, as a file of it would be."""
+    if crop.problem:
+        raise RefusedImageError(crop.name, f"{crop.problem}; leave it out, or say --skip-bad")
+    try:
+        frame = crop.frames.image(crop.path, crop.number, _rgb)
+    except RefusedImageError as error:
+        raise RefusedImageError(crop.name, f"its frame: {error.reason}") from error
+    except ImageError as error:
+        raise RefusedImageError(crop.name, str(error)) from error
+    box = crop.clipped(frame.width, frame.height)
+    if box is None:
+        raise RefusedImageError(
+            crop.name,
+            f"the box lies outside the frame of {frame.width} x {frame.height} pixels; leave it "
+            "out, or say --skip-bad",
+        )
+    return frame.crop(box)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, upright, from its header.
+
+    Raises:
+        RefusedImageError: see `decode_into`.
+    """
+    _require_regular_file(path)
+    try:
+        with open_regular(path) as file:
+            image = _open(path, file)
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED:
+                return image.height, image.width
+            return image.size
+    except _DAMAGE as error:
+        raise RefusedImageError(path, f"its header is damaged ({error}); copy it again") from error
 
 
 def _of_array(pixels: NDArray[np.uint8], *, bgr: bool) -> Image.Image:

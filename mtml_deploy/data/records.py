@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.frame_crop import FrameCrop
 from mtml_deploy.data.ids import UNKNOWN as UNKNOWN
 from mtml_deploy.data.memory_image import MemoryImage
+from mtml_deploy.errors import DataError
 
 ORIENTATIONS: Final = (
     "front",
@@ -68,6 +71,7 @@ class ImageSet:
         records: the images, in the order of the data set's own list.
         notes: what was tolerated while reading, one counted sentence each.
         memory: [N] the images themselves where they are no files; the paths are their names then.
+        crops: [N] regions of frames where the images are such; the paths are their names then.
     """
 
     source: str
@@ -75,10 +79,32 @@ class ImageSet:
     records: tuple[ImageRecord, ...]
     notes: tuple[str, ...] = ()
     memory: tuple[MemoryImage, ...] | None = None
+    crops: tuple[FrameCrop, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse pictures that are not those of the records.
+
+        Raises:
+            ValueError: another number of them.
+        """
+        for pictures in (self.memory, self.crops):
+            if pictures is not None and len(pictures) != len(self.records):
+                raise ValueError(f"{len(pictures)} pictures of {len(self.records)} records")
+
+    def take(self, rows: Sequence[int]) -> ImageSet:
+        """Some of the images, in the order asked for."""
+        return replace(
+            self,
+            records=tuple(self.records[row] for row in rows),
+            memory=None if self.memory is None else tuple(self.memory[row] for row in rows),
+            crops=None if self.crops is None else tuple(self.crops[row] for row in rows),
+        )
 
     @property
-    def pictures(self) -> tuple[Path | MemoryImage, ...]:
-        """What is decoded, in order: files, or images in memory."""
+    def pictures(self) -> tuple[Path | FrameCrop | MemoryImage, ...]:
+        """What is decoded, in order: files, regions of frames, or images in memory."""
+        if self.crops is not None:
+            return self.crops
         if self.memory is not None:
             return self.memory
         return tuple(record.path for record in self.records)
@@ -86,3 +112,20 @@ class ImageSet:
     def names(self) -> tuple[str, ...]:
         """Paths of the images relative to `root`, with forward slashes."""
         return tuple(record.path.relative_to(self.root).as_posix() for record in self.records)
+
+
+def require_files(images: ImageSet, what: str) -> None:
+    """Refuse regions of frames where each image must be a file.
+
+    Args:
+        images: what was read.
+        what: who needs files, for the error.
+
+    Raises:
+        DataError: they are regions.
+    """
+    if images.crops is not None:
+        raise DataError(
+            f"{images.source} holds regions of frames, and {what} needs a file for each image; cut "
+            "them out first, and name the folder or a table of them"
+        )

@@ -5,6 +5,7 @@ A source is one of
     NAME:PLACE[#train|query|gallery]     images of one's own in a layout of `OWN_SETS`, which may
                                          tell parts: csv:FILE[@id=COLUMN,...], folders:DIR,
                                          market1501:DIR
+    crops:FILE@frames=PLACE,format=FORMAT,...   boxes of a detector, cut out of frames or a video
     DIR                                  every image below a folder, no labels
     LIST.txt                             one path per line, no labels
     IMAGE                                one file
@@ -24,6 +25,7 @@ from types import MappingProxyType
 from typing import Final, cast
 
 from mtml_deploy.data import csv_table, folders, market1501
+from mtml_deploy.data.crop_options import NAMES, options_text, split_options
 from mtml_deploy.data.csv_columns import choice_text, parse_choice
 from mtml_deploy.data.data_sets import DATA_SETS, NAMED, DataSet
 from mtml_deploy.data.folder import load_folder, load_list, load_single
@@ -51,6 +53,14 @@ class OwnSet:
     splits: Callable[[Source], tuple[Split, ...]]
 
 
+def _load_crops(source: Source, default: Split | None) -> ImageSet:
+    """Boxes of frames; the reader of their files is loaded where there are such."""
+    del default  # they tell no parts
+    from mtml_deploy.data.crop_set import load_crops
+
+    return load_crops(source.path, source.columns)
+
+
 OWN_SETS: Final[Mapping[str, OwnSet]] = MappingProxyType(
     {
         "csv": OwnSet(
@@ -74,6 +84,7 @@ OWN_SETS: Final[Mapping[str, OwnSet]] = MappingProxyType(
             ),
             lambda source: market1501.splits_of(source.path),
         ),
+        "crops": OwnSet("FILE@frames=PLACE,format=FORMAT,...", _load_crops, lambda source: ()),
     }
 )
 """Every layout of one's own by name."""
@@ -82,7 +93,7 @@ SPLIT_FORMS: Final = ", ".join(
     [
         *(f"{name}:DIR" for name in NAMED),
         "csv:FILE with a column split",
-        *(f"{name}:DIR" for name in OWN_SETS if name != "csv"),
+        *(f"{name}:DIR" for name in OWN_SETS if name not in ("csv", "crops")),
     ]
 )
 """How sources that tell parts are written, for help texts and errors."""
@@ -111,7 +122,8 @@ class Source:
             image.
         path: the folder or file.
         split: the part asked for; None where the text names none or the format has none.
-        columns: of a table: what -> name of the column that holds it, where the text says so.
+        columns: of a table: what -> name of the column that holds it, where the text says so; of
+            boxes: what is said behind @.
     """
 
     kind: str
@@ -136,7 +148,8 @@ class Source:
 
     def text(self, split: Split | None = None) -> str:
         """The source text of one of its parts, or without any."""
-        chosen = f"@{choice_text(self.columns)}" if self.columns else ""
+        told = options_text if self.kind == "crops" else choice_text
+        chosen = f"@{told(self.columns)}" if self.columns else ""
         kind = "" if self.kind == "path" else f"{self.kind}:"
         return f"{kind}{self.path}{chosen}{f'#{split}' if split else ''}"
 
@@ -165,8 +178,16 @@ def parse_source(text: str) -> Source:
             f"{', '.join(DATA_SETS[kind].files)}; {GRAMMAR}"
         )
     # a file or folder of one's own may have # and @ in its name
-    if kind != "path" and sign and name in SPLITS:
+    if kind not in ("path", "crops") and sign and name in SPLITS:
         rest, split = before, name
+    if kind == "crops":
+        rest, told = split_options(rest)
+        if told is None:
+            raise DataError(
+                f"{text!r} says an option twice or without a value, expected each of "
+                f"{', '.join(NAMES)} once; correct it"
+            )
+        columns = told
     before, sign, name = rest.rpartition("@")
     if kind == "csv" and sign and "=" in name:
         choice = parse_choice(name)
@@ -199,7 +220,10 @@ def absolute_source(text: str) -> str:
         DataError: see `parse_source`.
     """
     source = parse_source(text)
-    return replace(source, path=source.path.absolute()).text(source.split)
+    columns = dict(source.columns)
+    if source.kind == "crops" and "frames" in columns:
+        columns["frames"] = str(Path(columns["frames"]).expanduser().absolute())
+    return replace(source, path=source.path.absolute(), columns=columns).text(source.split)
 
 
 def source_paths(*texts: str) -> tuple[Path, ...]:
@@ -211,7 +235,10 @@ def source_paths(*texts: str) -> tuple[Path, ...]:
     paths = []
     for text in filter(None, texts):
         with suppress(DataError):  # who reads it says what is wrong
-            paths.append(parse_source(text).path)
+            source = parse_source(text)
+            paths.append(source.path)
+            if source.kind == "crops" and "frames" in source.columns:
+                paths.append(Path(source.columns["frames"]).expanduser())
     return tuple(paths)
 
 

@@ -14,6 +14,9 @@ from typing import Final
 from PIL import ExifTags, Image
 
 from mtml_deploy.data.batches import decode_image
+from mtml_deploy.data.decode import decode_whole
+from mtml_deploy.data.frame_crop import FrameCrop, parse_name
+from mtml_deploy.data.frame_store import FrameStore
 from mtml_deploy.errors import ImageError
 from mtml_deploy.regular_file import open_regular
 
@@ -48,12 +51,19 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
     """The image of `path`, upright, its longer side `side` pixels.
 
     Args:
-        path: an image file.
+        path: an image file, or the name of a region of one (see `frame_crop`). Regions of a video
+            are not shown: each would decode it from its beginning.
         side: pixels, 1 or more.
 
     Returns:
         The thumbnail; None if the file cannot be shown (the caller says so on the page).
     """
+    crop = parse_name(path)
+    if crop is not None:
+        file, number, box = crop
+        if number is not None:
+            return None
+        return _small(FrameCrop(FrameStore(), file, None, box), side)
     try:
         pixels = decode_image(path, height=_DECODED, width=_DECODED)
     except ImageError:
@@ -64,10 +74,23 @@ def make_thumbnail(path: Path, *, side: int) -> Thumbnail | None:
         # stored on its side; a damaged file may say anything, which decoding passes over, too
         if header.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
             width, height = height, width
+    return _encoded(Image.fromarray(pixels), width, height, side)
+
+
+def _small(crop: FrameCrop, side: int) -> Thumbnail | None:
+    """The thumbnail of a region."""
+    try:
+        pixels = decode_whole(crop)
+    except ImageError:
+        return None
+    height, width = pixels.shape[:2]
+    return _encoded(Image.fromarray(pixels), width, height, side)
+
+
+def _encoded(image: Image.Image, width: int, height: int, side: int) -> Thumbnail:
+    """An image in the proportions of `width` and `height`, as a JPEG."""
     scale = side / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     file = io.BytesIO()
-    Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS).save(
-        file, "JPEG", quality=_QUALITY, optimize=True
-    )
+    image.resize(size, Image.Resampling.LANCZOS).save(file, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail(file.getvalue(), *size)

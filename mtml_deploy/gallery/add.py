@@ -20,6 +20,9 @@ from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.data.batches import BadImage, iterate_batches
 from mtml_deploy.data.clock import UNKNOWN_TIME
+from mtml_deploy.data.decode import Picture
+from mtml_deploy.data.frame_crop import FrameCrop
+from mtml_deploy.data.memory_image import MemoryImage
 from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.embed.embed import with_outputs
@@ -192,11 +195,12 @@ def add_images(
     gallery.add_rows(NewRows(model, np.empty((0, model.dim), np.float32), ()))
     total = len(images.records)
     names = images.names()
+    pictures = images.pictures
     added = done = otherwise = 0
     skipped: list[BadImage] = []
     for start in range(0, total, _HASHED_AHEAD):
         part = slice(start, start + _HASHED_AHEAD)
-        contents = [_content(record.path) for record in images.records[part]]
+        contents = [_content(picture) for picture in pictures[part]]
         held = gallery.holds([content for content in contents if content])
         wanted = [start + i for i, content in enumerate(contents) if content not in held]
         told = [
@@ -209,7 +213,7 @@ def add_images(
         otherwise += _differing(gallery, told)
         done += len(contents) - len(wanted)
         batches = iterate_batches(
-            [images.records[i].path for i in wanted],
+            [pictures[i] for i in wanted],
             height=runtime.manifest.height,
             width=runtime.manifest.width,
             batch_size=batch_size,
@@ -225,7 +229,7 @@ def add_images(
                     _record(
                         images.records[position],
                         # unreadable a moment ago, but decoded since
-                        contents[position - start] or _content(images.records[position].path),
+                        contents[position - start] or _content(pictures[position]),
                         known,
                         _time(images.records[position], names[position], known),
                         outputs.orientation[n]
@@ -282,10 +286,12 @@ def tells_orientation(manifest: Manifest) -> bool:
     return False
 
 
-def _content(path: Path) -> str:
-    """Hash of an image file; empty where it cannot be read, which decoding will report."""
+def _content(picture: Picture) -> str:
+    """What tells an image apart; empty where it cannot be read, which decoding will report."""
     try:
-        return f"file:{file_sha256(path)}"
+        if isinstance(picture, FrameCrop):
+            return picture.content()
+        return "" if isinstance(picture, MemoryImage) else f"file:{file_sha256(picture)}"
     except (OSError, ValueError):
         return ""
 

@@ -114,10 +114,10 @@ def compare(
         expected = pair(model, "reference")
     with candidate.open() as model:
         found = pair(model, "candidate")
-        paths = [record.path for part in images[::-1] for record in part.records]
-        if len(paths) < 2:
+        pictures = [picture for part in images[::-1] for picture in part.pictures]
+        if len(pictures) < 2:
             raise ParityError(f"{images[0].source} holds one image, the gate needs more")
-        batch = decode_images(paths[:batch_size], height=manifest.height, width=manifest.width)
+        batch = decode_images(pictures[:batch_size], height=manifest.height, width=manifest.width)
         consistency = measure_consistency(model.run, batch, parts)
         engine_sha256, computes_in = model.runtime.engine_sha256, model.runtime.computes_in
     result = judge(

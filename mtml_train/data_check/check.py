@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtml_deploy.data.data_sets import Counts, DataSet
 from mtml_deploy.data.formats import suffixes
-from mtml_deploy.data.records import UNKNOWN, ImageSet
+from mtml_deploy.data.records import UNKNOWN, ImageSet, require_files
 from mtml_deploy.data.source import Source, load_source, parse_source
 from mtml_deploy.data.text_files import Split, read_names, repeated
 from mtml_deploy.errors import DataError
@@ -120,6 +120,7 @@ def _check_named(source: str, split: str, *, labelled: bool) -> tuple[SplitCheck
     """The images that a source tells by itself, and those that are there."""
     try:
         images = load_source(source)
+        require_files(images, "check-data")
     except DataError as error:
         return SplitCheck(split, Counts(), faults=(str(error),)), []
     present = [record.path for record in images.records if record.path.is_file()]

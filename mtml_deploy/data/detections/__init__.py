@@ -1,0 +1,1 @@
+"""Files of detectors and trackers -> boxes of frames."""
