@@ -17,17 +17,31 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("artifact", type=options.FOLDER)
-@click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")
-@click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
+@click.argument("artifact", type=options.FOLDER, required=False)
+@click.option("--images", metavar="SOURCE", help="The images to embed.")
+@click.option(
+    "--out", required=True, type=options.FOLDER,
+    help="The embeddings file, a .npz; with --shard the folder of the parts.",
+)  # fmt: skip
+@click.option(
+    "--shard", metavar="I/N",
+    help="Embed part I of N, 1/N to N/N, into a file of the folder --out; the same command again "
+    "goes on after a kill.",
+)  # fmt: skip
+@click.option(
+    "--merge", type=options.FOLDER, metavar="FOLDER",
+    help="Join the parts in a folder into --out; no ARTIFACT is needed.",
+)  # fmt: skip
 @embedding_group
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @options.overwrite
 def embed(
     *,
-    artifact: Path,
-    images: str,
+    artifact: Path | None,
+    images: str | None,
     out: Path,
+    shard: str | None,
+    merge: Path | None,
     how: EmbedOptions,
     resume: bool,
     overwrite: bool,
@@ -37,6 +51,21 @@ def embed(
     Until the file is whole, finished rows are kept in a folder beside it, so that a run that was
     stopped or killed can be continued.
     """
+    if merge is not None:
+        if artifact is not None or images is not None or shard is not None or resume:
+            raise click.UsageError("--merge joins parts: leave ARTIFACT, --images, --shard and "
+                                   "--resume out")  # fmt: skip
+        _merge(merge, out, overwrite=overwrite)
+        return
+    if artifact is None or images is None:
+        raise click.UsageError("give ARTIFACT and --images, or --merge FOLDER")
+    if shard is not None:
+        if resume or overwrite:
+            raise click.UsageError("--shard goes on by itself: leave --resume and --overwrite out")
+        _embed_shard(artifact, images, out, shard, how)
+        return
+    if out.is_dir():
+        raise click.BadParameter(f"{out} is a folder, expected a file", param_hint="--out")
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed_to import embed_to, partial_path
@@ -74,3 +103,52 @@ def embed(
         f"{out}: {summary.images} images{resumed}, {len(summary.skipped)} skipped, "
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s"
     )
+
+
+def _embed_shard(artifact: Path, source: str, folder: Path, text: str, how: EmbedOptions) -> None:
+    """Embed one part of the images."""
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+    from mtml_deploy.embed.shards import Shard, embed_shard
+
+    try:
+        shard = Shard.of_text(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--shard") from error
+    opened = open_artifact(artifact)
+    images = load_source(source)
+    for sentence in images.notes:
+        write_note(f"note: {sentence}")
+    with how.open(opened) as model, progress_bar("embedding", unit="images") as progress:
+        options.note_model(model, how)
+        summary = embed_shard(
+            model,
+            images,
+            folder,
+            shard,
+            batch_size=how.batch_size,
+            threads=how.threads,
+            skip_bad=how.skip_bad,
+            progress=progress,
+        )
+    if summary is None:
+        write_note(f"{shard.path(folder)}: there already")
+        return
+    options.note_skipped(summary.skipped)
+    write_note(
+        f"{shard.path(folder)}: {summary.images} images, {len(summary.skipped)} skipped, "
+        f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s"
+    )
+
+
+def _merge(folder: Path, out: Path, *, overwrite: bool) -> None:
+    """Join parts into one embeddings file."""
+    from mtml_deploy.embed.file import EMBEDDINGS, require_suffix
+    from mtml_deploy.embed.shards import merged
+    from mtml_deploy.outputs import require_output
+
+    require_suffix(out)
+    require_output(out, EMBEDDINGS, overwrite=overwrite)
+    rows = merged(folder)
+    rows.save(out)
+    write_note(f"{out}: {len(rows)} images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.data.records import UNKNOWN
 
 if TYPE_CHECKING:
+    from mtml_deploy.embed.embeddings import ModelIdentity
     from mtml_deploy.gallery.add import AddSummary, Known
     from mtml_deploy.model import EmbedOptions
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 @click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
 @click.option("--images", metavar="SOURCE", help="Images to embed and add.")
 @click.option("--embeddings", type=options.FILE, metavar="EMB", help="Embeddings file to add.")
+@click.option(
+    "--parts", type=options.FOLDER, metavar="FOLDER",
+    help="Parts that mtml-deploy embed --shard wrote, added one after the other.",
+)  # fmt: skip
 @click.option(
     "--camera",
     type=options.an_id,
@@ -43,6 +49,7 @@ def add(
     model: Path | None,
     images: str | None,
     embeddings: Path | None,
+    parts: Path | None,
     camera: int | None,
     time: str | None,
     times_file: Path | None,
@@ -53,8 +60,8 @@ def add(
     Every batch is on disk before the next begins. A run that was stopped or killed is continued by
     starting it again.
     """
-    if (images is None) == (embeddings is None):
-        raise click.UsageError("give one of --images and --embeddings")
+    if sum(each is not None for each in (images, embeddings, parts)) != 1:
+        raise click.UsageError("give one of --images, --embeddings and --parts")
     from mtml_deploy.gallery.add import Known
     from mtml_deploy.gallery.times import load_times, parse_time
 
@@ -65,6 +72,10 @@ def add(
     )
     if embeddings is not None:
         summary = _add_embeddings(name, model, embeddings, known)
+    elif parts is not None:
+        if times_file is not None:
+            raise click.UsageError("--times is for --images and --embeddings")
+        summary = _add_parts(name, model, parts, known)
     elif images is not None and model is not None:
         summary = _add_images(name, model, images, known, how)
     else:
@@ -82,12 +93,10 @@ def add(
         )
 
 
-def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> AddSummary:
-    """Add an embeddings file."""
+def _model_of(name: str, model: Path | None) -> ModelIdentity:
+    """The model of a gallery, which the artifact must be, if one is named."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity
-    from mtml_deploy.embed.embeddings import Embeddings
-    from mtml_deploy.gallery.add import add_embeddings
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery
 
@@ -96,6 +105,37 @@ def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> 
     if model is not None:
         identity = model_identity(open_artifact(model).manifest)
         require_same_model(identity, expected, str(model))
+    return expected
+
+
+def _add_parts(name: str, model: Path | None, folder: Path, known: Known) -> AddSummary:
+    """Add the parts of a folder, each in its turn."""
+    from mtml_deploy.embed.shards import parts, read_plan
+    from mtml_deploy.gallery.add import AddSummary, add_embeddings
+    from mtml_deploy.gallery.checks import require_same_model
+    from mtml_deploy.gallery.open import open_gallery
+
+    expected = _model_of(name, model)
+    require_same_model(read_plan(folder).model, expected, str(folder))
+    added = present = otherwise = 0
+    every = parts(folder)
+    first = next(every)  # a missing part is told before the lock is taken
+    with open_gallery(name, write=True) as gallery, progress_bar("adding", unit="rows") as progress:
+        for part in chain([first], every):
+            done = add_embeddings(gallery, part, known=known, progress=progress)
+            added, present = added + done.added, present + done.present
+            otherwise += done.labelled_otherwise
+    return AddSummary(added, present, labelled_otherwise=otherwise)
+
+
+def _add_embeddings(name: str, model: Path | None, file: Path, known: Known) -> AddSummary:
+    """Add an embeddings file."""
+    from mtml_deploy.embed.embeddings import Embeddings
+    from mtml_deploy.gallery.add import add_embeddings
+    from mtml_deploy.gallery.checks import require_same_model
+    from mtml_deploy.gallery.open import open_gallery
+
+    expected = _model_of(name, model)
     rows = Embeddings.load(file)
     require_same_model(rows.model, expected, str(file))
     _require_times_used(known, rows.names)

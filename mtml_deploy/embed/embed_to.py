@@ -96,7 +96,7 @@ def embed_to(
             model=model.identity,
             source=images.source,
             root=str(images.root.absolute()),
-            images_sha256=_images_sha256(images),
+            images_sha256=images_sha256(images),
         )
         with PartialRows(part, manifest, resume=resume) as rows:
             resumed_rows = rows.count
@@ -152,7 +152,7 @@ def _require_writable(out: Path, part: Path, *, resume: bool, overwrite: bool) -
         )
 
 
-def _images_sha256(images: ImageSet) -> str:
+def images_sha256(images: ImageSet) -> str:
     """Hash of the ordered names and labels: equal only for the same list of images."""
     digest = hashlib.sha256()
     for name, record in zip(images.names(), images.records, strict=True):

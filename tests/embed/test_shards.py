@@ -1,0 +1,152 @@
+"""Parts of a set by workers that are killed: together they are what one process writes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers_artifact import write_artifact, write_images
+
+from mtml_deploy.cli.main import main
+from mtml_deploy.data.source import load_source
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.shards import Shard, embed_shard, merged
+from mtml_deploy.errors import EmbeddingsError
+from mtml_deploy.model import open_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words):
+    return CliRunner().invoke(main, list(map(str, words)))
+
+
+@pytest.fixture
+def place(tmp_path):
+    write_artifact(tmp_path / "art")
+    write_images(tmp_path / "images", 23)
+    return tmp_path
+
+
+def shard(place, text, *more):
+    return run("embed", place / "art", "--images", place / "images", "--shard", text,
+               "--batch-size", 4, "--out", place / "parts", *more)  # fmt: skip
+
+
+def single(place):
+    result = run("embed", place / "art", "--images", place / "images", "--batch-size", 4,
+                 "--out", place / "single.npz")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    return place / "single.npz"
+
+
+@pytest.mark.parametrize(("images", "shards"), [(23, 1), (23, 3), (23, 6), (4, 1), (9, 2)])
+def test_every_image_is_in_one_part(images, shards):
+    rows = [list(Shard(n, shards).rows(images, 4)) for n in range(1, shards + 1)]
+    assert [image for part in rows for image in part] == list(range(images))
+    assert all(part and part[0] % 4 == 0 for part in rows)
+
+
+def test_parts_together_are_the_bytes_of_one_process(place):
+    for number in (2, 3, 1):
+        result = shard(place, f"{number}/3")
+        assert result.exit_code == 0, result.stderr
+    assert "there already" in shard(place, "2/3").stderr
+    result = run("embed", "--merge", place / "parts", "--out", place / "all.npz")
+    assert result.exit_code == 0, result.stderr
+    assert (place / "all.npz").read_bytes() == single(place).read_bytes()
+
+
+def test_a_gallery_takes_parts(place):
+    assert run("gallery", "create", place / "g", "--model", place / "art").exit_code == 0
+    assert shard(place, "1/2").exit_code == 0
+    result = run("gallery", "add", place / "g", "--parts", place / "parts")
+    assert result.exit_code == 1 and "lacks 1 of 2 parts: 2/2; embed them" in result.stderr
+    assert shard(place, "2/2").exit_code == 0
+    for told in ("23 added, 0 there already", "0 added, 23 there already"):
+        result = run("gallery", "add", place / "g", "--parts", place / "parts", "--camera", "7")
+        assert result.exit_code == 0 and told in result.stderr
+    assert run("gallery", "export", place / "g", "--out", place / "g.npz").exit_code == 0
+    kept, expected = Embeddings.load(place / "g.npz"), Embeddings.load(single(place))
+    assert (kept.features == expected.features).all() and set(kept.camera_ids.tolist()) == {7}
+
+
+def test_workers_that_are_killed_again_and_again(place):
+    """Each part is begun by a worker that is killed before its end, twice, then finished."""
+    code = (
+        "import sys, time\n"
+        "from mtml_deploy.data import decode\n"
+        "import mtml_deploy.data.batches as batches\n"
+        "real = decode.decode_into\n"
+        "def slow(target, image):\n"
+        "    time.sleep(0.03)\n"
+        "    return real(target, image)\n"
+        "batches.decode_into = slow\n"
+        "from mtml_deploy.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = ["embed", place / "art", "--images", place / "images", "--batch-size", 2,
+             "--threads", 1, "--out", place / "parts", "--shard"]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = 0
+    for number in (1, 2):
+        for _ in range(2):
+            child = subprocess.Popen([sys.executable, "-c", code, *map(str, words),
+                                      f"{number}/2"], env=env, stderr=subprocess.PIPE)  # fmt: skip
+            rows = place / "parts" / f"part-0000{number}-of-00002.npz.part" / "rows.f32"
+            before = rows.stat().st_size if rows.exists() else 0
+            end = time.monotonic() + 120
+            while child.poll() is None and time.monotonic() < end:
+                if rows.exists() and rows.stat().st_size > before:
+                    child.send_signal(signal.SIGKILL)
+                    break
+                time.sleep(0.002)
+            child.communicate()
+            killed += child.returncode == -signal.SIGKILL
+        result = run(*words, f"{number}/2")
+        assert result.exit_code == 0, result.stderr
+    assert killed >= 2  # a fast machine may finish a part first, not all of them
+    found = merged(place / "parts")
+    result = run("embed", place / "art", "--images", place / "images", "--batch-size", 2,
+                 "--out", place / "single.npz")  # fmt: skip
+    expected = Embeddings.load(place / "single.npz")
+    assert found.names == expected.names and len(set(found.names)) == 23
+    assert (found.features == expected.features).all()
+    assert sorted(path.name for path in (place / "parts").iterdir()) == [
+        "part-00001-of-00002.npz", "part-00002-of-00002.npz", "shards.json",
+    ]  # fmt: skip
+
+
+def test_parts_of_something_else_are_refused(place):
+    assert shard(place, "1/2").exit_code == 0
+    result = shard(place, "2/3")
+    assert result.exit_code == 1 and "parts with another shards than asked for" in result.stderr
+    write_images(place / "images", 24, seed=3)
+    result = shard(place, "2/2")
+    assert result.exit_code == 1 and "another images, images_sha256" in result.stderr
+    with open_model(place / "art") as model, pytest.raises(EmbeddingsError, match="6 batches"):
+        embed_shard(model, load_source(str(place / "images")), place / "new", Shard(1, 7),
+                    batch_size=4)  # fmt: skip
+    with pytest.raises(EmbeddingsError, match="is no folder of parts: it lacks shards"):
+        merged(place / "images")
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
+def test_what_is_no_shard(place, text):
+    result = shard(place, text)
+    assert result.exit_code == 2 and "shard" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--merge", "parts", "--shard", "1/2"), ("--images", "x"), (), ("--merge", "p", "--resume")],
+)
+def test_words_that_do_not_go_together(place, words):
+    assert run("embed", "--out", place / "x.npz", *words).exit_code == 2
+    assert shard(place, "1/2", "--resume").exit_code == 2
+    assert np.all([path.name != "x.npz" for path in place.iterdir()])
