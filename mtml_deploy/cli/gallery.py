@@ -11,6 +11,7 @@ from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeGroup, progress_bar, write_data, write_note
 from mtml_deploy.cli.gallery_add import add
 from mtml_deploy.cli.gallery_index import index, tune
+from mtml_deploy.cli.gallery_life import migrate, relabel, remove
 from mtml_deploy.defaults import StoredType
 
 
@@ -23,7 +24,7 @@ def gallery() -> None:
     """
 
 
-for _command in (add, index, tune):
+for _command in (add, remove, relabel, migrate, index, tune):
     gallery.add_command(_command)
 
 
@@ -47,43 +48,6 @@ def create(*, name: str, model: Path, dtype: StoredType) -> None:
     identity = model_identity(open_artifact(model).manifest)
     create_gallery(name, identity, dtype=dtype)
     write_note(f"{name}: made for {identity.label}, {dtype} [{identity.dim}]")
-
-
-@gallery.command()
-@click.argument("name", metavar="GALLERY")
-@click.option("--path", "paths", multiple=True, help="Image file or URI; may be repeated.")
-@click.option(
-    "--vehicle",
-    "vehicles",
-    type=options.an_id,
-    metavar="ID",
-    multiple=True,
-    help="Vehicle id; may be repeated.",
-)
-@click.option("--row", "rows", type=int, multiple=True, help="Row number; may be repeated.")
-def remove(
-    *, name: str, paths: tuple[str, ...], vehicles: tuple[int, ...], rows: tuple[int, ...]
-) -> None:
-    """Remove the rows that match any of the options.
-
-    They are not found any more; gallery compact takes their bytes off the disk.
-    """
-    if not paths and not vehicles and not rows:
-        raise click.UsageError("give --path, --vehicle or --row")
-    from mtml_deploy.gallery.open import open_gallery
-    from mtml_deploy.gallery.values import GalleryError, Selection
-
-    # stored absolute where it was a file; a URI stays as it is
-    absolute = [str(Path(path).absolute()) for path in paths]
-    chosen = Selection(rows=rows, paths=tuple({*paths, *absolute}), vehicles=vehicles)
-    with open_gallery(name, write=True) as opened:
-        count = opened.remove(chosen)
-    if not count:
-        raise GalleryError(
-            f"{name} holds no row that matches, expected at least one; nothing was removed: check "
-            "the path, id or number, for example in the JSON of mtml-deploy search"
-        )
-    write_note(f"{name}: {count} rows removed")
 
 
 @gallery.command()

@@ -88,8 +88,8 @@ def add(
     if summary.labelled_otherwise:
         write_note(
             f"note: {summary.labelled_otherwise} of those there already have another label, camera "
-            f"or time here, and what is kept was not changed; to change it, remove them and add "
-            f"them again: mtml-deploy gallery remove {name} --path PATH"
+            f"or time here, and what is kept was not changed; to change it: mtml-deploy gallery "
+            f"relabel {name} --path PATH --set-camera ID"
         )
 
 

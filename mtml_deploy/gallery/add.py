@@ -200,7 +200,7 @@ def add_images(
     skipped: list[BadImage] = []
     for start in range(0, total, _HASHED_AHEAD):
         part = slice(start, start + _HASHED_AHEAD)
-        contents = [_content(picture) for picture in pictures[part]]
+        contents = [content_of(picture) for picture in pictures[part]]
         held = gallery.holds([content for content in contents if content])
         wanted = [start + i for i, content in enumerate(contents) if content not in held]
         told = [
@@ -229,7 +229,7 @@ def add_images(
                     _record(
                         images.records[position],
                         # unreadable a moment ago, but decoded since
-                        contents[position - start] or _content(pictures[position]),
+                        contents[position - start] or content_of(pictures[position]),
                         known,
                         _time(images.records[position], names[position], known),
                         outputs.orientation[n]
@@ -286,7 +286,7 @@ def tells_orientation(manifest: Manifest) -> bool:
     return False
 
 
-def _content(picture: Picture) -> str:
+def content_of(picture: Picture) -> str:
     """What tells an image apart; empty where it cannot be read, which decoding will report."""
     try:
         if isinstance(picture, FrameCrop):
