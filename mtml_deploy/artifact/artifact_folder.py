@@ -8,7 +8,7 @@ from typing import Final
 
 from mtml_deploy.artifact.artifact import MANIFEST_FILE
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.output_kind import FolderKind, left_behind
+from mtml_deploy.output_kind import FolderKind, left_behind, text_kind
 from mtml_deploy.record_file import parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
@@ -19,6 +19,12 @@ _OWN: Final = re.compile(
     r"cache)|parity|parity/[^/]+\.(json|md))\Z"
 )
 """Names below the folder of all that commands write there."""
+
+CARD_MARK: Final = "<!-- written by mtml-deploy card -->"
+"""A line of every model card, which tells it from a README of the user's own."""
+
+CARD: Final = text_kind("a model card", f"^{re.escape(CARD_MARK)}$")
+_CARD_FILE: Final = "README.md"
 
 
 def _require(folder: Path) -> None:
@@ -42,9 +48,14 @@ def _foreign(folder: Path) -> list[str]:
         name
         for name in _names(folder)
         if (folder / name).is_symlink()
-        or not (_OWN.match(name) or left_behind(folder / name))
+        or not (_OWN.match(name) or left_behind(folder / name) or _is_card(folder, name))
         or (folder / name).is_dir() != (name in ("engines", "parity"))
     ]
+
+
+def _is_card(folder: Path, name: str) -> bool:
+    """Whether a file is the model card that a command wrote."""
+    return name == _CARD_FILE and (folder / name).is_file() and CARD.known(folder / name)
 
 
 def _products(folder: Path) -> str:

@@ -11,6 +11,7 @@ import click
 
 from mtml_deploy.cli.aicity import aicity
 from mtml_deploy.cli.build import build
+from mtml_deploy.cli.card import card
 from mtml_deploy.cli.centre import centre
 from mtml_deploy.cli.compress import compress
 from mtml_deploy.cli.console import SafeGroup, prepare_streams
@@ -41,6 +42,6 @@ def main(*, verbose: bool) -> None:
 
 for _command in (
     embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
-    triton, deepstream, tracklets, centre, aicity, serve, doctor,
+    triton, deepstream, card, tracklets, centre, aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)
