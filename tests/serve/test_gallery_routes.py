@@ -154,6 +154,7 @@ def test_rows_and_vectors_are_looked_for(service, place):
         {"embeddings": [nan]}, {"embeddings": [[1e39] * 6]}, {"rows": ["1"]},
     ):  # fmt: skip
         assert ask(service, "POST", "/v1/search", value).code == "invalid", value
+    assert service.lines()  # a warning of NumPy on the way is JSON as well
 
 
 def test_hits_that_are_too_far_are_left_out(service, place):
