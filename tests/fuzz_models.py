@@ -10,8 +10,10 @@ import numpy as np
 from fuzz_kinds import Kind
 from fuzz_mutations import damaged_json
 from helpers_artifact import SIZE, file_sha256, replace, save_manifest, write_artifact
+from helpers_threshold import a_threshold
 
 from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.artifact.threshold import require_calibrated, save_threshold
 from mtml_deploy.artifact.verdict import parity_warning, verdict_path
 from mtml_deploy.engine.folder import list_engines, read_plan
 from mtml_deploy.engine.manifest import load_engine_manifest
@@ -116,6 +118,15 @@ def verdict(folder: Path) -> Kind:
     return Kind("verdict", (path,), read, (damaged_json,) * 3)
 
 
+def distance(folder: Path) -> Kind:
+    """A calibrated distance with another value than was measured is refused."""
+    made = write_artifact(folder / "a")
+    path = save_threshold(made, a_threshold(made))
+    return Kind(
+        "distance", (path,), lambda: require_calibrated(made), (damaged_json,) * 3, sealed=True
+    )
+
+
 def thresholds(folder: Path) -> Kind:
     """Bounds of the gate."""
     path = folder / "bounds.toml"
@@ -129,5 +140,5 @@ def thresholds(folder: Path) -> Kind:
     return Kind("thresholds", (path,), read)
 
 
-MODEL_KINDS = (artifact, forged_model, engine, verdict, thresholds)
+MODEL_KINDS = (artifact, forged_model, engine, verdict, distance, thresholds)
 """Each makes its files in an empty folder."""

@@ -22,7 +22,7 @@ from mtml_deploy.gallery.folder.facts import NUMBERS, checked_numbers, packed
 from mtml_deploy.gallery.folder.rows import marked_segment, marked_state
 from mtml_deploy.gallery.folder.schema import STATES, Segment
 from mtml_deploy.gallery.index_manifest import IndexManifest
-from mtml_deploy.gallery.seal import parse_sealed, sealed_json
+from mtml_deploy.seal import parse_sealed, sealed_json
 
 _NUMBERS: Final = (
     -(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 8, 127, 1000, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1,

@@ -18,7 +18,9 @@ METRICS = RetrievalMetrics(
     unmatched="skipped",
     ties=1,
     average_precision=np.array([0.5, np.nan, 0.79216]),
-    verification=Verification(positives=4, negatives=2000, tpr=(None, 0.25, 0.75)),
+    verification=Verification(
+        positives=4, negatives=2000, tpr=(None, 0.25, 0.75), distances=(None, 0.5, 12.3456789)
+    ),
 )
 EVALUATION = Evaluation(
     label="MTML-OSG",

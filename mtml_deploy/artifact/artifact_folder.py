@@ -15,7 +15,7 @@ from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 _ENGINE: Final = re.compile(r"engines/[^/]+\.engine\Z")
 _VERDICT: Final = re.compile(r"parity/[^/]+\.json\Z")
 _OWN: Final = re.compile(
-    r"(model\.onnx|manifest\.json|sensitivity\.(json|md|svg)|engines|engines/[^/]+\.(engine|json|"
+    r"(model\.onnx|manifest\.json|threshold\.json|sensitivity\.(json|md|svg)|engines|engines/[^/]+\.(engine|json|"
     r"cache)|parity|parity/[^/]+\.(json|md))\Z"
 )
 """Names below the folder of all that commands write there."""
@@ -64,6 +64,7 @@ def _products(folder: Path) -> str:
     counts = (
         (sum(map(bool, map(_ENGINE.match, names))), "TensorRT engine"),
         (sum(map(bool, map(_VERDICT.match, names))), "parity verdict"),
+        (names.count("threshold.json"), "calibrated distance"),
     )
     found = [f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count]
     return " and ".join(found)

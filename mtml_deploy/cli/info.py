@@ -15,9 +15,10 @@ from mtml_deploy.cli.console import SafeCommand, write_data
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def info(*, artifact: Path, as_json: bool) -> None:
-    """Check ARTIFACT and print its manifest, and what engines it holds."""
+    """Check ARTIFACT and print its manifest, what engines it holds, and its calibrated distance."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.artifact.manifest import manifest_json, manifest_values
+    from mtml_deploy.artifact.threshold import calibrated_distance
     from mtml_deploy.engine.folder import list_engines
 
     opened = open_artifact(artifact)
@@ -25,12 +26,15 @@ def info(*, artifact: Path, as_json: bool) -> None:
     if as_json:
         write_data(manifest_json(manifest).rstrip("\n"))
         return
+    threshold = calibrated_distance(opened)
     lines = list(_lines("", manifest_values(manifest)))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         write_data(f"{name:<{width}}  {value}")
     for engine in list_engines(opened):
         write_data(f"{engine.path.name}: {engine.manifest.in_words()}")
+    if threshold is not None:
+        write_data(f"calibrated distance: {threshold.distance:.6g}, {threshold.in_words()}")
 
 
 def _lines(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:

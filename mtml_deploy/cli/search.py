@@ -19,6 +19,7 @@ from mtml_deploy.cli.gallery_search import (
     rows_to_find,
 )
 from mtml_deploy.cli.groups import embedding_group, expansion_group, rerank_group
+from mtml_deploy.cli.max_distance import Calibrated, MaxDistance, chosen_cut, note_cut
 from mtml_deploy.defaults import TOP_K
 from mtml_deploy.text import printable
 
@@ -58,6 +59,13 @@ _TEXT_QUERIES: Final = 5
     show_default=True,
     help="Places of each list.",
 )
+@click.option(
+    "--max-distance",
+    type=MaxDistance(),
+    metavar="D|calibrated",
+    help="Leave out rows that are farther away; calibrated: the distance that calibrate-threshold "
+    "kept in --model.",
+)
 @filter_group
 @expansion_group
 @rerank_group
@@ -73,6 +81,7 @@ def search(
     sources: tuple[str, ...],
     as_one: bool,
     top_k: int,
+    max_distance: float | Calibrated | None,
     where: Filter,
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
@@ -90,6 +99,7 @@ def search(
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.files import write_text
     from mtml_deploy.gallery.checks import require_same_model
+    from mtml_deploy.gallery.cut import near_hits
     from mtml_deploy.gallery.hit_lists import HITS_JSON, hits_json, hits_text
     from mtml_deploy.gallery.open import open_gallery
     from mtml_deploy.outputs import require_outputs
@@ -105,6 +115,7 @@ def search(
         artifact = None if model is None else open_artifact(model)
         if artifact is not None:  # before the model is loaded
             require_same_model(model_identity(artifact.manifest), gallery.model, str(model))
+        cut = chosen_cut(max_distance, artifact)
         with options.open_reader(artifact, how) as reader:
             sets = [reader.read(text, split="query") for text in sources]
         for images, text in zip(sets, sources, strict=True):
@@ -126,6 +137,11 @@ def search(
         else:
             places = rerank_found(queries.features, hits, gallery, top_k=top_k, reranking=reranking)
             lists = gallery.hit_lists(places)
+    nearest: list[float | None] = []
+    if cut is not None:
+        nearest = [min((hit.distance for hit in hits), default=None) for hits in lists]
+        lists = near_hits(lists, cut.distance)
+        note_cut(cut, lists, changed=as_one or expansion is not None)
     if json_file is not None:
         text = hits_json(
             name,
@@ -135,6 +151,7 @@ def search(
             rerank=reranking,
             shortlist=finding.shortlist,
             tuning=finder.tuning,
+            cut=cut,
         )
         write_text(json_file, text)
     if html is not None:
@@ -143,5 +160,5 @@ def search(
 
         facts = page_facts(queries.model, None if artifact is None else artifact.manifest)
         write_text(html, lists_page("Vehicle search", facts, queries, lists))
-    for line in hits_text(queries, lists, limit=_TEXT_QUERIES):
+    for line in hits_text(queries, lists, limit=_TEXT_QUERIES, nearest=nearest):
         write_data(line)

@@ -59,6 +59,11 @@ class SourceReader:
         self._progress = progress
         self._model: Model | None = None
 
+    @property
+    def model(self) -> Model | None:
+        """What has embedded; None where only embeddings files were read."""
+        return self._model
+
     def read(self, text: str, *, split: str) -> Embeddings:
         """Embeddings of one source.
 

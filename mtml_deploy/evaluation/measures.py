@@ -25,6 +25,10 @@ TPR_RULE: Final = (
     "most this share of the other pairs; equal distances are accepted or refused together, nothing "
     "is interpolated, and there is no value where the other pairs are too few"
 )
+DISTANCE_RULE: Final = (
+    "the threshold of that rate: the matching pairs that are nearer are the share that is given; "
+    "an L2 distance, after re-ranking a re-ranked one"
+)
 TIE_RULE: Final = "equal distances are ordered by gallery row"
 
 
@@ -106,6 +110,7 @@ RATES: Final = tuple(_rate(place, text) for place, text in enumerate(FPR_TEXTS))
 DEFINITIONS: Final = (
     *((measure.key, measure.title, measure.rule) for measure in MEANS),
     ("tpr_at_fpr", "TPR@FPR", TPR_RULE),
+    ("distance_at_fpr", "Nearer than", DISTANCE_RULE),
     ("ties", "Ties", TIE_RULE),
 )
 """What every report states: name in JSON, name in tables, rule."""

@@ -57,8 +57,9 @@ class RetrievalMetrics:
         ties: queries for which a match and another image are equally far, so that the tie rule
             (lower gallery row first) takes part in the result.
         average_precision: float64 [Q], step average precision of each query; NaN where skipped.
-        verification: rates over all pairs that take part, of every query of known vehicle, those
-            without a match included; list length plays no part. None where only ranks were given.
+        verification: rates and thresholds over all pairs that take part, of every query of known
+            vehicle, those without a match included; list length plays no part. None where only
+            ranks were given.
     """
 
     protocol: str
@@ -147,7 +148,7 @@ def evaluate(
         [1.0, 1.0, 1.0]
     """
     require_comparable(query, gallery)
-    matches, excluded, known = _relevance(query, gallery, protocol, truth)
+    matches, excluded, known = relevance(query, gallery, protocol, truth)
     excluded = without_copies(excluded, copies)
     require_match(query, gallery, protocol, truth=truth, copies=copies)
     if prepared is not None and not (
@@ -160,7 +161,12 @@ def evaluate(
     order: Order = reranked or PlainOrder(
         query.features, prepared or gallery.features, memory_bytes=memory_bytes
     )
-    pairs = VerificationPairs(known, gallery_size=len(gallery), exact=order.distances)
+    pairs = VerificationPairs(
+        known,
+        gallery_size=len(gallery),
+        exact=order.distances,
+        squared="" if reranked is not None else "squared",
+    )
     ranks, tied = match_ranks(order, matches=matches, excluded=excluded, pairs=pairs)
     return retrieval_metrics(
         ranks,
@@ -171,10 +177,24 @@ def evaluate(
     )
 
 
-def _relevance(
+def relevance(
     query: Embeddings, gallery: Embeddings, protocol: Protocol, truth: GroundTruth | None
 ) -> tuple[RowsOf, RowsOf, NDArray[np.bool_]]:
-    """Rows that match, rows left out, and bool [Q] queries of which this is known."""
+    """Which rows count how for each query.
+
+    Args:
+        query: the query set.
+        gallery: the gallery.
+        protocol: the rule.
+        truth: in place of labels; None takes those.
+
+    Returns:
+        Rows that match, rows left out, and bool [Q] queries of which this is known.
+
+    Raises:
+        ProtocolError: labels are missing, or the protocol draws its gallery.
+        ValueError: a ground truth of another number of queries.
+    """
     if truth is None:
         require_labels(protocol, query, gallery)
         return (

@@ -1,16 +1,19 @@
 """Verification: which share of matching pairs a threshold accepts while it rarely accepts another.
 
 In: distances of one query after the other. Out: `Verification`, true positive rates at fixed false
-positive rates. Of the pairs that do not match only the nearest are kept, of those that match only
-the ones near enough to be accepted; distances come with a bound of their error, and the few pairs
-so near to a threshold that the error matters are compared again by the exact distance.
+positive rates and the distances where these are reached. Of the pairs that do not match only the
+nearest are kept, of those that match only the ones near enough to be accepted; distances come with
+a bound of their error, and the few pairs so near to a threshold that the error matters are compared
+again by the exact distance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from fractions import Fraction
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,7 @@ counting is exact."""
 
 @dataclass(frozen=True)
 class Verification:
-    """True positive rates at the false positive rates 1 / `ONE_IN`.
+    """True positive rates at the false positive rates 1 / `ONE_IN`, and their thresholds.
 
     A threshold accepts the pairs whose distance is below it. The true positive rate at the false
     positive rate 1 / n is the largest share of the positive pairs that one threshold accepts while
@@ -39,11 +42,32 @@ class Verification:
         tpr: for each of `ONE_IN`, the share of positive pairs accepted, 0..1; None where there are
             fewer than so many negative pairs (accepting one of them is then too often already), or
             no positive pair.
+        distances: for each of `ONE_IN`, the threshold: what is nearer is accepted. None as in
+            `tpr`.
     """
 
     positives: int
     negatives: int
     tpr: tuple[float | None, ...]
+    distances: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """The pairs that were kept, by their exact distances.
+
+    Attributes:
+        positive_queries: int64 [P], query row of each pair that matches and is near enough to be
+            accepted by any threshold in question.
+        positive_distances: float64 [P].
+        negative_queries: int64 [N], of the nearest pairs that do not match.
+        negative_distances: float64 [N].
+    """
+
+    positive_queries: NDArray[np.int64]
+    positive_distances: NDArray[np.float64]
+    negative_queries: NDArray[np.int64]
+    negative_distances: NDArray[np.float64]
 
 
 class VerificationPairs:
@@ -53,7 +77,13 @@ class VerificationPairs:
     """
 
     def __init__(
-        self, takes_part: NDArray[np.bool_], *, gallery_size: int, exact: PairDistances
+        self,
+        takes_part: NDArray[np.bool_],
+        *,
+        gallery_size: int,
+        exact: PairDistances,
+        squared: Literal["", "squared"] = "",
+        most: Fraction | None = None,
     ) -> None:
         """Start without a pair.
 
@@ -62,16 +92,23 @@ class VerificationPairs:
                 nobody can tell which of their pairs match.
             gallery_size: G.
             exact: the distances that decide, for the few pairs near a threshold.
+            squared: "squared" where all distances are squares, and thresholds are to be told as
+                distances.
+            most: largest false positive rate that is looked at; None takes that of `ONE_IN`.
         """
+        largest = Fraction(1, min(ONE_IN)) if most is None else most
         self._takes_part = takes_part
         # at least the negative pairs that any threshold needs; those left out are not known yet
-        self._wanted = int(np.count_nonzero(takes_part)) * gallery_size // min(ONE_IN) + 1
+        self._wanted = int(int(np.count_nonzero(takes_part)) * gallery_size * largest) + 1
         self._exact = exact
+        self._shown = math.sqrt if squared else float
         self._bound = np.inf
         self._positive = _Pairs()
         self._negative = _Pairs()
         self._positives = 0
         self._negatives = 0
+        self._positives_of = np.zeros(len(takes_part), dtype=np.int64)
+        self._negatives_of = np.zeros(len(takes_part), dtype=np.int64)
 
     def add(
         self,
@@ -91,8 +128,10 @@ class VerificationPairs:
         """
         if not self._takes_part[query_row]:
             return
+        others_here = int(np.count_nonzero(np.isfinite(distances))) - len(matching)
         self._positives += len(matching)
-        self._negatives += int(np.count_nonzero(np.isfinite(distances))) - len(matching)
+        self._negatives += others_here
+        self._positives_of[query_row], self._negatives_of[query_row] = len(matching), others_here
         # whatever is beyond the bound, no threshold will accept
         near = np.flatnonzero(distances < self._bound + margin)
         matches = matching[distances[matching] < self._bound + margin]
@@ -105,14 +144,26 @@ class VerificationPairs:
     def result(self) -> Verification:
         """The rates over all pairs that were added."""
         tpr: list[float | None] = []
+        distances: list[float | None] = []
         for one_in in ONE_IN:
             if self._positives == 0 or self._negatives < one_in:
                 tpr.append(None)
+                distances.append(None)
                 continue
             threshold = self._negative.nth(self._negatives // one_in + 1, self._exact)
             accepted = self._positive.count_below(threshold, self._exact)
             tpr.append(accepted / self._positives)
-        return Verification(self._positives, self._negatives, tuple(tpr))
+            distances.append(self._shown(threshold))
+        return Verification(self._positives, self._negatives, tuple(tpr), tuple(distances))
+
+    def near(self) -> NearPairs:
+        """The pairs that were kept, every distance exact: as `exact` gives it, squared or not."""
+        return NearPairs(*self._positive.settled(self._exact), *self._negative.settled(self._exact))
+
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64 [Q] pairs of each query that match, and that do not."""
+        return self._positives_of, self._negatives_of
 
 
 class _Pairs:
@@ -163,6 +214,12 @@ class _Pairs:
         self._join()
         self._settle(threshold, threshold, exact)
         return int(np.count_nonzero(self._values < threshold))
+
+    def settled(self, exact: PairDistances) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Query rows and exact distances of all pairs."""
+        self._join()
+        self._settle(-math.inf, math.inf, exact)
+        return self._queries, self._values
 
     def _settle(self, lowest: float, highest: float, exact: PairDistances) -> None:
         """Replace distances that may be inside these limits by the exact ones."""

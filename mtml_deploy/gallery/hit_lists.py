@@ -13,6 +13,7 @@ from mtml_deploy.data.clock import format_time
 from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.gallery.cut import Cut
 from mtml_deploy.gallery.index_manifest import Tuning
 from mtml_deploy.gallery.values import Hit, RowRecord
 from mtml_deploy.output_kind import json_kind
@@ -36,6 +37,7 @@ def hits_json(
     rerank: RerankOptions | None = None,
     shortlist: int | None = None,
     tuning: Tuning | None = None,
+    cut: Cut | None = None,
 ) -> str:
     """All lists as JSON.
 
@@ -47,14 +49,16 @@ def hits_json(
         rerank: parameters, if the lists were re-ranked.
         shortlist: rows of each query that took part in that.
         tuning: of the approximate index, if that was used.
+        cut: where lists end, if they were cut.
 
     Returns:
         An object with `schema`, `gallery`, `model` (identity), `query_source`, `expansion` (null
         or `neighbours` and `alpha`), `rerank` (null or `k1`, `k2`, `weight` and `shortlist`),
-        `approximate` (null or `recall`, `top_k`, `probes`, `target` and `queries`) and `queries`:
-        for each, `name` and `ranks`, each with `rank`, `row`, `distance`, `reranked` and
-        `place_before` (null without re-ranking), `path`, `vehicle_id`, `camera_id`, `orientation`,
-        `tracklet_id` (-1 unknown, a text where the id is one) and `time` (ISO 8601 UTC or null).
+        `approximate` (null or `recall`, `top_k`, `probes`, `target` and `queries`), `max_distance`
+        (null or `distance` and `calibrated`, null or what was measured) and `queries`: for each,
+        `name` and `ranks`, each with `rank`, `row`, `distance`, `reranked` and `place_before` (null
+        without re-ranking), `path`, `vehicle_id`, `camera_id`, `orientation`, `tracklet_id` (-1
+        unknown, a text where the id is one) and `time` (ISO 8601 UTC or null).
     """
     record = {
         "schema": SCHEMA,
@@ -64,6 +68,9 @@ def hits_json(
         "expansion": None if expansion is None else asdict(expansion),
         "rerank": None if rerank is None else {**asdict(rerank), "shortlist": shortlist},
         "approximate": to_builtins(tuning),
+        "max_distance": None
+        if cut is None
+        else {"distance": cut.distance, "calibrated": to_builtins(cut.record)},
         "queries": [
             {"name": name, "ranks": [hit_values(hit) for hit in hits]}
             for name, hits in zip(queries.names, lists, strict=True)
@@ -72,22 +79,33 @@ def hits_json(
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
-def hits_text(queries: Embeddings, lists: Sequence[Sequence[Hit]], *, limit: int) -> list[str]:
+def hits_text(
+    queries: Embeddings,
+    lists: Sequence[Sequence[Hit]],
+    *,
+    limit: int,
+    nearest: Sequence[float | None] = (),
+) -> list[str]:
     """The lists of the first queries as lines for a terminal.
 
     Args:
         queries: Q images.
         lists: [Q] their hits.
         limit: queries shown; a last line tells how many are not.
+        nearest: distance of each query's nearest row before the lists were cut, None where there
+            was no row; empty where they were not cut.
 
     Returns:
         Lines without line ends or control characters: rank, distance, row, path, what is known;
         after re-ranking also the re-ranked distance and the place before.
     """
     lines = []
-    for name, hits in list(zip(queries.names, lists, strict=True))[:limit]:
+    found = zip(queries.names, lists, nearest or [None] * len(lists), strict=True)
+    for name, hits, before_cut in list(found)[:limit]:
         lines.append(printable(name))
-        if not hits:
+        if not hits and before_cut is not None:
+            lines.append(f"  no row is near enough: the nearest is at {before_cut:.4g}")
+        elif not hits:
             lines.append("  no row passes the filter")
         for hit in hits:
             record = hit.stored.record

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.seal import parse_sealed, sealed_json
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.record_file import (
     Count,
@@ -23,6 +22,7 @@ from mtml_deploy.record_file import (
     parse_json,
 )
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
+from mtml_deploy.seal import parse_sealed, sealed_json
 
 _FOLDER: Final = "index"
 _FILE: Final = "card.json"

@@ -259,13 +259,14 @@ def _results(evaluation: Evaluation) -> dict[str, object]:
 
 
 def verification_record(verification: Verification | None) -> dict[str, object] | None:
-    """Rates and numbers of pairs, for JSON; None where they were not measured."""
+    """Rates, distances and numbers of pairs, for JSON; None where they were not measured."""
     if verification is None:
         return None
     return {
         "positive_pairs": verification.positives,
         "negative_pairs": verification.negatives,
         "tpr_at_fpr": dict(zip(FPR_TEXTS, verification.tpr, strict=True)),
+        "distance_at_fpr": dict(zip(FPR_TEXTS, verification.distances, strict=True)),
     }
 
 

@@ -81,22 +81,30 @@ def metrics_markdown(evaluations: Sequence[Evaluation]) -> str:
 
 
 def _verification_table(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Lines of a table of the rates; none where no evaluation measured them."""
+    """Lines of a table of the rates and their distances; none where no evaluation measured them."""
     rows = []
     for evaluation in evaluations:
         found = evaluation.metrics.verification
         if found is not None:
+            points = zip(_cells(RATES, evaluation.metrics), found.distances, strict=True)
+            cells = (cell for rate, distance in points for cell in (rate, _distance(distance)))
             pairs = str(found.positives), str(found.negatives)
-            rows.append((escaped(evaluation.label), *_cells(RATES, evaluation.metrics), *pairs))
+            rows.append((escaped(evaluation.label), *cells, *pairs))
     if not rows:
         return []
-    titles = ["model", *(rate.title for rate in RATES), "matching pairs", "other pairs"]
+    named = (title for rate in RATES for title in (rate.title, "nearer than"))
+    titles = ["model", *named, "matching pairs", "other pairs"]
     return ["", *table(titles, rows, align="l" + "r" * (len(titles) - 1))]
 
 
 def _cells(measures: Sequence[Measure], metrics: RetrievalMetrics) -> list[str]:
     """Measures in percent; a dash where there is no value."""
     return [percent(measure.take(metrics)) for measure in measures]
+
+
+def _distance(distance: float | None) -> str:
+    """A distance as a table shows it; a dash where there is none."""
+    return percent(None) if distance is None else f"{distance:.5g}"
 
 
 def _model_sentence(model: ModelIdentity | None) -> str:

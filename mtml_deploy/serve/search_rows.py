@@ -5,10 +5,10 @@ In: an open gallery, queries and a question. Out: a list for each query.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.gallery.cut import near_hits
 from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.local_rerank import rerank_shortlists
 from mtml_deploy.gallery.values import Filter, Hit
@@ -48,10 +48,4 @@ def search_rows(
     )
     if max_distance is None:
         return lists
-    return tuple(_near(hits, max_distance) for hits in lists)
-
-
-def _near(hits: tuple[Hit, ...], most: float) -> tuple[Hit, ...]:
-    """Those that are not too far away, their places counted anew."""
-    near = [hit for hit in hits if hit.distance <= most]
-    return tuple(replace(hit, rank=place) for place, hit in enumerate(near, start=1))
+    return near_hits(lists, max_distance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.threshold import calibrated_distance
 
 
 def default_max_distance(artifact: Artifact) -> float | None:
@@ -13,6 +14,9 @@ def default_max_distance(artifact: Artifact) -> float | None:
 
     Returns:
         An L2 distance; None where the artifact has no record of one, and all are shown.
+
+    Raises:
+        ArtifactError: its record is damaged.
     """
-    del artifact  # no record of it has a distance yet
-    return None
+    found = calibrated_distance(artifact)
+    return None if found is None else found.distance

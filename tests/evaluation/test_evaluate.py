@@ -1,5 +1,6 @@
 """Metrics: hand-worked lists, and a plain loop over full orders for random labels and ties."""
 
+import math
 from dataclasses import replace
 
 import msgspec
@@ -165,10 +166,12 @@ def test_verification_equals_trying_every_threshold(sets, rerank_too):
         patch.setattr("mtml_deploy.evaluation.verification.ONE_IN", (20, 10, 4))
         found = evaluate(query, gallery, protocol, reranked=reranked).verification
     assert (found.positives, found.negatives) == (len(positive), len(negative))
-    for one_in, rate in zip((20, 10, 4), found.tpr, strict=True):
+    for one_in, rate, told in zip((20, 10, 4), found.tpr, found.distances, strict=True):
         if len(negative) < one_in:
-            assert rate is None
+            assert (rate, told) == (None, None)
             continue
+        square = sorted(negative)[len(negative) // one_in]
+        assert told == (square if rerank_too else math.sqrt(square))
         best = max(
             sum(d < threshold for d in positive) / len(positive)
             for threshold in [*negative, *positive, np.inf]

@@ -39,11 +39,14 @@ def by_sorting(exact, takes_part, matches):
         for g in range(exact.shape[1]):
             if takes_part[q] and np.isfinite(exact[q, g]):
                 (positive if matches[q, g] else negative).append(exact[q, g])
-    rates = []
+    rates, thresholds = [], []
     for one_in in verification.ONE_IN:
         if not positive or len(negative) < one_in:
             rates.append(None)
+            thresholds.append(None)
             continue
+        # so many may be accepted; the next one, and what is as far, is refused
+        thresholds.append(sorted(negative)[len(negative) // one_in])
         best = 0.0
         # accept what is nearer than the threshold
         for threshold in [*sorted(set(positive + negative)), np.inf]:
@@ -51,7 +54,7 @@ def by_sorting(exact, takes_part, matches):
             if false * one_in <= len(negative):
                 best = max(best, sum(d < threshold for d in positive) / len(positive))
         rates.append(best)
-    return Verification(len(positive), len(negative), tuple(rates))
+    return Verification(len(positive), len(negative), tuple(rates), tuple(thresholds))
 
 
 def test_by_hand(small_rates):
@@ -61,15 +64,39 @@ def test_by_hand(small_rates):
     found, _ = collect(exact, [True], matches)
     # 1 in 20: one other image may be accepted, so the threshold is 2, which refuses the match at 2;
     # 1 in 10: two, threshold 3; 1 in 4: five, threshold 6
-    assert found == Verification(5, 20, (1 / 5, 3 / 5, 4 / 5))
+    assert found == Verification(5, 20, (1 / 5, 3 / 5, 4 / 5), (2, 3, 6))
 
 
 def test_too_few_other_pairs_have_no_rate(small_rates):
     exact = np.arange(11, dtype=np.float64)[None]
     matches = np.array([[True] + [False] * 10])
-    assert collect(exact, [True], matches)[0] == Verification(1, 10, (None, 1.0, 1.0))
-    assert collect(exact, [True], ~matches)[0] == Verification(10, 1, (None, None, None))
-    assert collect(exact, [True], matches & False)[0] == Verification(0, 11, (None, None, None))
+    assert collect(exact, [True], matches)[0] == Verification(
+        1, 10, (None, 1.0, 1.0), (None, 2.0, 3.0)
+    )
+    none = (None, None, None)
+    assert collect(exact, [True], ~matches)[0] == Verification(10, 1, none, none)
+    assert collect(exact, [True], matches & False)[0] == Verification(0, 11, none, none)
+
+
+def test_equal_distances_are_on_one_side_of_the_threshold(small_rates):
+    # 20 other images, four of them at 1, the rest at 5: none of the four may be accepted at 1 in 20
+    # and 1 in 10, so the threshold is 1, which refuses the match at 1 too; at 1 in 4 it is 5
+    exact = np.array([[1.0] * 4 + [5.0] * 16 + [0.5, 1.0, 4.0, 5.0]])
+    matches = np.array([[False] * 20 + [True] * 4])
+    found, _ = collect(exact, [True], matches)
+    assert found == Verification(4, 20, (1 / 4, 1 / 4, 3 / 4), (1, 1, 5))
+
+
+def test_squared_distances_are_told_as_distances(small_rates):
+    exact = np.array([[*range(1, 21), 0.5]], dtype=np.float64)
+    pairs = VerificationPairs(
+        np.array([True]),
+        gallery_size=21,
+        exact=lambda row, rows: exact[row, rows] ** 2,
+        squared="squared",
+    )
+    pairs.add(0, exact[0] ** 2, np.array([20]), margin=0.0)
+    assert pairs.result().distances == (2, 3, 6)
 
 
 def test_the_real_rates_are_counted_in_whole_pairs():
@@ -78,14 +105,16 @@ def test_the_real_rates_are_counted_in_whole_pairs():
     exact = distances[None]
     matches = (distances % 1 == 0.5)[None]
     found, _ = collect(exact, [True], matches)
-    assert found == Verification(4, 30_000, (1 / 4, 3 / 4, 3 / 4))
+    assert found == Verification(4, 30_000, (1 / 4, 3 / 4, 3 / 4), (3, 30, 300))
 
 
 def test_queries_of_unknown_vehicle_do_not_take_part(small_rates):
     exact = np.array([[0.0, *range(1, 21)], [0.0] * 21])
     matches = np.zeros((2, 21), dtype=bool)
     matches[0, 0] = True
-    assert collect(exact, [True, False], matches)[0] == Verification(1, 20, (1.0, 1.0, 1.0))
+    assert collect(exact, [True, False], matches)[0] == Verification(
+        1, 20, (1.0, 1.0, 1.0), (2, 3, 6)
+    )
     assert collect(exact, [True, True], matches)[0].tpr == (0.0, 0.0, 0.0)
 
 

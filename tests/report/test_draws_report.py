@@ -25,7 +25,9 @@ FIRST = RetrievalMetrics(
     protocol="vehicleid", mean_ap=0.5, mean_ap_trapezoid=0.25, mean_inp=0.5,
     cmc=np.array([0.25, 0.75]), num_queries=1, num_valid=1, unmatched="skipped", ties=1,
     average_precision=np.array([0.5]),
-    verification=Verification(positives=3, negatives=1000, tpr=(None, 0.25, 0.5)),
+    verification=Verification(
+        positives=3, negatives=1000, tpr=(None, 0.25, 0.5), distances=(None, 1, 2)
+    ),
 )  # fmt: skip
 SECOND = replace(
     FIRST, mean_ap=0.75, ties=2, verification=replace(FIRST.verification, tpr=(None, 0.5, 0.5))

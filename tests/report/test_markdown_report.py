@@ -33,10 +33,11 @@ def test_protocols_are_not_mixed_in_one_table():
 def test_verification_has_a_table_of_its_own():
     lines = metrics_markdown([EVALUATION]).splitlines()
     assert lines[6] == (
-        "| model | TPR@FPR 1e-4 | TPR@FPR 1e-3 | TPR@FPR 1e-2 | matching pairs | other pairs |"
+        "| model | TPR@FPR 1e-4 | nearer than | TPR@FPR 1e-3 | nearer than | TPR@FPR 1e-2 "
+        "| nearer than | matching pairs | other pairs |"
     )
     # a dash where there were too few other pairs
-    assert lines[8] == "| MTML-OSG | – | 25.0 | 75.0 | 4 | 2000 |"
+    assert lines[8] == "| MTML-OSG | – | – | 25.0 | 0.5 | 75.0 | 12.346 | 4 | 2000 |"
     without = replace(EVALUATION, metrics=replace(METRICS, verification=None))
     assert "| TPR@FPR" not in metrics_markdown([without])
 

@@ -31,6 +31,7 @@ def test_json_says_what_was_measured_how_and_on_what():
     assert record["verification"] == {
         "positive_pairs": 4, "negative_pairs": 2000,
         "tpr_at_fpr": {"1e-4": None, "1e-3": 0.25, "1e-2": 0.75},
+        "distance_at_fpr": {"1e-4": None, "1e-3": 0.5, "1e-2": 12.3456789},
     }  # fmt: skip
     assert "one threshold" in record["definitions"]["tpr_at_fpr"]
     assert record["ground_truth"] is None

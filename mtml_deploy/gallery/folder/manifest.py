@@ -11,11 +11,11 @@ import numpy as np
 from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.files import write_text
-from mtml_deploy.gallery.seal import parse_sealed, sealed_json
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.path_kind import what_it_is
 from mtml_deploy.record_file import Record, SchemaError, parse_json, parse_plain, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
+from mtml_deploy.seal import parse_sealed, sealed_json
 
 _FILE: Final = "gallery.json"
 
