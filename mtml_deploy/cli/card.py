@@ -15,7 +15,7 @@ from mtml_deploy.cli.console import SafeCommand, write_note
 @click.option("--out", required=True, type=options.FILE, help="The card, such as README.md.")
 @click.option(
     "--result", "results", type=options.FILE, multiple=True, metavar="JSON",
-    help="What mtml-deploy evaluate --json wrote; may be repeated.",
+    help="An evaluation, which evaluate wrote as JSON; may be repeated.",
 )  # fmt: skip
 @click.option("--name", help="Of the model.  [default: the name of ARTIFACT's folder]")
 @options.overwrite

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--embeddings", type=options.FILE, metavar="EMB", help="Embeddings file to add.")
 @click.option(
     "--parts", type=options.FOLDER, metavar="FOLDER",
-    help="Parts that mtml-deploy embed --shard wrote, added one after the other.",
+    help="Parts that embed wrote with --shard, added one after the other.",
 )  # fmt: skip
 @click.option(
     "--camera",

@@ -183,7 +183,7 @@ def read_plan(folder: Path) -> ShardPlan:
     except FileNotFoundError as error:
         raise EmbeddingsError(
             f"{folder} is no folder of parts: it lacks {PLAN_FILE}; name the folder that "
-            "mtml-deploy embed --shard wrote to"
+            "workers wrote to with --shard"
         ) from error
     except (OSError, ValueError) as error:
         raise EmbeddingsError(

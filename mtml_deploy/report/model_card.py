@@ -161,7 +161,7 @@ def _verdicts(artifact: Artifact) -> Iterator[str]:
     if rows:
         yield from _table(("backend", "gate", "reference", "protocol", "when"), rows)
     else:
-        yield "The gate was not run on any backend (`mtml-deploy parity`)."
+        yield "The gate was not run on any backend."
         yield ""
 
 
@@ -171,7 +171,7 @@ def _verdict(path: Path) -> Verdict:
         return parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error}); run mtml-deploy parity again, or remove it"
+            f"{path} cannot be read ({error}); run the parity gate again, or remove it"
         ) from error
 
 

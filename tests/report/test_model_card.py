@@ -81,7 +81,7 @@ def test_a_broken_verdict_is_told(artifact, tmp_path):
     (artifact / "parity").mkdir()
     (artifact / "parity" / "ort-cpu.json").write_text("{}")
     result = run(artifact, "--out", tmp_path / "card.md")
-    assert result.exit_code == 1 and "run mtml-deploy parity again" in result.stderr
+    assert result.exit_code == 1 and "run the parity gate again" in result.stderr
     assert not (tmp_path / "card.md").exists()
 
 
