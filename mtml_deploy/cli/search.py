@@ -158,7 +158,7 @@ def search(
         from mtml_deploy.report.search_page.facts import page_facts
         from mtml_deploy.report.search_page.page import lists_page
 
-        facts = page_facts(queries.model, None if artifact is None else artifact.manifest)
+        facts = page_facts(queries.model, artifact)
         write_text(html, lists_page("Vehicle search", facts, queries, lists))
     for line in hits_text(queries, lists, limit=_TEXT_QUERIES, nearest=nearest):
         write_data(line)

@@ -70,6 +70,7 @@ async def info(request: Request) -> Response:
             "writable": options.writable,
             "keeps_uploads": options.uploads is not None,
             "max_distance": service.max_distance,
+            "max_distance_words": service.threshold and service.threshold.in_words(),
             "compare": request.app.state.compares,
             "limits": {
                 "images": options.images,

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.artifact.threshold import calibrated_distance
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.gallery.add import tells_orientation
@@ -27,7 +28,6 @@ from mtml_deploy.serve.decoding import Box, Decoded, decode
 from mtml_deploy.serve.gallery_access import GalleryAccess
 from mtml_deploy.serve.metrics import Metrics
 from mtml_deploy.serve.options import ServeOptions
-from mtml_deploy.serve.threshold import default_max_distance
 from mtml_deploy.serve.worker import EmbedWorker
 
 Result = TypeVar("Result")
@@ -78,7 +78,7 @@ class Service:
         """
         self.artifact, self.options = artifact, options
         self.metrics = Metrics()
-        self.max_distance = default_max_distance(artifact)
+        self.threshold = calibrated_distance(artifact)
         self._tells_orientation: bool | None = None
         self._decoders = ThreadPoolExecutor(
             options.decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode"
@@ -149,6 +149,11 @@ class Service:
         if self._tells_orientation is None:
             self._tells_orientation = tells_orientation(self.artifact.manifest)
         return self._tells_orientation
+
+    @property
+    def max_distance(self) -> float | None:
+        """Up to where hits are shown if a client names no distance; None shows all."""
+        return None if self.threshold is None else self.threshold.distance
 
     @property
     def has_gallery(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import pytest
 from helpers_artifact import write_artifact
 from helpers_threshold import a_threshold
+from mtml_deploy.serve.threshold import default_max_distance
 
 from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.artifact.threshold import (
@@ -16,7 +17,6 @@ from mtml_deploy.artifact.threshold import (
     threshold_path,
 )
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.serve.threshold import default_max_distance
 
 
 def test_a_record_comes_back_and_belongs_to_the_artifact(tmp_path):

@@ -7,9 +7,12 @@ import time
 import numpy as np
 import pytest
 from helpers_serve import Served
+from helpers_threshold import a_threshold
 from PIL import Image
 
 import mtml_deploy as md
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.artifact.threshold import save_threshold
 
 sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -169,6 +172,22 @@ def test_the_cut_dims_what_is_farther(service, place, tab):
     assert tab.locator("li.hit.far").count() == sum(distance > 0 for _, distance in places)
     tab.dispatch_event("#cut-at", "change")
     assert "cut=0" in tab.url
+
+
+def test_the_cut_begins_at_the_calibrated_distance(own_place, tab):
+    artifact = open_artifact(own_place / "model")
+    places = expected(own_place, images_of(own_place)[:1])
+    half = (places[4][1] + places[5][1]) / 2
+    save_threshold(artifact, a_threshold(artifact, distance=half))
+    with Served("serve", "model", "--gallery", "cars", "--port", "0", cwd=own_place) as served:
+        served.until_ready()
+        found_there = served.send("/v1/search", images_of(own_place)[0].read_bytes()).json
+        assert len(found_there["queries"][0]["ranks"]) == 5
+        tab.goto(served.address)
+        choose(tab, images_of(own_place)[0])
+        assert found(tab) == places  # the page shows all and dims those beyond
+        assert tab.locator("li.hit.far").count() == len(places) - 5
+        assert "at FPR 0.001 on 324 queries" in tab.inner_text("#cut-words")
 
 
 def test_several_images_are_one_vehicle(service, place, tab):

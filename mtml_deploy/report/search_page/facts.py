@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 from msgspec import to_builtins
 
+from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.artifact.threshold import calibrated_distance
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.text import percent
 
@@ -40,18 +42,23 @@ def measured_at(manifest: Manifest) -> str:
     return f"{', '.join(told)} in validation"
 
 
-def page_facts(model: ModelIdentity, manifest: Manifest | None) -> dict[str, object]:
+def page_facts(model: ModelIdentity, artifact: Artifact | None) -> dict[str, object]:
     """What a page in a file says of the model of its lists.
 
     Args:
         model: of the queries.
-        manifest: of the model, where it is at hand.
+        artifact: of the model, where it is at hand.
+
+    Raises:
+        ArtifactError: its record of a distance is damaged.
     """
+    manifest = None if artifact is None else artifact.manifest
+    cut = None if artifact is None else calibrated_distance(artifact)
     return {
         "model": to_builtins(model),
         "label": model.embedding if manifest is None else model_label(manifest),
         "measured": None if manifest is None else measured_at(manifest),
         "warning": None,
-        "max_distance": None,
-        "max_distance_words": None,
+        "max_distance": None if cut is None else cut.distance,
+        "max_distance_words": None if cut is None else cut.in_words(),
     }

@@ -69,7 +69,7 @@ function setCut() {
   byId("cut-marks").replaceChildren(...(calibrated === null ? [] : [el("option", { value: calibrated })]));
   byId("cut-words").textContent = lists.length > 1
     ? "distances of two models cannot be compared, each list has its own"
-    : source.info.max_distance_words || (calibrated === null ? "this model has no calibrated distance" : `calibrated: ${number(calibrated)}`);
+    : calibrated === null ? "this model has no calibrated distance" : `${number(calibrated)} ${source.info.max_distance_words}`;
   applyCut();
 }
 
