@@ -17,10 +17,10 @@ from mtml_deploy.cli.console import SafeCommand, write_note
     "--result", "results", type=options.FILE, multiple=True, metavar="JSON",
     help="An evaluation, which evaluate wrote as JSON; may be repeated.",
 )  # fmt: skip
-@click.option("--name", help="Of the model.  [default: the name of ARTIFACT's folder]")
+@click.option("--name", "title", help="Of the model.  [default: the name of ARTIFACT's folder]")
 @options.overwrite
 def card(
-    *, artifact: Path, out: Path, results: tuple[Path, ...], name: str | None, overwrite: bool
+    *, artifact: Path, out: Path, results: tuple[Path, ...], title: str | None, overwrite: bool
 ) -> None:
     """Write a model card of ARTIFACT: its manifest, parity verdicts and evaluations.
 
@@ -37,5 +37,5 @@ def card(
     require_output(out, CARD, overwrite=overwrite, inputs=results)
     opened = open_artifact(artifact)
     rows = read_judged(results) if results else []
-    write_text(out, card_text(opened, rows, name=name or artifact.absolute().name))
+    write_text(out, card_text(opened, rows, name=title or artifact.absolute().name))
     write_note(f"wrote {out}: {len(rows)} results")

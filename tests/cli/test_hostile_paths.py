@@ -33,9 +33,8 @@ PROGRAMS = {
 SOURCES = frozenset({"images", "query", "gallery", "data", "source", "name", "compare", "val"})
 """Parameters of text that may name a file."""
 
-MEASURES = frozenset({"all", "branches", "embed", "latency", "layouts", "parity", "ranking",
-                      "throughput", "train"})  # fmt: skip
-"""Benchmarks: only the first thing they read is tried, because they go on to measure."""
+JOINS = frozenset({"compare", "join", "report", "roofline", "training"})
+"""Benchmarks that measure nothing before all was read; of others only the first thing is tried."""
 
 EMBEDDINGS = frozenset({"out", "query", "gallery", "embeddings", "train"})
 """Parameters whose file ends in .npz in some command."""
@@ -69,7 +68,7 @@ EVERY = [
     for words, command in commands((program,), root)
     for parameter in command.params
     if names_files(parameter)
-    and not (words[0] == "benchmarks" and words[-1] in MEASURES and parameter.name != "artifact")
+    and not (words[0] == "benchmarks" and words[-1] not in JOINS and parameter.name != "artifact")
 ]
 
 
@@ -114,6 +113,9 @@ def words_of(
     arguments = []
     for parameter in command.params:
         needed = parameter.required or (parameter.name == "out" and words == ("mtml-train",))
+        # either these two or --merge
+        needed |= words[1:] == ("embed",) and parameter.name in ("artifact", "images")
+        needed &= given.name != "merge" or parameter.name not in ("artifact", "images")
         if parameter is not given and not needed:
             continue
         text = value if parameter is given else good(parameter.name or "", place, words)

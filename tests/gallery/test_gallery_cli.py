@@ -197,7 +197,7 @@ def test_remove_info_compact(place: Path) -> None:
     assert "4 rows removed" in ok(
         "gallery", "remove", place / "g", "--vehicle", 1, "--row", 1
     ).stderr  # fmt: skip
-    refused("gallery", "remove", place / "g", "--row", 1, text="nothing was removed")
+    refused("gallery", "remove", place / "g", "--row", 1, text="nothing was changed")
     assert run("gallery", "remove", place / "g").exit_code == 2
     info = json.loads(ok("gallery", "info", place / "g", "--json").stdout)
     assert (info["rows"], info["removed"], info["vehicles"]) == (7, 5, 3)
