@@ -222,9 +222,7 @@ class Collection:
         """The consistency of a read; waiting for the newest writes is what costs most of a call."""
         if self.address.folder is not None:
             return {"consistency_level": STRONG}
-        if self._moment is None and not fresh:
-            return {"consistency_level": "Eventually"}
-        if fresh:
+        if fresh or self._moment is None:
             # the library has it without a public name; 0 where a server does not tell
             self._moment = int(client._get_connection().alloc_timestamp(timeout=CALL_S))
         if not self._moment:

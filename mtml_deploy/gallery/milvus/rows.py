@@ -56,24 +56,17 @@ class CollectionRows:
             GalleryError: it has no manifest, or a damaged one.
         """
         self.collection = collection
-        try:
-            manifest = self.manifest(fresh=False)  # the model never changes
-        except GalleryError:
-            manifest = self.manifest()
-        self.model = manifest.model
+        self.model = self.manifest().model
         self.vector_bytes = 4 * self.model.dim
         """Of one vector."""
 
-    def manifest(self, *, fresh: bool = True) -> CollectionManifest:
+    def manifest(self) -> CollectionManifest:
         """What the collection says of itself now.
-
-        Args:
-            fresh: see `Collection.query`.
 
         Raises:
             GalleryError: it has no manifest, or a damaged one.
         """
-        found = self.collection.query(f"row == {MANIFEST_ROW}", ("path",), fresh=fresh)
+        found = self.collection.query(f"row == {MANIFEST_ROW}", ("path",))
         if not found:
             raise GalleryError(
                 f"{self.collection.name} has no card (row {MANIFEST_ROW}), expected what "
