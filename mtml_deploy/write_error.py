@@ -1,6 +1,6 @@
 """What a machine refuses to write, from whichever library the news come, as one error.
 
-In: errors of the system, of SQLite, faiss, safetensors and NumPy. Out: what was being written,
+In: errors of the system, of SQLite, safetensors and NumPy. Out: what was being written,
 where, why not, how much room there is, and what to do.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sqlite3
 from dataclasses import dataclass
@@ -162,30 +161,9 @@ def damage_schema(folder: Path, draw: random.Random) -> Damage | None:
     return Damage(f"schema {sql}", "rows.sqlite")
 
 
-def damage_values_of_card(folder: Path, draw: random.Random) -> Damage | None:
-    """One value of the index's manifest, of the right type, and often in its range."""
-    path = folder / "index" / "card.json"
-    values = json.loads(path.read_bytes())
-    holder = draw.choice((values, values["tuning"]))
-    key = draw.choice(sorted(holder))
-    old = holder[key]
-    if isinstance(old, str):
-        holder[key] = draw.choice((old[::-1], "0" * 64, "", "../x", "x" * 300))
-    elif isinstance(old, int):
-        holder[key] = draw.choice((0, 1, old + 1, old - 1, 2**31, 2**40, 2**62, 2**63))
-    elif isinstance(old, float):
-        holder[key] = draw.choice((0.0, 0.5, 1.0))
-    else:
-        holder[key] = None
-    path.write_text(json.dumps(values))
-    return (
-        None if holder[key] == old else Damage(f"card {key} {old!r} -> {holder[key]!r}", path.name)
-    )
-
-
 DAMAGES: Final = {
     "bytes": damage_bytes, "pages": damage_pages, "json": damage_json, "entry": damage_entry,
-    "sql": damage_sql, "schema": damage_schema, "card": damage_values_of_card,
+    "sql": damage_sql, "schema": damage_schema,
 }  # fmt: skip
 
 

@@ -5,24 +5,18 @@ Nothing can tell such an answer from a right one; the gallery must still answer 
 
 from __future__ import annotations
 
-import json
 import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
-from fuzz_mutations import damaged_bytes
 from helpers_gallery_damage import Damage
 
-from mtml_deploy.artifact.artifact import file_sha256
 from mtml_deploy.gallery.folder.facts import NUMBERS, checked_numbers, packed
 from mtml_deploy.gallery.folder.rows import marked_segment, marked_state
 from mtml_deploy.gallery.folder.schema import STATES, Segment
-from mtml_deploy.gallery.index_manifest import IndexManifest
-from mtml_deploy.seal import parse_sealed, sealed_json
 
 _NUMBERS: Final = (
     -(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 8, 127, 1000, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1,
@@ -32,15 +26,7 @@ _REALS: Final = (float("nan"), float("inf"), -1.0, 0.0, 1e-45, 3e38)
 
 def forge(folder: Path, draw: random.Random) -> Damage | None:
     """One value of one place, the marks made anew."""
-    places = [_facts, _facts, _facts, _segment, _state]
-    if (folder / "index").exists():
-        places += [_card, _table]
-    return draw.choice(places)(folder, draw)
-
-
-def forge_faiss(folder: Path, draw: random.Random) -> Damage | None:
-    """The index itself: its library was not made for files of others, and may end the process."""
-    return _reseal(folder, draw, ".faiss", "index_sha256")
+    return draw.choice((_facts, _facts, _facts, _segment, _state))(folder, draw)
 
 
 def _facts(folder: Path, draw: random.Random) -> Damage | None:
@@ -85,36 +71,3 @@ def _state(folder: Path, draw: random.Random) -> Damage | None:
         new = marked_state(name, value)
         database.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", new)
     return Damage(f"state {name} = {value}", path.name)
-
-
-def _card(folder: Path, draw: random.Random) -> Damage | None:
-    path = folder / "index" / "card.json"
-    card = parse_sealed(path.read_bytes(), IndexManifest)
-    name = draw.choice(("rows", "last_row", "lists", "probes", "top_k", "queries"))
-    value = draw.choice(_NUMBERS)
-    values = msgspec.to_builtins(card)
-    (values["tuning"] if name in values["tuning"] else values)[name] = value
-    try:
-        path.write_text(sealed_json(msgspec.convert(values, IndexManifest)))
-    except (msgspec.ValidationError, ValueError):
-        return None  # refused by its type, as other tests show
-    return Damage(f"{name} of the index = {value}", "index/card.json")
-
-
-def _table(folder: Path, draw: random.Random) -> Damage | None:
-    return _reseal(folder, draw, ".npy", "rows_sha256")
-
-
-def _reseal(folder: Path, draw: random.Random, suffix: str, field: str) -> Damage | None:
-    """Bytes of a file of the index, its new hash in the manifest."""
-    path = folder / "index" / "card.json"
-    (file,) = path.parent.glob(f"*{suffix}")
-    old = file.read_bytes()
-    what, new = damaged_bytes(old, draw)
-    if new == old:
-        return None
-    file.write_bytes(new)
-    card = json.loads(path.read_bytes())
-    card[field], card["check"] = file_sha256(file), ""
-    path.write_text(sealed_json(msgspec.convert(card, IndexManifest)))
-    return Damage(what, f"index/*{suffix}")

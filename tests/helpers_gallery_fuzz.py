@@ -40,7 +40,7 @@ def vectors(seed: int, count: int) -> np.ndarray:
 QUERY: Final = vectors(9, 3)
 
 
-def make(folder: Path, dtype: str, *, index: bool) -> Path:
+def make(folder: Path, dtype: str) -> Path:
     """23 rows in 3 files, two of them removed; folded, as a closed gallery is."""
     create_folder_gallery(folder, MODEL, dtype=dtype)
     labels = {
@@ -55,12 +55,6 @@ def make(folder: Path, dtype: str, *, index: bool) -> Path:
             batch(vectors(0, ROWS), dim=DIM, contents=[f"c{i}" for i in range(ROWS)], **labels)
         )
         gallery.remove(Selection(rows=(3, 20)))
-        if index:
-            from mtml_deploy.gallery.approximate.build import build_index
-            from mtml_deploy.gallery.approximate.tune import tune_index
-
-            build_index(gallery, lists=3)
-            tune_index(gallery, recall=0.9, top_k=3)
     for path in folder.glob("rows.sqlite-*"):
         path.unlink()
     return folder
@@ -127,24 +121,10 @@ def _verify(folder: Path) -> object:
         return gallery.verify()
 
 
-def _approximate(folder: Path) -> object:
-    from mtml_deploy.gallery.approximate.open import open_index
-    from mtml_deploy.gallery.approximate.search import search_approximate
-
-    with FolderGallery(folder) as gallery:
-        index = open_index(gallery)
-        tuning = index.manifest.tuning
-        assert tuning is not None
-        found = search_approximate(
-            gallery, index, QUERY, model=MODEL, top_k=5, probes=tuning.probes
-        )
-        return index.manifest, found.rows.tolist(), found.distances.tolist()
-
-
 READS: Final[dict[str, Callable[[Path], object]]] = {
     "search": _search, "all": _all, "filtered": _filtered, "hits": _hits, "records": _records,
     "holds": _holds, "vectors": _vectors, "info": _info, "export": _export,
-    "approximate": _approximate, "verify": _verify,
+    "verify": _verify,
 }  # fmt: skip
 """Questions that change nothing."""
 
@@ -172,17 +152,16 @@ def _written(folder: Path, name: str) -> object:
 class Judge:
     """Knows the answers of a whole gallery."""
 
-    def __init__(self, folder: Path, scratch: Path, *, index: bool) -> None:
+    def __init__(self, folder: Path, scratch: Path) -> None:
         """Ask a copy everything.
 
         Args:
             folder: the whole gallery; stays as it is.
             scratch: folder for copies.
-            index: it has an approximate index.
         """
         self.folder = folder
         self.copy = scratch / "copy"
-        self.reads = [name for name in READS if index or name != "approximate"]
+        self.reads = list(READS)
         self._fresh()
         self.expected = {name: READS[name](self.copy) for name in self.reads}
         truth = _distances(self.copy)
@@ -216,10 +195,6 @@ class Judge:
             if outcome.refusal:
                 refused += 1
             elif name != "verify" and outcome.answer != self.expected[name]:
-                if name == "info" and not (self.copy / "index" / "card.json").exists():
-                    expected = replace(self.expected[name], index=None)  # it may be deleted
-                    if outcome.answer == expected:
-                        continue
                 if self._is_true(name, outcome.answer):
                     differ.append(name)
                 else:
@@ -270,12 +245,10 @@ class Judge:
         """Whether an answer that lacks rows has only right ones."""
         if name == "holds":  # what it does not tell of is added again
             return answer.items() < self.expected[name].items()
-        if name not in ("search", "all", "filtered", "approximate"):
+        if name not in ("search", "all", "filtered"):
             return False
-        parts = {"filtered": lambda a: a, "approximate": lambda a: (a[1:],)}
+        parts = {"filtered": lambda a: a}
         expected = self.expected[name]
-        if name == "approximate" and answer[0] != expected[0]:
-            return False
         found = parts.get(name, lambda a: (a,))(answer)
         for (rows, distances), (wanted, _) in zip(
             found, parts.get(name, lambda a: (a,))(expected), strict=True

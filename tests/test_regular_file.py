@@ -15,7 +15,6 @@ from mtml_deploy.data.decode import decode_whole
 from mtml_deploy.data.text_files import read_text
 from mtml_deploy.errors import DataError, ImageError, MtmlError
 from mtml_deploy.gallery.folder.manifest import load_manifest
-from mtml_deploy.gallery.index_manifest import load_index_manifest
 from mtml_deploy.gallery.times import load_times
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.regular_file import NotAFileError, open_regular, read_regular
@@ -89,14 +88,10 @@ def test_too_large(tmp_path: Path):
         read_regular(path, most_bytes=4)
 
 
-@pytest.mark.parametrize("name", ["gallery.json", "index/card.json"])
-def test_records_of_a_gallery(tmp_path: Path, name: str):
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    load = load_manifest if name == "gallery.json" else load_index_manifest
-    os.mkfifo(path)
+def test_the_record_of_a_gallery(tmp_path: Path):
+    os.mkfifo(tmp_path / "gallery.json")
     with pytest.raises(MtmlError):
-        load(tmp_path)
+        load_manifest(tmp_path)
 
 
 def test_an_image_behind_a_link(tmp_path: Path):

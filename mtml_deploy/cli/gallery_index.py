@@ -1,4 +1,4 @@
-"""`mtml-deploy gallery index` and `tune`: an approximate index and what it may miss."""
+"""`mtml-deploy gallery index` and `tune`: an approximate index on a server, and what it misses."""
 
 from __future__ import annotations
 
@@ -9,42 +9,35 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.gallery_search import filter_group
 from mtml_deploy.defaults import RECALL, TOP_K
 
 if TYPE_CHECKING:
-    from mtml_deploy.gallery.approximate.tune import Rung
+    from mtml_deploy.gallery.milvus.tune import Rung
+    from mtml_deploy.gallery.values import Filter
 
 
 @click.command(cls=SafeCommand)
 @click.argument("name", metavar="GALLERY")
-@click.option(
-    "--lists",
-    type=click.IntRange(min=1),
-    help="Parts the gallery is divided into; default 4 times the square root of its rows.",
-)
-def index(*, name: str, lists: int | None) -> None:
-    """Build an approximate index of all rows, for galleries too large to look at every row.
+@click.option("--exact", is_flag=True, help="The index that misses no row, as of a new gallery.")
+def index(*, name: str, exact: bool) -> None:
+    """Build an approximate index (HNSW) of a gallery on a Milvus server.
 
-    Rows that are added later are searched exactly until it is built again. Needs faiss.
+    GALLERY is milvus://HOST:PORT/COLLECTION. Nobody can search it until the index is there, and
+    then only with search --approximate. A gallery in a folder is always searched exactly.
     """
-    from mtml_deploy.gallery.approximate.build import (
-        build_index,
-        default_lists,
-        estimate_build_bytes,
-    )
-    from mtml_deploy.gallery.folder.gallery import FolderGallery
-    from mtml_deploy.gallery.open import gallery_folder
+    from mtml_deploy.gallery.open import open_collection
 
     with (
-        FolderGallery(gallery_folder(name), write=True) as opened,
+        open_collection(name, any_index=True) as opened,
         progress_bar("indexing", unit="rows") as progress,
     ):
-        rows = len(opened)
-        needed = estimate_build_bytes(rows, opened.model.dim, lists or default_lists(rows))
-        write_note(f"indexing {rows:,} rows takes about {needed / 2**20:,.0f} MiB")
-        manifest = build_index(opened, lists=lists, progress=progress)
+        opened.make_index(exact=exact, progress=progress)
+    if exact:
+        write_note(f"{name}: is searched exactly now")
+        return
     write_note(
-        f"{name}: {manifest.rows} rows in {manifest.lists} lists; now measure what it misses: "
+        f"{name}: has an approximate index now; measure what it misses: "
         f"mtml-deploy gallery tune {name}"
     )
 
@@ -56,7 +49,7 @@ def index(*, name: str, lists: int | None) -> None:
     type=click.FloatRange(min=0, max=1, min_open=True),
     default=RECALL,
     show_default=True,
-    help="Share of the exact nearest rows to be found.",
+    help="Share of the exact nearest rows to be found, with every filter.",
 )
 @click.option(
     "--top-k",
@@ -71,33 +64,40 @@ def index(*, name: str, lists: int | None) -> None:
     metavar="EMB",
     help="Embeddings file of queries; without it 200 rows of the gallery ask for their like.",
 )
-def tune(*, name: str, recall: float, top_k: int, queries: Path | None) -> None:
-    """Measure the index against exact search and keep the cheapest setting that is good enough."""
+@filter_group
+def tune(*, name: str, recall: float, top_k: int, queries: Path | None, where: Filter) -> None:
+    """Measure the approximate index and keep the cheapest setting that is good enough.
+
+    Reads every vector. Recall is measured without a filter, for the camera with the most rows and
+    the one with the fewest, for the middle tenth of the times, and with the filter given here.
+    """
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.errors import EmbeddingsError
-    from mtml_deploy.gallery.approximate.tune import tune_index
     from mtml_deploy.gallery.checks import require_same_model
-    from mtml_deploy.gallery.folder.gallery import FolderGallery
-    from mtml_deploy.gallery.open import gallery_folder
+    from mtml_deploy.gallery.milvus.tune import tune_index
+    from mtml_deploy.gallery.open import open_collection
 
     features = None
-    with FolderGallery(gallery_folder(name), write=True) as opened:
+    with open_collection(name) as opened:
         if queries is not None:
             asked = Embeddings.load(queries)
             require_same_model(asked.model, opened.model, str(queries))
             if not len(asked):
                 raise EmbeddingsError(f"{queries} holds no queries, expected one or more")
             features = asked.features
-        write_data(f"lists   recall@{top_k}   ms per query")
+        write_data(f"   ef   recall@{top_k}   ms per query")
 
         def show(rung: Rung) -> None:
-            write_data(f"{rung.probes:>5}   {rung.recall:>{len(str(top_k)) + 7}.4f}   "
+            write_data(f"{rung.ef:>5}   {rung.recall:>{len(str(top_k)) + 7}.4f}   "
                        f"{rung.query_ms:>12.2f}")  # fmt: skip
 
-        tuned = tune_index(opened, recall=recall, top_k=top_k, queries=features, tried=show)
-    write_data(f"exact   {1:>{len(str(top_k)) + 7}.4f}   {tuned.exact_ms:>12.2f}")
-    chosen = tuned.rungs[-1]
+        rungs = tune_index(
+            opened, recall=recall, top_k=top_k, queries=features, where=where, tried=show
+        )
+    chosen = rungs[-1]
+    for one in chosen.measured:
+        write_data(f"{one.where}: {100 * one.share:.3g} % of the rows, recall {one.recall:.4f}")
     write_note(
-        f"{name}: search --approximate looks at {chosen.probes} of {tuned.manifest.lists} lists "
-        f"now, recall@{top_k} {chosen.recall:.4f}"
+        f"{name}: search --approximate uses ef {chosen.ef} now, recall@{top_k} "
+        f"{chosen.recall:.4f} or better"
     )

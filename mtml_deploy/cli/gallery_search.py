@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.gallery.folder.gallery import FolderGallery
     from mtml_deploy.gallery.gallery import Gallery
-    from mtml_deploy.gallery.index_manifest import Tuning
+    from mtml_deploy.gallery.tuning import Tuning
     from mtml_deploy.gallery.values import Filter, Hits, RerankedHits
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
@@ -50,7 +50,7 @@ class Finding:
     """How the user wants rows to be found.
 
     Attributes:
-        approximate: by the index alone, which may miss some.
+        approximate: by the index of a server, which may miss some.
         memory_bytes: the budget; None sets none.
         shortlist: nearest rows of each query that are re-ranked.
     """
@@ -71,7 +71,7 @@ finding_group = group(
     click.option(
         "--approximate",
         is_flag=True,
-        help="Look only where the tuned index points to; may miss rows.",
+        help="By the tuned index of a Milvus server; may miss rows.",
     ),
     click.option(
         "--memory-gib",
@@ -175,50 +175,43 @@ def chosen_finder(gallery: Gallery, name: str, where: Filter, finding: Finding) 
         The way; what an approximate search may miss was said on stderr.
 
     Raises:
-        GalleryError: the gallery is not a folder, or its index is missing, not tuned or of no use.
-        MissingExtraError: an approximate search without faiss.
+        GalleryError: the gallery is not a folder where memory is bounded, or has no tuned
+            approximate index where that is asked for.
     """
-    if not finding.approximate and finding.memory_bytes is None:
-        return Finder(
-            lambda query, top_k: gallery.search(
-                query, model=gallery.model, top_k=top_k, where=where
-            )
-        )
-    folder = _require_folder(gallery, name)
-    memory = finding.memory_bytes
-    if not finding.approximate:
+    if finding.memory_bytes is not None:
+        folder = _require_folder(gallery, name)
+        memory = finding.memory_bytes
         return Finder(
             lambda query, top_k: folder.search(
-                query, model=folder.model, top_k=top_k, where=where, memory_bytes=memory
+                query,
+                model=folder.model,
+                top_k=top_k,
+                where=where,
+                approximate=finding.approximate,
+                memory_bytes=memory,
             )
         )
-    from mtml_deploy.gallery.approximate.open import open_index
-    from mtml_deploy.gallery.approximate.search import search_approximate
-    from mtml_deploy.gallery.values import GalleryError
-
-    index = open_index(folder)
-    tuning = index.manifest.tuning
-    if tuning is None:
-        raise GalleryError(
-            f"the index of {name} is not tuned, so what it misses is unknown; measure it: "
-            f"mtml-deploy gallery tune {name}"
-        )
-    write_note(
-        f"note: approximate search, recall@{tuning.top_k} {tuning.recall:.4f} when it was tuned"
-    )
     return Finder(
-        lambda query, top_k: search_approximate(
-            folder,
-            index,
-            query,
-            model=folder.model,
-            top_k=top_k,
-            probes=tuning.probes,
-            where=where,
-            memory_bytes=memory,
+        lambda query, top_k: gallery.search(
+            query, model=gallery.model, top_k=top_k, where=where, approximate=finding.approximate
         ),
-        tuning,
+        _told_tuning(gallery, name) if finding.approximate else None,
     )
+
+
+def _told_tuning(gallery: Gallery, name: str) -> Tuning:
+    """The tuning of an approximate index, of which the user is told what it may miss."""
+    from mtml_deploy.gallery.checks import always_exact
+    from mtml_deploy.gallery.milvus.gallery import MilvusGallery
+
+    if not isinstance(gallery, MilvusGallery):
+        raise always_exact(name)
+    tuning = gallery.tuning
+    write_note(
+        f"note: approximate search, recall@{tuning.top_k} {tuning.recall:.4f} or better when it "
+        "was tuned"
+    )
+    return tuning
 
 
 def rerank_found(
@@ -291,7 +284,7 @@ def _require_folder(gallery: Gallery, name: str) -> FolderGallery:
 
     if not isinstance(gallery, FolderGallery):
         raise GalleryError(
-            f"{name} is not a folder, as --approximate and --memory-gib need; leave them out: a "
-            "server searches by its own index and in its own memory"
+            f"{name} is not a folder, as --memory-gib needs; leave it out: a server searches in "
+            "its own memory"
         )
     return gallery

@@ -34,6 +34,18 @@ def require_same_model(found: ModelIdentity, expected: ModelIdentity, what: str)
         )
 
 
+def always_exact(name: str) -> GalleryError:
+    """The error that a gallery has no approximate index, and cannot have one.
+
+    Args:
+        name: of a gallery that is no collection on a server.
+    """
+    return GalleryError(
+        f"{name} is always searched exactly, expected a collection on a Milvus server, which can "
+        "have an approximate index: milvus://HOST:PORT/COLLECTION; leave out --approximate"
+    )
+
+
 def query_of(
     query: Embeddings | ArrayLike, model: ModelIdentity | None
 ) -> tuple[NDArray[np.float32], ModelIdentity]:

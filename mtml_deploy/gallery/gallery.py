@@ -147,6 +147,7 @@ class Gallery(ABC):
         model: ModelIdentity | None = None,
         top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
+        approximate: bool = False,
     ) -> Hits:
         """Exact nearest rows of every query among those that pass a filter.
 
@@ -155,6 +156,8 @@ class Gallery(ABC):
             model: the model that made the numbers; embeddings tell it themselves.
             top_k: ranks wanted, at least 1; K = min(top_k, rows that pass).
             where: which rows to look at.
+            approximate: by the tuned approximate index of a server, which may miss rows; what
+                comes back is true, in the order of the float64 distances.
 
         Returns:
             The hits, [Q, K]: the order of the float64 distances to what is stored, ties by lower
@@ -162,7 +165,7 @@ class Gallery(ABC):
 
         Raises:
             EmbeddingsError: another model's.
-            GalleryError: the gallery is damaged.
+            GalleryError: the gallery is damaged, or its index is of the other kind or not tuned.
             ValueError: a query that is not [Q, D] or not finite, numbers without a `model`, or
                 `top_k` below 1.
         """

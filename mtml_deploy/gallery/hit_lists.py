@@ -14,7 +14,7 @@ from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.cut import Cut
-from mtml_deploy.gallery.index_manifest import Tuning
+from mtml_deploy.gallery.tuning import Tuning
 from mtml_deploy.gallery.values import Hit, RowRecord
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.search.query_expansion import ExpansionOptions
@@ -54,11 +54,11 @@ def hits_json(
     Returns:
         An object with `schema`, `gallery`, `model` (identity), `query_source`, `expansion` (null
         or `neighbours` and `alpha`), `rerank` (null or `k1`, `k2`, `weight` and `shortlist`),
-        `approximate` (null or `recall`, `top_k`, `probes`, `target` and `queries`), `max_distance`
-        (null or `distance` and `calibrated`, null or what was measured) and `queries`: for each,
-        `name` and `ranks`, each with `rank`, `row`, `distance`, `reranked` and `place_before` (null
-        without re-ranking), `path`, `vehicle_id`, `camera_id`, `orientation`, `tracklet_id` (-1
-        unknown, a text where the id is one) and `time` (ISO 8601 UTC or null).
+        `approximate` (null or the fields of `Tuning`), `max_distance` (null or `distance` and
+        `calibrated`, null or what was measured) and `queries`: for each, `name` and `ranks`, each
+        with `rank`, `row`, `distance`, `reranked` and `place_before` (null without re-ranking),
+        `path`, `vehicle_id`, `camera_id`, `orientation`, `tracklet_id` (-1 unknown, a text where
+        the id is one) and `time` (ISO 8601 UTC or null).
     """
     record = {
         "schema": SCHEMA,

@@ -11,6 +11,7 @@ from typing import Final
 
 from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.checks import always_exact
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.milvus.address import SCHEMES, parse_address
@@ -67,6 +68,22 @@ def open_gallery(name: str | Path, *, write: bool = False) -> Gallery:
     if _is_milvus(name):
         return MilvusGallery(parse_address(str(name)), write=write)
     return FolderGallery(gallery_folder(name), write=write)
+
+
+def open_collection(name: str, *, any_index: bool = False) -> MilvusGallery:
+    """The gallery of a name on a Milvus server, open for writing, for what only a server has.
+
+    Args:
+        name: such as milvus://host:19530/cars.
+        any_index: see `MilvusGallery`.
+
+    Raises:
+        GalleryError: a folder, or as `open_gallery`.
+        MissingExtraError: the client library is not installed.
+    """
+    if not _is_milvus(name) or parse_address(name).folder is not None:
+        raise always_exact(name)
+    return MilvusGallery(parse_address(name), write=True, any_index=any_index)
 
 
 def gallery_folder(name: str | Path) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.index_manifest import IndexManifest
+from mtml_deploy.gallery.tuning import Tuning
 from mtml_deploy.record_file import record_json
 from mtml_deploy.text import printable
 
@@ -28,7 +28,8 @@ class GallerySummary:
         disk_bytes: size of all files; None on a server.
         dtype: how vectors are kept.
         model: whose vectors.
-        index: the approximate index; None where there is none.
+        index: kind of the approximate index of a server; None where searches are exact.
+        tuning: what it was measured to miss; None before `gallery tune`.
     """
 
     rows: int
@@ -43,7 +44,8 @@ class GallerySummary:
     disk_bytes: int | None
     dtype: StoredType
     model: ModelIdentity
-    index: IndexManifest | None = None
+    index: str | None = None
+    tuning: Tuning | None = None
 
 
 def summary_json(summary: GallerySummary) -> str:
@@ -72,14 +74,13 @@ def summary_lines(summary: GallerySummary) -> list[str]:
         f"vectors   {summary.dtype} [{model.dim}]{files}",
         f"disk      {disk}",
         f"model     {model.embedding} {model.precision} {model.model_sha256}",
-        *([] if summary.index is None else [_index_line(summary.index)]),
+        *([] if summary.index is None else [_index_line(summary.index, summary.tuning)]),
     ]
 
 
-def _index_line(manifest: IndexManifest) -> str:
+def _index_line(kind: str, tuning: Tuning | None) -> str:
     """The approximate index in words."""
-    tuning = manifest.tuning
     tuned = "not tuned"
     if tuning is not None:
-        tuned = f"recall@{tuning.top_k} {tuning.recall:.4f} with {tuning.probes} lists"
-    return f"index     {manifest.rows} rows in {manifest.lists} lists, {tuned}"
+        tuned = f"recall@{tuning.top_k} {tuning.recall:.4f} with ef {tuning.ef}"
+    return f"index     {kind}, approximate, {tuned}"

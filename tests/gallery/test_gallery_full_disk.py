@@ -57,24 +57,3 @@ def test_adding_leaves_the_rows_before(tmp_path: Path, limit: int) -> None:
     with FolderGallery(tmp_path / "g", write=True) as gallery:
         assert len(gallery) == 3
         assert gallery.verify() == ()
-
-
-@pytest.mark.parametrize("short_by", ["all but one", "half", 1])
-def test_an_index_without_its_last_bytes_is_no_index(tmp_path: Path, short_by: str | int) -> None:
-    pytest.importorskip("faiss")
-    from mtml_deploy.gallery.approximate.build import build_index
-    from mtml_deploy.gallery.approximate.open import open_index
-
-    create_folder_gallery(tmp_path / "g", identity())
-    with FolderGallery(tmp_path / "g", write=True) as gallery:
-        gallery.add_rows(rows(0, 300))
-        first = build_index(gallery, lists=2)
-        files = sorted((tmp_path / "g" / "index").iterdir())
-        whole = (tmp_path / "g" / "index" / f"{first.name}.faiss").stat().st_size
-        limit = {"all but one": 1, "half": whole // 2}.get(str(short_by), whole - 1)
-        words = r"\.faiss cannot be written: File too large"
-        with pytest.raises(MtmlError, match=words), largest_file(limit):
-            build_index(gallery, lists=2)
-        # the one before is as it was
-        assert sorted((tmp_path / "g" / "index").iterdir()) == files
-        assert open_index(gallery).manifest == first

@@ -14,7 +14,7 @@ from helpers_gallery_forgery import forge
 from helpers_gallery_fuzz import READS, SEGMENT_BYTES, Judge, make
 
 MUTATIONS = {
-    "bytes": 100, "pages": 100, "json": 70, "entry": 80, "sql": 130, "schema": 90, "card": 40,
+    "bytes": 100, "pages": 100, "json": 70, "entry": 80, "sql": 130, "schema": 90,
 }  # fmt: skip
 """How many of each kind, half of them on a gallery of int8 codes."""
 
@@ -26,17 +26,10 @@ def judges(tmp_path_factory) -> dict[str, Judge]:
     folder = tmp_path_factory.mktemp("fuzz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", SEGMENT_BYTES)
-        try:
-            import faiss  # noqa: F401
-
-            index = True
-        except ImportError:
-            index = False
         found = {}
-        for dtype, indexed in (("float32", index), ("int8", False)):
+        for dtype in ("float32", "int8"):
             (folder / f"of-{dtype}").mkdir()
-            whole = make(folder / dtype, dtype, index=indexed)
-            found[dtype] = Judge(whole, folder / f"of-{dtype}", index=indexed)
+            found[dtype] = Judge(make(folder / dtype, dtype), folder / f"of-{dtype}")
     return found
 
 
@@ -45,17 +38,13 @@ def test_damage(judges: dict[str, Judge], monkeypatch, kind: str):
     monkeypatch.setattr("mtml_deploy.gallery.folder.writer.SEGMENT_BYTES", SEGMENT_BYTES)
     refused, faults = 0, []
     for number in range(MUTATIONS[kind]):
-        judge = judges["int8" if number % 2 and kind != "card" else "float32"]
-        if kind == "card" and "approximate" not in judge.reads:
-            pytest.skip("an approximate index needs faiss")
+        judge = judges["int8" if number % 2 else "float32"]
         seed = SEED + number
         done = judge.damaged(DAMAGES[kind], seed)
         if number % 4 == 0:
             count, found = judge.judge_writes()
         else:
             names = random.Random(seed).sample(judge.reads, 2)
-            if kind == "card":
-                names = ["approximate", "info"]
             count, found = judge.judge_reads(names)
         refused += bool(count)
         faults += [f"{done.file}, {done.what}, seed {seed}: {fault}" for fault in found]

@@ -110,53 +110,19 @@ def test_options_that_do_not_fit(place: Path) -> None:
     refused(*words, "--rerank", "--shortlist", 5, text="raise --shortlist", status=2)
     refused(*words, "--memory-gib", 0, text="memory-gib", status=2)
     refused(*words, "--memory-gib", 0.001, text="allow as much: --memory-gib 0.03")
-    refused(*words, "--approximate", text="has no approximate index")
+    refused(*words, "--approximate", text="is always searched exactly")
 
 
 def test_bounded_memory_gives_the_same_lists(place: Path) -> None:
     assert rows(search(place, "--memory-gib", 0.04)) == rows(search(place))
 
 
-def test_index_tune_and_approximate_search(place: Path) -> None:
-    pytest.importorskip("faiss", reason="needs faiss, the extra of approximate indexes")
-    result = ok("gallery", "index", place / "g", "--lists", 12)
-    assert "400 rows in 12 lists" in result.stderr
-    assert "index     400 rows in 12 lists, not tuned" in ok("gallery", "info", place / "g").stdout
-    words = ("search", "--gallery", place / "g", "--query", place / "q.npz", "--approximate")
-    refused(*words, text="is not tuned")
-    result = ok("gallery", "tune", place / "g", "--recall", 0.9, "--queries", place / "q.npz")
-    table = [line.split() for line in result.stdout.splitlines()]
-    assert table[0] == ["lists", "recall@10", "ms", "per", "query"]
-    assert [line[0] for line in table[1:3]] == ["1", "2"]
-    assert float(table[-2][1]) >= 0.9 > float(table[-3][1])
-    assert table[-1][:2] == ["exact", "1.0000"]
-    probes = int(table[-2][0])
-    info = json.loads(ok("gallery", "info", place / "g", "--json").stdout)
-    assert info["index"]["tuning"]["probes"] == probes
-    assert f"with {probes} lists" in ok("gallery", "info", place / "g").stdout
-
-    found = search(place, "--approximate")
-    assert found["approximate"] == info["index"]["tuning"]
-    exact = search(place)
-    assert exact["approximate"] is None
-    pairs = zip(rows(found), rows(exact), strict=True)
-    share = np.mean([len(set(a) & set(b)) / 10 for a, b in pairs])
-    assert share == pytest.approx(info["index"]["tuning"]["recall"])
-    assert f"recall@10 {share:.4f}" in ok(*words).stderr
-    # together with the others
-    both = search(place, "--approximate", "--rerank", "--shortlist", ROWS, "--top-k", 5)
-    assert rows(both) == rows(search(place, "--rerank", "--top-k", 5))
-
-    ok("gallery", "tune", place / "g", "--recall", 0.5)  # without queries: the gallery's own rows
-    refused("gallery", "index", place / "g", "--lists", 500, text="expected 1 to 400")
-
-
-def test_a_server_has_its_own_index(place: Path) -> None:
+def test_what_only_a_folder_or_only_a_server_has(place: Path, milvus_lite) -> None:
     class Server:
         model = identity(dim=DIM)
 
-    for finding in (Finding(approximate=True), Finding(memory_bytes=2**30)):
-        with pytest.raises(GalleryError, match="is not a folder"):
-            chosen_finder(Server(), "milvus://h/c", Filter(), finding)
-    refused("gallery", "index", "milvus://h/c", text="expected a folder")
-    refused("gallery", "tune", "milvus://h/c", text="expected a folder")
+    with pytest.raises(GalleryError, match="is not a folder"):
+        chosen_finder(Server(), "milvus://h/c", Filter(), Finding(memory_bytes=2**30))
+    for name in (place / "g", f"{milvus_lite}x"):
+        for command in ("index", "tune"):
+            refused("gallery", command, name, text=f"{name} is always searched exactly, expected")

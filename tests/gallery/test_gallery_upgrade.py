@@ -72,7 +72,7 @@ def write_old(folder: Path) -> None:
                     float(row["spread"]), int(row["crc"]),
                 ),
             )  # fmt: skip
-    manifests = [folder / "gallery.json", *folder.glob("index/card.json")]
+    manifests = [folder / "gallery.json"]
     for path in manifests:
         values = json.loads(path.read_text())
         del values["check"]
@@ -90,7 +90,7 @@ def answers(folder: Path) -> list[object]:
         return [
             hits.rows.tolist(), hits.distances.tolist(), some.rows.tolist(), known,
             gallery.vectors(numbers).tolist(), gallery.verify(), len(gallery),
-            gallery.summary().removed, gallery.summary().index,
+            gallery.summary().removed,
         ]  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_nothing_is_lost(folder: Path):
 def test_an_upgrade_that_was_killed_is_finished_by_the_next(folder: Path, monkeypatch):
     before = answers(folder)
     write_old(folder)
-    for broken in ("checked_rows", "upgrade_index_manifest", "save_manifest"):
+    for broken in ("checked_rows", "drop_old_index", "save_manifest"):
         with monkeypatch.context() as patch:
             patch.setattr(module, broken, lambda *_: 1 // 0)
             with pytest.raises(ZeroDivisionError):
@@ -180,21 +180,37 @@ def test_an_upgrade_that_fails_changes_nothing(folder: Path):
         upgrade(folder)
 
 
-def test_the_index_stays(tmp_path: Path):
-    pytest.importorskip("faiss")
-    from mtml_deploy.gallery.approximate.build import build_index
-    from mtml_deploy.gallery.approximate.tune import tune_index
-
+def test_an_index_of_an_earlier_version_goes(tmp_path: Path, caplog):
     folder = tmp_path / "g"
-    with new_gallery(folder) as gallery:
-        vectors = np.random.default_rng(0).standard_normal((40, DIM)).astype(np.float32)
-        gallery.add_rows(batch(vectors))
-        build_index(gallery, lists=3)
-        tune_index(gallery, recall=0.5, top_k=3)
-    before = answers(folder)
-    write_old(folder)
-    upgrade(folder)
-    assert answers(folder) == before
+    for dropped_by in ("compact", "upgrade"):
+        with new_gallery(folder) as gallery:
+            gallery.add_rows(batch(np.eye(3)))
+        names = ("card.json", f"{'0a' * 16}.faiss", f"{'0a' * 16}.npy", "notes.txt")
+        (folder / "index").mkdir()
+        for name in names:
+            (folder / "index" / name).write_text("{")
+        before = answers(folder)
+        told = [text for text in caplog.messages if "no longer used" in text]
+        caplog.clear()
+        assert len(told) == (dropped_by == "compact")  # once in a process
+        if dropped_by == "compact":
+            with FolderGallery(folder, write=True) as gallery:
+                gallery.compact()
+        else:
+            write_old(folder)
+            upgrade(folder)
+        # files of others stay
+        assert [path.name for path in (folder / "index").iterdir()] == ["notes.txt"]
+        assert answers(folder) == before
+        shutil.rmtree(folder)
+        with new_gallery(folder):
+            pass
+        (folder / "index").mkdir()
+        (folder / "index" / "card.json").write_text("{")
+        with FolderGallery(folder, write=True) as gallery:
+            gallery.compact()
+        assert not (folder / "index").exists()
+        shutil.rmtree(folder)
 
 
 def test_places_without_a_gallery(tmp_path: Path):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
+from mtml_deploy.gallery.folder.old_index import drop_old_index
 from mtml_deploy.gallery.folder.reader import read_stored
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.vectors import cut_files
@@ -52,6 +53,7 @@ def compact(folder: Path, manifest: GalleryManifest, table: RowTable) -> Compact
             table.count_rewrite()
     # also what an interrupted call left behind
     cut_files(folder, manifest, {part.number: part.rows for part in table.segments()})
+    drop_old_index(folder)
     table.fold()  # removed rows are in the log until then
     return Compacted(dropped, len(live))
 

@@ -17,6 +17,7 @@ from mtml_deploy.defaults import TOP_K, StoredType
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.files import atomic_folder
 from mtml_deploy.gallery.checks import (
+    always_exact,
     first_uses,
     query_of,
     require_query,
@@ -32,6 +33,7 @@ from mtml_deploy.gallery.folder.manifest import (
     load_manifest,
     save_manifest,
 )
+from mtml_deploy.gallery.folder.old_index import tell_of_old_index
 from mtml_deploy.gallery.folder.reader import read_rows
 from mtml_deploy.gallery.folder.rows import RowTable
 from mtml_deploy.gallery.folder.schema import NewRow, Segment
@@ -95,6 +97,7 @@ class FolderGallery(Gallery):
         self.folder = folder
         self.manifest = load_manifest(folder)
         require_folder(folder)
+        tell_of_old_index(folder)
         self._lock = WriterLock(folder / LOCK_FILE) if write else None
         try:
             self.table = RowTable(folder, self.model.dim, write=write)
@@ -174,9 +177,12 @@ class FolderGallery(Gallery):
         model: ModelIdentity | None = None,
         top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
+        approximate: bool = False,
         memory_bytes: int | None = None,
     ) -> Hits:
         """See `Gallery.search`; `memory_bytes` as in `nearest_lists`."""
+        if approximate:
+            raise always_exact(str(self.folder))
         features, made_by = query_of(query, model)
         require_query(features, made_by, self.model)
         found = search_segments(

@@ -11,7 +11,6 @@ from mtml_deploy.data.ids import in_order, shown_id
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.gallery.folder.manifest import GalleryManifest
 from mtml_deploy.gallery.folder.rows import RowTable
-from mtml_deploy.gallery.index_manifest import load_index_manifest
 from mtml_deploy.gallery.summary import GallerySummary
 
 
@@ -43,5 +42,4 @@ def summarize(folder: Path, manifest: GalleryManifest, table: RowTable) -> Galle
         disk_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         dtype=manifest.dtype,
         model=manifest.model,
-        index=load_index_manifest(folder),
     )

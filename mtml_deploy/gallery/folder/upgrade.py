@@ -16,11 +16,11 @@ import numpy as np
 from mtml_deploy.gallery.folder.facts import checked_rows, damaged
 from mtml_deploy.gallery.folder.lock import LOCK_FILE, WriterLock
 from mtml_deploy.gallery.folder.manifest import OldManifest, load_old_manifest, save_manifest
+from mtml_deploy.gallery.folder.old_index import drop_old_index
 from mtml_deploy.gallery.folder.rows import marked_segment, marked_state, new_rows
 from mtml_deploy.gallery.folder.schema import ROWS_FILE, SCHEMA_SQL, NewRow, Segment
 from mtml_deploy.gallery.folder.sqlite import Database
 from mtml_deploy.gallery.folder.texts import IdTexts
-from mtml_deploy.gallery.index_manifest import upgrade_index_manifest
 from mtml_deploy.gallery.values import GalleryError, RowRecord
 
 OLD_SQL: Final = """
@@ -87,7 +87,7 @@ def upgrade(folder: Path) -> Upgraded | None:
         return None
     with closing(WriterLock(folder / LOCK_FILE)):
         done = _upgrade_rows(folder / ROWS_FILE, old)
-        upgrade_index_manifest(folder)
+        drop_old_index(folder)
         save_manifest(folder, old.upgraded())  # last: until then all of this is done again
     return done
 

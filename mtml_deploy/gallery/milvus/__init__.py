@@ -1,5 +1,6 @@
 """A gallery that is a collection on a Milvus server, or in a local milvus-lite folder.
 
 Read in this order: `address.py`, `manifest.py`, `entities.py`, `connect.py`, `client.py`,
-`create.py`, `rows.py`, `search.py`, `summary.py`, `verify.py`, `gallery.py`.
+`schema.py`, `create.py`, `rows.py`, `search.py`, `summary.py`, `verify.py`, `gallery.py`,
+`tune.py`.
 """

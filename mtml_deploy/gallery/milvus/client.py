@@ -158,6 +158,7 @@ class Collection:
         limit: int,
         fields: Sequence[str] = (),
         fresh: bool = True,
+        ef: int | None = None,
     ) -> list[Proposal]:
         """Rows that are near some points, by the server's own float32 distances.
 
@@ -167,6 +168,7 @@ class Collection:
             limit: rows wanted for each, at most `MAX_CANDIDATES`.
             fields: what is wanted of each row beside its number.
             fresh: see all that was written before this call; else before the last fresh one.
+            ef: candidates kept on the way through an approximate index, at least `limit`.
 
         Returns:
             [Q]; fewer than `limit` rows means all that pass.
@@ -178,7 +180,10 @@ class Collection:
                 anns_field="vector",
                 filter=expression,
                 limit=limit,
-                search_params={"metric_type": METRIC},
+                search_params={
+                    "metric_type": METRIC,
+                    "params": {} if ef is None else {"ef": ef},
+                },
                 output_fields=["row", *fields],
                 timeout=CALL_S,
                 **self._as_of(client, fresh=fresh),

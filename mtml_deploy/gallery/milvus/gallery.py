@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mtml_deploy.defaults import TOP_K
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.gallery.checks import (
+    always_exact,
     first_uses,
     query_of,
     require_query,
@@ -39,11 +40,22 @@ from mtml_deploy.gallery.milvus.entities import (
 )
 from mtml_deploy.gallery.milvus.manifest import CollectionManifest
 from mtml_deploy.gallery.milvus.rows import ASKED, CollectionRows
-from mtml_deploy.gallery.milvus.schema import exists, load, require_gallery
-from mtml_deploy.gallery.milvus.search import nearest_rows
+from mtml_deploy.gallery.milvus.schema import (
+    APPROXIMATE,
+    EXACT,
+    MISSING,
+    change_index,
+    exists,
+    index_kind,
+    load,
+    require_fields,
+    require_gallery,
+)
+from mtml_deploy.gallery.milvus.search import approximate_rows, nearest_rows
 from mtml_deploy.gallery.milvus.summary import summarize_collection
 from mtml_deploy.gallery.milvus.verify import verify_collection
 from mtml_deploy.gallery.summary import GallerySummary
+from mtml_deploy.gallery.tuning import Tuning
 from mtml_deploy.gallery.values import (
     Added,
     Compacted,
@@ -63,12 +75,15 @@ from mtml_deploy.search.distances import require_features
 class MilvusGallery(Gallery):
     """A `Gallery` in a Milvus collection; its methods are described there."""
 
-    def __init__(self, address: MilvusAddress, *, write: bool = False) -> None:
+    def __init__(
+        self, address: MilvusAddress, *, write: bool = False, any_index: bool = False
+    ) -> None:
         """Open it.
 
         Args:
             address: what `create_milvus_gallery` made.
             write: become its one writer; who was it before is refused from now on.
+            any_index: also where the index is missing or another, to make it anew.
 
         Raises:
             GalleryError: no server or gallery there, or a collection that is none.
@@ -81,7 +96,12 @@ class MilvusGallery(Gallery):
         try:
             if not exists(self.collection):
                 raise _absent(address)
-            require_gallery(self.collection)
+            if any_index:
+                require_fields(self.collection)
+                if index_kind(self.collection) == MISSING:
+                    change_index(self.collection, EXACT)
+            else:
+                require_gallery(self.collection)
             load(self.collection)
             self.table = CollectionRows(self.collection)
             if write:
@@ -164,8 +184,12 @@ class MilvusGallery(Gallery):
         model: ModelIdentity | None = None,
         top_k: int = TOP_K,
         where: Filter = Filter(),  # noqa: B008 - frozen
+        approximate: bool = False,
     ) -> Hits:
         """See `Gallery.search`; as exact as in a folder, several queries a call."""
+        tuning = self.tuning if approximate else None
+        if not approximate:
+            self._require_exact()
         features, made_by = query_of(query, model)
         require_query(features, made_by, self.model)
         if top_k < 1:
@@ -176,13 +200,79 @@ class MilvusGallery(Gallery):
             return Hits(
                 np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32)
             )
-        found = nearest_rows(self.table, features, top_k=top_k, expression=expression)
-        # rows may have come or gone between two calls
+        found = (
+            nearest_rows(self.table, features, top_k=top_k, expression=expression)
+            if tuning is None
+            else approximate_rows(
+                self.table, features, top_k=top_k, expression=expression, ef=tuning.ef
+            )
+        )
+        # rows may have come or gone between two calls; a graph may find fewer for one query
         length = min(len(rows) for rows, _ in found)
         return Hits(
             np.stack([rows[:length] for rows, _ in found]),
             np.sqrt(np.stack([exact[:length] for _, exact in found])).astype(np.float32),
         )
+
+    @property
+    def tuning(self) -> Tuning:
+        """Of its approximate index, read anew.
+
+        Raises:
+            GalleryError: it has no such index, or one that was not tuned.
+        """
+        self.require_approximate()
+        tuning = self.table.manifest().tuning
+        if tuning is None:
+            raise GalleryError(
+                f"the index of {self.name} is not tuned, so what it misses is unknown; measure "
+                f"it: mtml-deploy gallery tune {self.name}"
+            )
+        return tuning
+
+    def require_approximate(self) -> None:
+        """Refuse a gallery that has no approximate index.
+
+        Raises:
+            GalleryError: it has none.
+        """
+        if self.collection.address.folder is not None:
+            raise always_exact(self.name)
+        if index_kind(self.collection) != APPROXIMATE:
+            raise GalleryError(
+                f"{self.name} has no approximate index; build one: mtml-deploy gallery index "
+                f"{self.name}, then mtml-deploy gallery tune {self.name}"
+            )
+
+    def make_index(
+        self, *, exact: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Make the server's index anew; nobody can search until it is there.
+
+        Args:
+            exact: the one that compares every vector, else the approximate one, not tuned yet.
+            progress: called with (rows in the index, rows).
+
+        Raises:
+            GalleryError: milvus-lite, or the server fails.
+            ValueError: it was not opened for writing.
+        """
+        self._require_writable()
+        if self.collection.address.folder is not None:
+            raise always_exact(self.name)
+        self.set_tuning(None)
+        kind = EXACT if exact else APPROXIMATE
+        change_index(self.collection, kind, progress=progress)
+
+    def set_tuning(self, tuning: Tuning | None) -> None:
+        """Keep what an index was measured to miss.
+
+        Raises:
+            GalleryError: another process has become the writer.
+            ValueError: it was not opened for writing.
+        """
+        self._require_writable()
+        self.collection.put(manifest_entity(structs.replace(self._own_manifest(), tuning=tuning)))
 
     def rows(
         self, numbers: Sequence[int] | None = None, *, fresh: bool = True
@@ -223,6 +313,16 @@ class MilvusGallery(Gallery):
     def close(self) -> None:
         """See `Gallery.close`."""
         self.collection.close()
+
+    def _require_exact(self) -> None:
+        """Refuse to search exactly by an index that may miss rows."""
+        kind = index_kind(self.collection)
+        if kind != EXACT:
+            raise GalleryError(
+                f"{self.name} has the approximate index {kind}, so it cannot be searched exactly; "
+                "add --approximate, or give it the exact index again: "
+                f"mtml-deploy gallery index {self.name} --exact"
+            )
 
     def _require_writable(self) -> None:
         """Refuse changes of a gallery that was opened for reading."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from mtml_deploy.embed.embeddings import ModelIdentity
+from mtml_deploy.gallery.tuning import Tuning
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.record_file import Positive, Record, SchemaError, parse_json, record_json
 
@@ -24,12 +25,14 @@ class CollectionManifest(Record, frozen=True):
         next_row: the number the next row gets; only grows.
         writer: random text of who opened it for writing last; empty before the first.
         schema: version of fields and manifest.
+        tuning: of the approximate index; None where it was not measured, or there is none.
     """
 
     model: ModelIdentity
     next_row: Positive
     writer: str
     schema: Literal[1] = 1
+    tuning: Tuning | None = None
 
 
 def manifest_text(manifest: CollectionManifest) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
 from mtml_deploy.gallery.milvus.entities import (
+    IMAGES,
     RECORD_BYTES,
     RECORD_FIELDS,
     Entity,
@@ -120,7 +121,13 @@ class CollectionRows:
         return features
 
     def nearest_candidates(
-        self, points: NDArray[np.float32], expression: str, *, limit: int, fresh: bool
+        self,
+        points: NDArray[np.float32],
+        expression: str,
+        *,
+        limit: int,
+        fresh: bool,
+        ef: int | None = None,
     ) -> list[Candidates]:
         """Rows that the server finds near some points, measured again in float64.
 
@@ -129,6 +136,7 @@ class CollectionRows:
             expression: which rows are looked at.
             limit: rows wanted for each.
             fresh: see `Collection.query`.
+            ef: see `Collection.search`.
         """
         carried = limit * self.vector_bytes <= RPC_BYTES  # else the vectors come by parts
         proposals = self.collection.search(
@@ -137,6 +145,7 @@ class CollectionRows:
             limit=limit,
             fields=("vector", "crc") if carried else (),
             fresh=fresh,
+            ef=ef,
         )
         found = []
         for point, proposal in zip(points, proposals, strict=True):
@@ -159,20 +168,25 @@ class CollectionRows:
             exact.append(squared_distances(point, features, np.arange(len(features))))
         return np.concatenate(kept), np.concatenate(exact)
 
-    def windows(self, fields: Sequence[str], *, row_bytes: int) -> Iterator[list[Entity]]:
-        """All rows of images by number.
+    def windows(
+        self, fields: Sequence[str], *, row_bytes: int, expression: str = IMAGES
+    ) -> Iterator[list[Entity]]:
+        """Rows of images by number.
 
         A part is a range of numbers, so that it needs no order from the server.
 
         Args:
             fields: what is wanted of each row.
             row_bytes: most bytes of one row.
+            expression: which rows.
         """
         stop = self.manifest().next_row
         step = max(1, RPC_BYTES // row_bytes)
         for first in range(MANIFEST_ROW + 1, stop, step):
             last = min(first + step, stop) - 1
-            yield self.collection.query(f"row >= {first} and row <= {last}", fields, fresh=False)
+            yield self.collection.query(
+                f"row >= {first} and row <= {last} and {expression}", fields, fresh=False
+            )
 
     def whole(self) -> Iterator[list[Entity]]:
         """All rows of images by number, with every field."""

@@ -69,6 +69,35 @@ def nearest_rows(
     return [found[query] for query in range(len(points))]
 
 
+def approximate_rows(
+    table: CollectionRows, points: NDArray[np.float32], *, top_k: int, expression: str, ef: int
+) -> list[Found]:
+    """Near rows of every query by the approximate index, of which some may be missed.
+
+    Args:
+        table: where to look; its last fresh read is what the search sees.
+        points: float32 [Q, D], finite.
+        top_k: rows wanted, at least 1.
+        expression: which rows are looked at.
+        ef: candidates that the server keeps on its way.
+
+    Returns:
+        [Q], as `nearest_rows`.
+    """
+    limit = min(top_k + EXTRA, MAX_CANDIDATES)
+    if top_k > limit:
+        raise _too_many(table.collection.name, top_k)
+    step = table.collection.queries_at_once(table.vector_bytes, limit=limit)
+    found: list[Found] = []
+    for start in range(0, len(points), step):
+        for near in table.nearest_candidates(
+            points[start : start + step], expression, limit=limit, fresh=False, ef=max(ef, limit)
+        ):
+            order = np.lexsort((near.rows, near.exact))[:top_k]
+            found.append((near.rows[order], near.exact[order]))
+    return found
+
+
 def _too_many(name: str, top_k: int) -> GalleryError:
     """The error that the server cannot name enough candidates."""
     return GalleryError(

@@ -9,6 +9,7 @@ from mtml_deploy.data.ids import in_order, named, shown_id
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.gallery.milvus.entities import MAX_ID_TEXTS_BYTES, id_texts_of
 from mtml_deploy.gallery.milvus.rows import CollectionRows
+from mtml_deploy.gallery.milvus.schema import EXACT, index_kind
 from mtml_deploy.gallery.summary import GallerySummary
 
 _FIELDS: Final = ("vehicle_id", "camera_id", "orientation", "time_us", "id_texts")
@@ -18,6 +19,7 @@ _ROW_BYTES: Final = 1024 + MAX_ID_TEXTS_BYTES
 
 def summarize_collection(table: CollectionRows) -> GallerySummary:
     """Count what a collection holds; reads numbers and texts of every row, no vectors."""
+    kind = index_kind(table.collection)
     rows = with_time = with_orientation = 0
     vehicles: set[int] = set()
     cameras: set[int] = set()
@@ -45,4 +47,6 @@ def summarize_collection(table: CollectionRows) -> GallerySummary:
         disk_bytes=None,
         dtype="float32",
         model=table.model,
+        index=None if kind == EXACT else kind,
+        tuning=None if kind == EXACT else table.manifest().tuning,
     )
