@@ -20,10 +20,11 @@ from mtml_deploy.parity.images import parity_images
 from mtml_train.checkpoint import LAST, build_model, load_checkpoint, load_model
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
+from mtml_train.config import TrainConfig
 from mtml_train.data.loader import training_batches
 from mtml_train.data.train_set import join_training_sets
 from mtml_train.image_size import size_of, size_text
-from mtml_train.run_card import read_header
+from mtml_train.settings import from_plain
 
 HEIGHT, WIDTH = 64, 32
 SCALE = (46, 23)  # 5/7 of each
@@ -115,11 +116,8 @@ def test_an_artifact_takes_images_of_that_size(run: Path, tiny_set: Path, tmp_pa
 
 
 def test_a_record_of_before_has_one_number() -> None:
-    header = (
-        '{"schema": 2, "config": {"image_size": 48, "scale_size": 34}, "recipe": "paper", '
-        '"identities": [], "sets": [], "processes": 1, "progress": {}}'
-    )
-    config = read_header(header, where="a run")[0].config
+    plain = from_plain({"image_size": 48, "scale_size": 34}, where="a run")
+    config = replace(TrainConfig(), **plain)
     assert (config.image_sides, config.scale_sides) == ((48, 48), (34, 34))
     model = build_model(replace(config, backbone="resnet18", variant="MTML-S"), 2)
     assert model.trunks.scale_rows.shape == model.trunks.scale_columns.shape == (34, 48)
