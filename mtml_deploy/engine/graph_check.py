@@ -152,7 +152,8 @@ class _Facts:
         elif node.op_type == "Cast":
             if attributes["to"] == TensorProto.DOUBLE:
                 found.append(f"{name} gives double, expected float or fp16")
-        elif any(each in self._bytes for each in node.input):
+        # the parser takes a Shape of bytes, whose result is none
+        elif node.op_type != "Shape" and any(each in self._bytes for each in node.input):
             self._bytes.update(node.output)
             found.append(f"{name} works on uint8, expected a Cast to float before it")
         return found

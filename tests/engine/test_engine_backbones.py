@@ -17,14 +17,18 @@ from helpers_artifact import tiny_manifest
 from helpers_engine import rtx_library, write_precisions
 from helpers_training import small_config
 
+from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, INPUT_NAME
 from mtml_deploy.engine.build import build_plan
 from mtml_deploy.engine.graph_check import require_buildable
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
+from mtml_deploy.errors import ArtifactError
 from mtml_deploy.parity.agreement import MIN_COSINE_FP32, agreement
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
+from mtml_deploy.precision.convert import convert
 from mtml_deploy.precision.fp16 import rounded
 from mtml_deploy.precision.network import read_network
+from mtml_deploy.precision.options import Conversion
 from mtml_train.checkpoint import build_model
 from mtml_train.export.export import trace
 from mtml_train.export.extractor import FusedExtractor
@@ -112,6 +116,25 @@ def test_networks_of_convolutions_in_every_precision(
     assert agreement(expected, run(half)).cosine_min >= bound
     for precision in ("fp32", "fp16", "int8"):
         assert len(build(tmp_path / f"{precision}.onnx")) > PLAN_BYTES
+
+
+def test_a_network_of_other_operators_in_fp16_and_refused_for_int8_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    expected = exported(tmp_path, backbone="timm:convnext_atto")
+    network = read_network(tmp_path / "source.onnx")
+    assert "LayerNormalization" in network.foreign
+    write_precisions(tmp_path / "source.onnx", tmp_path)
+    half = rounded(onnx.load(tmp_path / "fp16.onnx"))
+    bound = DEFAULT_THRESHOLDS["fp16"].min_cosine
+    assert agreement(expected, run(half)).cosine_min >= bound
+    for precision in ("fp32", "fp16"):
+        assert len(build(tmp_path / f"{precision}.onnx")) > PLAN_BYTES
+    (tmp_path / "source.onnx").rename(tmp_path / "model.onnx")
+    artifact = Artifact(tmp_path, tiny_manifest(backbone="timm:convnext_atto"))
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    conversion = Conversion(precision="int8", calibration=tmp_path / "list.txt")
+    with pytest.raises(ArtifactError, match=r"backbone timm:convnext_atto, between whose .*Layer"):
+        convert(artifact, tmp_path / "int8", conversion)
 
 
 def test_a_power_mean_of_large_maps_survives_fp16(tmp_path: Path) -> None:
