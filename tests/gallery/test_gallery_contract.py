@@ -382,7 +382,13 @@ def test_ids_that_are_texts(gallery):
     assert [str(s.record.vehicle_id) for s in gallery.rows()] == [str(plates[1]), "7"]
 
 
-def test_labels_are_changed_and_the_rest_stays(gallery, name):
+def test_labels_are_changed_and_the_rest_stays(name):
+    create_gallery(name, MODEL)
+    with open_gallery(name, write=True) as gallery:
+        labels_are_changed(gallery, name)
+
+
+def labels_are_changed(gallery, name):
     points = vectors(4)
     gallery.add_rows(batch(points, dim=DIM))
     before = list(gallery.rows())
