@@ -118,11 +118,11 @@ def test_help_and_errors_tell_the_table() -> None:
         "vehicleid-13164",
         "veriwild", "veriwild-5000", "veriwild-10000",
     )  # fmt: skip
-    assert tuple(OWN_SETS) == ("csv", "folders", "market1501")
+    assert tuple(OWN_SETS) == ("csv", "folders", "market1501", "crops")
     assert FORMS == (
         "veri:DIR, cityflow:DIR, vehicleid:DIR, veriwild:DIR, csv:FILE[@id=COLUMN,...], "
-        "folders:DIR, market1501:DIR, all with #train, #query or #gallery where they tell parts, "
-        "a folder, a LIST.txt or an image"
+        "folders:DIR, market1501:DIR, crops:FILE@frames=PLACE,format=FORMAT,..., all with #train, "
+        "#query or #gallery where they tell parts, a folder, a LIST.txt or an image"
     )
     for data_set in DATA_SETS.values():
         assert set(data_set.published) <= set(data_set.files) <= set(SPLITS)
