@@ -7,7 +7,6 @@ import json
 import pytest
 from helpers_artifact import write_artifact
 from helpers_threshold import a_threshold
-from mtml_deploy.serve.threshold import default_max_distance
 
 from mtml_deploy.artifact.artifact_folder import ARTIFACT
 from mtml_deploy.artifact.threshold import (
@@ -21,7 +20,7 @@ from mtml_deploy.errors import ArtifactError
 
 def test_a_record_comes_back_and_belongs_to_the_artifact(tmp_path):
     artifact = write_artifact(tmp_path / "art")
-    assert calibrated_distance(artifact) is None and default_max_distance(artifact) is None
+    assert calibrated_distance(artifact) is None
     with pytest.raises(
         ArtifactError,
         match=r"art has no calibrated distance.*mtml-deploy calibrate-threshold .*art --data",
@@ -30,7 +29,6 @@ def test_a_record_comes_back_and_belongs_to_the_artifact(tmp_path):
     record = a_threshold(artifact)
     assert save_threshold(artifact, record) == tmp_path / "art" / "threshold.json"
     assert calibrated_distance(artifact) == require_calibrated(artifact) == record
-    assert default_max_distance(artifact) == 0.75
     assert record.in_words() == "at FPR 0.001 on 324 queries of veri:D#query, 2026-11-28"
     assert ARTIFACT.foreign(artifact.folder) == []
     assert ARTIFACT.products(artifact.folder) == "1 calibrated distance"
