@@ -15,11 +15,11 @@ from mtml_deploy.defaults import PROTOCOL
 from mtml_train.config import Amp
 
 _PEERS: Final = """\b
-Peers lie beside the project, or are left out; what they need is put beside them:
+Peers lie beside the project, or are left out; what they need lies there too:
   git clone https://github.com/KaiyangZhou/deep-person-reid $PEERS/torchreid
   git clone https://github.com/JDAI-CV/fast-reid $PEERS/fastreid
-  python -m pip install --target $PEERS/site yacs termcolor tabulate gdown scikit-learn \\
-    opencv-python-headless h5py
+  python -m pip install --target $PEERS/site yacs termcolor tabulate gdown \\
+    scikit-learn opencv-python-headless h5py
 Here python is the one that measures. Only copies of them are changed.
 """
 

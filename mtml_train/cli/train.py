@@ -283,7 +283,7 @@ def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values
 @train_main.command("settings", cls=SafeCommand, context_settings=_CONTEXT)
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
 def settings_command(*, recipe: str) -> None:
-    """Print every setting, what it is and its values in the recipes, as TOML for --config."""
+    """Print every setting, what it is and its values in the recipes, as a TOML file."""
     values = {name: to_plain(build_config(name, None, {})) for name in RECIPES}
     for name, text in setting_texts().items():
         others = "; ".join(
