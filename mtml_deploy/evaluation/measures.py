@@ -27,7 +27,7 @@ TPR_RULE: Final = (
 )
 DISTANCE_RULE: Final = (
     "the threshold of that rate: the matching pairs that are nearer are the share that is given; "
-    "an L2 distance, after re-ranking a re-ranked one"
+    "on the scale of the distances that order the gallery"
 )
 TIE_RULE: Final = "equal distances are ordered by gallery row"
 

@@ -204,7 +204,7 @@ def test_the_consensus_embedding(
 def traced(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> onnx.ModelProto:
     """The graph that tracing gives in this test; change it in place."""
     graph = load_graph(tiny_artifact)
-    monkeypatch.setattr(module, "trace", lambda *_: graph)
+    monkeypatch.setattr(module, "trace", lambda *_, **__: graph)
     return graph
 
 

@@ -230,7 +230,7 @@ def test_a_set_without_any_orientation_trains_branch_d_on_identities(
     notes: list[object] = []
     train(config, run, report=notes.append)
     (note,) = [text for text in notes if "no training image has an orientation" in str(text)]
-    assert str(note).endswith("or take a variant without it (MTML-S, MTML-G, MTML-SG)")
+    assert str(note).endswith("or take a variant without it (MTML-S, MTML-G, MTML-SG, single)")
     assert load_checkpoint(run / LAST).card.images_with_orientation == 0
     assert board(run, "loss/orientation/orientation") == {1: 0.0}
     assert board(run, "loss/orientation/id")[1] > 0
