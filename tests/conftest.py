@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+_IN_OWN = "MTML_TEST_IN_OWN_PROCESS"
 
 
 def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
@@ -31,6 +35,29 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], o
             build(partial)
             partial.rename(target)
     return target
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked `own_process` in a pytest of its own.
+
+    A signal that a test sends its own process also meets what other tests have loaded into it,
+    and what distributes the tests: a worker was lost now and then.
+    """
+    if pyfuncitem.get_closest_marker("own_process") is None or _IN_OWN in os.environ:
+        return None
+    environment = os.environ | {_IN_OWN: "1"}
+    environment.pop("PYTEST_XDIST_WORKER", None)
+    words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", pyfuncitem.nodeid]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=pyfuncitem.config.rootpath,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ def handlers_come_back() -> Iterator[None]:
         (signal.SIGHUP, 129, "stopped by SIGHUP\n"),
     ],
 )
+@pytest.mark.own_process
 def test_a_command_tidies_up_and_says_which_signal_it_was(
     number: signal.Signals, status: int, text: str
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_command_tidies_up_and_says_which_signal_it_was(
     assert (done.exit_code, done.output, tidied) == (status, text, [True])
 
 
+@pytest.mark.own_process
 def test_an_error_that_a_library_makes_of_it_is_not_told() -> None:
     def run() -> None:
         try:
@@ -58,6 +60,7 @@ def test_an_error_that_a_library_makes_of_it_is_not_told() -> None:
     assert received() is None
 
 
+@pytest.mark.own_process
 def test_what_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
@@ -67,6 +70,7 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.own_process
 def test_inside_of_each_other_there_is_one_handler() -> None:
     with pytest.raises(Interrupted) as caught, ended_by_signals():
         outer = signal.getsignal(signal.SIGTERM)

@@ -26,7 +26,7 @@ from mtml_deploy.errors import ImageError, OutputBusyError
 from mtml_deploy.write_error import WriteError
 from mtml_train.checkpoint import LAST, load_checkpoint
 from mtml_train.distributed import Process
-from mtml_train.stop import Stopped
+from mtml_train.stop import Stopped, StopRequests
 from mtml_train.train import StepReport, train
 from mtml_train.validate import Validation
 
@@ -52,55 +52,33 @@ def handlers_come_back() -> Iterator[None]:
 # when a signal takes effect
 
 
-# in a process of its own: what else a process of tests has loaded may handle signals too
-SIGNALLED = """
-import signal
-import torch
-from mtml_train.distributed import Process
-from mtml_train.stop import Stopped, StopRequests
-
-alone = Process(rank=0, world=1, device=torch.device("cpu"))
-
-def at_once(done):
-    with StopRequests(alone):
+@pytest.mark.own_process
+def test_a_signal_takes_effect_at_once_or_at_the_end_of_what_is_held() -> None:
+    with pytest.raises(Stopped) as caught, StopRequests(ALONE):
         signal.raise_signal(signal.SIGTERM)
-        done.append("more")
-
-def held(done):
-    with StopRequests(alone) as stop:
+    assert (caught.value.number, caught.value.torn) == (signal.SIGTERM, False)
+    done = []
+    with pytest.raises(Stopped) as caught, StopRequests(ALONE) as stop:
         with stop.held():
             signal.raise_signal(signal.SIGINT)
             done.append("the step")
         done.append("more")
+    assert done == ["the step"]
+    assert not caught.value.torn
 
-def twice(done):
-    with StopRequests(alone) as stop, stop.held():
+
+@pytest.mark.own_process
+def test_whoever_asks_twice_does_not_wait() -> None:
+    with pytest.raises(Stopped) as caught, StopRequests(ALONE) as stop, stop.held():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        done.append("the step")
-
-for act in (at_once, held, twice):
-    done = []
-    try:
-        act(done)
-    except Stopped as stopped:
-        print(act.__name__, int(stopped.number), stopped.torn, done)
-"""
-
-
-def test_a_signal_takes_effect_at_once_or_at_the_end_of_what_is_held() -> None:
-    """Whoever asks twice does not wait for the end."""
-    ended = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
-    assert ended.stdout.splitlines() == [
-        f"at_once {signal.SIGTERM.value} False []",
-        f"held {signal.SIGINT.value} False ['the step']",
-        f"twice {signal.SIGINT.value} True []",
-    ], ended.stderr
+    assert caught.value.torn
 
 
 # runs
 
 
+@pytest.mark.own_process
 def test_ctrl_c_in_any_epoch_goes_on_exactly(tiny_set: Path, run: Path) -> None:
     # 4 steps an epoch, and no save in between
     config = small_config(tiny_set, epochs=2, save_every=RARELY, **PARTS)
@@ -127,6 +105,7 @@ def test_ctrl_c_in_any_epoch_goes_on_exactly(tiny_set: Path, run: Path) -> None:
     assert_equal_tensors(found, dict(load_checkpoint(run / LAST, resume=True).tensors))
 
 
+@pytest.mark.own_process
 def test_before_the_first_step_there_is_nothing_to_save(
     tiny_set: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +123,7 @@ def test_before_the_first_step_there_is_nothing_to_save(
     assert not (run / LAST).exists()
 
 
+@pytest.mark.own_process
 def test_a_validation_that_was_stopped_is_done_first(
     tiny_set: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
