@@ -35,7 +35,7 @@ _SCRIPTS: Final = ("tools.js", "state.js", "source.js", "query.js", "hits.js", "
 
 def service_page(title: str = "Vehicle search") -> str:
     """The page of a service: it asks `v1/...` beside its own address."""
-    return _page(title, {}, pictures="'self' blob: data:", connect="'self'")
+    return _page(title, {}, SERVICE_POLICY)
 
 
 def lists_page(
@@ -82,7 +82,7 @@ def lists_page(
         ],
         "pictures": pictures,
     }
-    return _page(title, data, pictures="data:", connect="'none'")
+    return _page(title, data, policy(pictures="data:", connect="'none'"))
 
 
 def policy(*, pictures: str, connect: str) -> str:
@@ -99,14 +99,14 @@ def policy(*, pictures: str, connect: str) -> str:
     )
 
 
-def _page(title: str, data: Mapping[str, object], *, pictures: str, connect: str) -> str:
+def _page(title: str, data: Mapping[str, object], rules: str) -> str:
     """The page with its data."""
     # in a script block nothing but "<" could end the block
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     template = page_environment(_FOLDER).get_template("page.html.j2")
     return template.render(
         title=title,
-        policy=Markup(policy(pictures=pictures, connect=connect)),
+        policy=Markup(rules),
         style=Markup(_style()),
         script=Markup(_script()),
         data=Markup(text),
@@ -127,3 +127,7 @@ def _hash(text: str) -> str:
     """What a policy calls an inline text."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+SERVICE_POLICY: Final = policy(pictures="'self' blob: data:", connect="'self'")
+"""Of `service_page`; the service says it in a header too."""
