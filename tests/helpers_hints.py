@@ -16,14 +16,14 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("mtml_deploy", "mtml_train", "benchmarks", "calibration")
+PACKAGES = ("mtml_deploy", "mtml_train", "benchmarks")
 
 PROGRAM = re.compile(
     r"(?<![\w./-])(mtml-deploy|mtml-train|mtml-export"
-    r"|(?:python )?-m (?:benchmarks|calibration|mtml_train)"
+    r"|(?:python )?-m (?:benchmarks|mtml_train)"
     r"|(?:python -m )?pip|python3? -m \w+|python setup.py|torchrun|git|docker)(?![\w./\]-])"
 )
-_OURS = ("mtml-deploy", "mtml-train", "mtml-export", "benchmarks", "calibration", "mtml_train")
+_OURS = ("mtml-deploy", "mtml-train", "mtml-export", "benchmarks", "mtml_train")
 _FLAG = re.compile(r"(?<![\w$-])(--[a-z][a-z0-9-]*)(?![a-z0-9-])")
 _EXTRAS = re.compile(r"(?:mtml-reid|\.)\[([a-z][a-z0-9,-]*)\]")
 TARGET = re.compile(r"(?:`|\brun )make ([a-z][a-z-]*)(?![\w=])")
@@ -37,7 +37,7 @@ _SUFFIXES = {
     "mtml-deploy embed": ".npz",
     "mtml-deploy gallery export": ".npz",
     "mtml-deploy tracklets": ".npz",
-    "calibration choose": ".txt",
+    "mtml-deploy calibrate choose": ".txt",
 }
 """What --out must end in."""
 
@@ -68,14 +68,13 @@ class Text:
 def programs() -> dict[str, click.Command]:
     """Name -> the command of each program."""
     from benchmarks.__main__ import main as benchmarks
-    from calibration.__main__ import main as calibration
     from mtml_deploy.cli.main import main as deploy
     from mtml_train.cli.export import export_main
     from mtml_train.cli.train import train_main
 
     return {
         "mtml-deploy": deploy, "mtml-train": train_main, "mtml_train": train_main,
-        "mtml-export": export_main, "benchmarks": benchmarks, "calibration": calibration,
+        "mtml-export": export_main, "benchmarks": benchmarks,
     }  # fmt: skip
 
 

@@ -9,8 +9,18 @@ ROOT = Path(__file__).parents[1]
 DATA = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
 
 
-@pytest.mark.parametrize("package", ["mtml_deploy", "mtml_train", "calibration"])
+@pytest.mark.parametrize("package", ["mtml_deploy", "mtml_train"])
 def test_files_are_named(package: str) -> None:
     files = {path for path in (ROOT / package).rglob("*") if path.is_file()}
     named = {path for pattern in DATA.get(package, []) for path in (ROOT / package).glob(pattern)}
     assert {path for path in files if path.suffix not in (".py", ".pyc", ".md")} == named
+
+
+def test_benchmarks_run_from_a_checkout_alone() -> None:
+    """A wheel holds no module of that name, and their README says so."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == [
+        "mtml_train*",
+        "mtml_deploy*",
+    ]
+    assert "no wheel holds" in (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import click
 
 from mtml_deploy.cli.aicity import aicity
 from mtml_deploy.cli.build import build
+from mtml_deploy.cli.calibrate import calibrate
 from mtml_deploy.cli.calibrate_threshold import calibrate_threshold
 from mtml_deploy.cli.card import card
 from mtml_deploy.cli.centre import centre
@@ -43,7 +44,7 @@ def main(*, verbose: bool) -> None:
 
 for _command in (
     embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
-    calibrate_threshold,
+    calibrate, calibrate_threshold,
     triton, deepstream, card, tracklets, centre, aicity, serve, doctor,
 ):  # fmt: skip
     main.add_command(_command)

@@ -17,7 +17,7 @@ Calibrator = Literal["entropy", "percentile", "minmax"]
 
 CALIBRATORS: Final[tuple[str, ...]] = get_args(Calibrator)
 
-LIST_COMMAND: Final = "python -m calibration choose --data veri:DIR --out LIST.txt"
+LIST_COMMAND: Final = "mtml-deploy calibrate choose --data veri:DIR --out LIST.txt"
 """What makes a list of calibration images."""
 
 

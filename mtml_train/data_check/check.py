@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtml_deploy.data.data_sets import Counts, DataSet
+from mtml_deploy.data.file_facts import FileFacts, decode_files, identical_files, read_files
 from mtml_deploy.data.formats import suffixes
 from mtml_deploy.data.records import UNKNOWN, ImageSet, require_files
 from mtml_deploy.data.source import Source, load_source, parse_source
 from mtml_deploy.data.text_files import Split, read_names, repeated
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
-from mtml_train.data_check.files import FileFacts, decode_files, identical_files, read_files
 from mtml_train.data_check.report import DataCheck, SplitCheck
 
 Progress = Callable[[int, int], None]

@@ -16,10 +16,10 @@ from helpers_datasets import REAL, write_list, write_veri
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.__main__ import main
-from calibration.candidates import Candidates, read_candidates, training_source
-from calibration.choose import balanced, choose
-from calibration.summary import set_markdown
+from mtml_deploy.calibration.candidates import Candidates, read_candidates, training_source
+from mtml_deploy.calibration.choose import balanced, choose
+from mtml_deploy.calibration.summary import set_markdown
+from mtml_deploy.cli.calibrate import calibrate
 from mtml_deploy.data.source import load_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import (
@@ -186,7 +186,7 @@ def test_unknown_vehicles_and_copies_are_left_out(tmp_path: Path) -> None:
 
 
 def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
+    return CliRunner().invoke(calibrate, [str(word) for word in words])
 
 
 def ok(*words: object) -> Result:
@@ -334,8 +334,8 @@ def test_the_summary_counts_every_pair() -> None:
 @pytest.mark.parametrize("words", [[], ["choose"], ["check"], ["compare"]], ids=str)
 def test_help_needs_no_library(words: list[str]) -> None:
     code = (
-        "import sys\nfrom calibration.__main__ import main\n"
-        f"main({[*words, '--help']!r}, standalone_mode=False)\n"
+        "import sys\nfrom mtml_deploy.cli.main import main\n"
+        f"main({['calibrate', *words, '--help']!r}, standalone_mode=False)\n"
         "heavy = {'numpy', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)\n"
         "sys.exit(f'help imports {heavy}' if heavy else 0)"
     )

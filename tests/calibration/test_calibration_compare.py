@@ -16,15 +16,15 @@ from helpers_calibration import chosen
 from helpers_datasets import REAL
 from helpers_precision import BRANCHES, mini_artifact, write_pictures
 
-from calibration.__main__ import main
-from calibration.compare import Comparison, Tried, compare_calibrators, recommended
-from calibration.comparison_report import (
+from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.calibration.compare import Comparison, Tried, compare_calibrators, recommended
+from mtml_deploy.calibration.comparison_report import (
     COMPARISON_JSON,
     COMPARISON_MARKDOWN,
     comparison_json,
     comparison_markdown,
 )
-from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.cli.calibrate import calibrate
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.parity.agreement import Agreement
 from mtml_deploy.precision.calibration_list import read_calibration, write_calibration
@@ -125,7 +125,7 @@ def test_the_report(comparison: Comparison) -> None:
 
 
 def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
+    return CliRunner().invoke(calibrate, [str(word) for word in words])
 
 
 def test_the_command(place: Path, tmp_path: Path) -> None:

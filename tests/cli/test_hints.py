@@ -190,7 +190,7 @@ def said(words: str) -> str:
         "mtml-deploy compress art --dim 2 --train query.npz --out {out}",
         "mtml-train synthetic {out} --train-vehicles 4 --test-vehicles 3 --images-per-vehicle 4 "
         "--processes 1",
-        "python -m calibration choose --data veri:veri --count 8 --out {out}.txt",
+        "mtml-deploy calibrate choose --data veri:veri --count 8 --out {out}.txt",
     ],
 )
 def test_what_is_said_of_an_output_that_is_there(place: Path, command: str) -> None:
@@ -243,7 +243,7 @@ def test_hints_about_a_gallery_are_followed(place: Path) -> None:
 
 def test_the_hint_about_calibration_is_followed(place: Path) -> None:
     text = said("mtml-deploy convert art --out art8 --int8")
-    choose = re.search(r"python -m calibration choose .*?LIST\.txt", text)
+    choose = re.search(r"mtml-deploy calibrate choose .*?LIST\.txt", text)
     assert choose and "add --calibration LIST.txt" in text
     done = run(choose[0].replace("veri:DIR", "veri:veri"), "--count", "8")
     assert done.exit_code == 0, done.output

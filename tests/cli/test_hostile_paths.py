@@ -18,7 +18,6 @@ from helpers_artifact import write_artifact, write_images
 
 import mtml_deploy as md
 from benchmarks.__main__ import main as benchmarks_main
-from calibration.__main__ import main as calibration_main
 from mtml_deploy.cli.main import main
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
@@ -27,7 +26,6 @@ PROGRAMS = {
     "mtml-deploy": main,
     "mtml-train": train_main,
     "mtml-export": export_main,
-    "calibration": calibration_main,
     "benchmarks": benchmarks_main,
 }
 SOURCES = frozenset({"images", "query", "gallery", "data", "source", "name", "compare", "val"})

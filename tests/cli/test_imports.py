@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import mtml_deploy
 from mtml_deploy.cli import options
@@ -90,6 +91,7 @@ PROGRAMS = {
     "mtml-train": ("mtml_train.cli.train", "train_main", train_main),
     "mtml-export": ("mtml_train.cli.export", "export_main", export_main),
 }
+MODULE_NAMES = {"mtml_deploy": "mtml-deploy", "mtml_train": "mtml-train"}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,17 @@ def test_help_answers_at_once(program: str, words: list[str]) -> None:
     answers = [child(code, blocked) for _ in range(3)]
     assert answers[0][0].startswith(f"Usage: {program}")
     assert min(seconds for _, seconds in answers) < HELP_SECONDS
+
+
+@pytest.mark.parametrize(("package", "program"), MODULE_NAMES.items())
+def test_a_package_is_its_program(package: str, program: str) -> None:
+    """`python -m PACKAGE` answers as the program does, and calls itself by the program's name."""
+    words = [sys.executable, "-m", package, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: {program} ")
+    expected = CliRunner().invoke(PROGRAMS[program][2], ["--help"], prog_name=program)
+    assert done.stdout == expected.stdout
 
 
 def test_package_imports_at_once() -> None:

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main as benchmarks_main
-from calibration.__main__ import main as calibration_main
 from mtml_deploy.cli.console import SafeCommand
 from mtml_deploy.cli.main import main
 from mtml_train.cli.export import export_main
@@ -17,7 +16,6 @@ PROGRAMS = {
     "mtml-deploy": main,
     "mtml-train": train_main,
     "mtml-export": export_main,
-    "calibration": calibration_main,
     "benchmarks": benchmarks_main,
 }
 
@@ -65,7 +63,8 @@ def test_no_value_is_dropped(name: str) -> None:
 
 
 def test_the_walk_sees_all_programs() -> None:
-    assert {"mtml-deploy gallery add", "mtml-train check-data", "calibration choose"} <= set(EVERY)
+    named = {"mtml-deploy gallery add", "mtml-deploy calibrate choose", "mtml-train check-data"}
+    assert named <= set(EVERY)
     assert any(name.startswith("benchmarks ") for name in EVERY)
 
 

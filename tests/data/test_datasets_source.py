@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers_datasets import VERI_QUERY, VERI_TEST, VERI_TRAIN, write_list, write_veri
 
-from calibration.candidates import training_source
+from mtml_deploy.calibration.candidates import training_source
 from mtml_deploy.data import source as source_module
 from mtml_deploy.data.data_sets import DATA_SETS, Counts
 from mtml_deploy.data.source import FORMS, OWN_SETS, Source, load_source, parse_source

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers_calibration import image
 
-from calibration.candidates import Candidates
-from calibration.choose import choose
+from mtml_deploy.calibration.candidates import Candidates
+from mtml_deploy.calibration.choose import choose
 from mtml_deploy.data.holdout import by_generator, by_hash, held_out, hold_out, split_by_id
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.errors import DataError

@@ -89,7 +89,7 @@ def test_a_list_is_a_text_file() -> None:
 
 def test_a_list_without_manifest(made: CalibrationSet, tmp_path: Path) -> None:
     (tmp_path / "list.json").unlink()
-    with pytest.raises(DataError, match=r"no manifest list\.json .* python -m calibration choose"):
+    with pytest.raises(DataError, match=r"no manifest list\.json .* mtml-deploy calibrate choose"):
         read_calibration(tmp_path / "list.txt")
 
 

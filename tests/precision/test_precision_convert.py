@@ -274,7 +274,7 @@ def test_the_training_data_is_the_default(place: Path) -> None:
 
 
 def test_choices_that_do_not_fit() -> None:
-    with pytest.raises(DataError, match=r"python -m calibration choose --data veri:DIR --out LIST"):
+    with pytest.raises(DataError, match=r"mtml-deploy calibrate choose --data veri:DIR --out LIST"):
         Conversion(precision="int8")
     with pytest.raises(DataError, match="are for --int8"):
         Conversion(precision="fp16", calibration=Path("list.txt"))
@@ -301,7 +301,7 @@ def test_the_command_refuses(place: Path) -> None:
     words = ("convert", place / "fp32", "--images", place / "images", "--out", place / "out")
     result = run(*words, "--int8")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "python -m calibration choose" in result.stderr
+    assert "mtml-deploy calibrate choose" in result.stderr
     assert run(*words).exit_code == run(*words, "--fp16", "--int8").exit_code == 2
     result = run(*words, "--int8", "--calibration", place / "absent.txt")
     assert result.exit_code == 1

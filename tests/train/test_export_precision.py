@@ -49,7 +49,7 @@ def test_int8_and_the_fp32_model_it_was_made_from(
 def test_a_refused_conversion_leaves_nothing(untrained_run: Path, tmp_path: Path) -> None:
     result = run(untrained_run, "--out", tmp_path / "int8", "--int8")
     assert result.exit_code == 1
-    assert "python -m calibration choose --data veri:DIR --out LIST" in result.stderr
+    assert "mtml-deploy calibrate choose --data veri:DIR --out LIST" in result.stderr
     result = run(untrained_run, "--out", tmp_path / "x", "--keep-fp32", tmp_path / "fp32")
     assert result.exit_code == 2
     (tmp_path / "there").mkdir()

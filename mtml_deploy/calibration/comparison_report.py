@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from typing import Final
 
-from calibration.compare import MIN_COSINE, Comparison, recommended
+from mtml_deploy.calibration.compare import MIN_COSINE, Comparison, recommended
 from mtml_deploy.output_kind import json_kind, text_kind
 from mtml_deploy.precision.calibration_list import vehicles
 from mtml_deploy.text import escaped, table

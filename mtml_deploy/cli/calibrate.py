@@ -1,7 +1,4 @@
-"""`python -m calibration COMMAND`: choose calibration images, check them, compare calibrators.
-
-Nothing heavy is imported before a command runs, so that every `--help` answers at once.
-"""
+"""`mtml-deploy calibrate`: images that int8 models are calibrated on, chosen, checked, compared."""
 
 from __future__ import annotations
 
@@ -10,23 +7,20 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeGroup, prepare_streams, progress_bar, write_data, write_note
+from mtml_deploy.cli.console import SafeGroup, progress_bar, write_data, write_note
 from mtml_deploy.data.source import SPLIT_FORMS
 
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
 _SOURCES = f"SOURCE is {SPLIT_FORMS}; its training split is taken, never another one."
 
 _listing = click.argument("listing", metavar="LIST", type=options.FILE)
 
 
-@click.group(cls=SafeGroup, context_settings=_CONTEXT)
-@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
-def main(*, verbose: bool) -> None:
-    """Images that int8 models are calibrated on."""
-    prepare_streams(verbose=verbose)
+@click.group(cls=SafeGroup)
+def calibrate() -> None:
+    """Choose images that an int8 model is calibrated on, check them, compare the rules."""
 
 
-@main.command(epilog=_SOURCES)
+@calibrate.command(epilog=_SOURCES)
 @click.option("--data", required=True, metavar="SOURCE", help="Data set the model is trained on.")
 @click.option("--count", type=click.IntRange(min=1), default=512, show_default=True,
               help="Images to calibrate on.")  # fmt: skip
@@ -45,15 +39,15 @@ def choose(
     The vehicles are divided first: those that are held out are never calibrated on. Training
     images that the data set is tested on, by vehicle or by their bytes, are refused.
     """
-    from calibration.candidates import (
+    from mtml_deploy.calibration.candidates import (
         read_candidates,
         read_tested,
         require_decodable,
         require_untested,
         training_source,
     )
-    from calibration.choose import choose as run
-    from calibration.summary import found_lines, set_markdown
+    from mtml_deploy.calibration.choose import choose as run
+    from mtml_deploy.calibration.summary import found_lines, set_markdown
     from mtml_deploy.data.source import source_paths
     from mtml_deploy.precision.calibration_list import (
         manifest_path,
@@ -80,7 +74,7 @@ def choose(
     write_note(f"wrote {out} and {manifest_path(out)}")
 
 
-@main.command(epilog=_SOURCES)
+@calibrate.command(epilog=_SOURCES)
 @_listing
 @click.option("--data", default="", metavar="SOURCE",
               help="Where the data set is now.  [default: as choose was told]"
@@ -91,8 +85,8 @@ def check(*, listing: Path, data: str) -> None:
     Lists and manifest must agree, every image must have the bytes it had, and none may be of a
     vehicle, or have the bytes of an image, among the queries or the gallery.
     """
-    from calibration.candidates import read_tested, require_untested, training_source
-    from calibration.summary import set_markdown
+    from mtml_deploy.calibration.candidates import read_tested, require_untested, training_source
+    from mtml_deploy.calibration.summary import set_markdown
     from mtml_deploy.precision.calibration_list import read_calibration, require_unchanged
 
     chosen = read_calibration(listing)
@@ -105,7 +99,7 @@ def check(*, listing: Path, data: str) -> None:
     write_note(f"{listing} is as chosen, and nothing in it is tested on in {source}")
 
 
-@main.command()
+@calibrate.command()
 @click.argument("artifact", type=options.FOLDER)
 @click.option("--list", "listing", metavar="LIST", type=options.FILE, required=True,
               help="What choose wrote.")  # fmt: skip
@@ -125,14 +119,14 @@ def compare(
     Each is measured on the calibration images of LIST and compared with fp32 on the images that
     are held out. Prints Markdown.
     """
-    from calibration.compare import compare_calibrators
-    from calibration.comparison_report import (
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.calibration.compare import compare_calibrators
+    from mtml_deploy.calibration.comparison_report import (
         COMPARISON_JSON,
         COMPARISON_MARKDOWN,
         comparison_json,
         comparison_markdown,
     )
-    from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.files import write_text
     from mtml_deploy.outputs import require_outputs
     from mtml_deploy.precision.calibration_list import (
@@ -161,7 +155,3 @@ def compare(
     if markdown is not None:
         write_text(markdown, text)
     write_data(text)
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m calibration")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mtml_deploy.data.file_facts import decode_files, read_files
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.data.source import SPLIT_FORMS, load_source, parse_source
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import SPLIT, CalibrationImage, vehicles
 from mtml_deploy.text import printable
-from mtml_train.data_check.files import decode_files, read_files
 
 Progress = Callable[[int, int], None]
 

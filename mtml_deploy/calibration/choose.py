@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from calibration.candidates import Candidates
+from mtml_deploy.calibration.candidates import Candidates
 from mtml_deploy.data.holdout import by_hash, draw, held_out
 from mtml_deploy.errors import DataError
 from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles

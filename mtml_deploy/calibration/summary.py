@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from calibration.candidates import Candidates
+from mtml_deploy.calibration.candidates import Candidates
 from mtml_deploy.data.ids import in_order
 from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN
 from mtml_deploy.precision.calibration_list import CalibrationImage, CalibrationSet, vehicles
