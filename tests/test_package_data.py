@@ -1,5 +1,6 @@
 """Every file of a package that is no module is named for the wheel, such as templates."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -24,3 +25,15 @@ def test_benchmarks_run_from_a_checkout_alone() -> None:
         "mtml_deploy*",
     ]
     assert "no wheel holds" in (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+
+
+def test_no_two_extras_but_cpu_and_gpu_bring_the_same_module() -> None:
+    """onnxruntime and onnxruntime-gpu are one module; training takes either."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bringing = {
+        extra: re.match(r"onnxruntime(-gpu)?", each)[0]
+        for extra, needed in project["optional-dependencies"].items()
+        for each in needed
+        if each.startswith("onnxruntime")
+    }
+    assert bringing == {"cpu": "onnxruntime", "gpu": "onnxruntime-gpu"}

@@ -76,6 +76,7 @@ class Diagnosis:
         processor: its name and instruction sets.
         gpus: the GPUs, or why there is none.
         packages: version of each installed distribution of `PACKAGES`.
+        conflict: what of these hides another, and what to do; empty where nothing does.
         abilities: what can be asked for, backends first.
         cpu_ways: with an artifact, the ways to run it on the CPU, fastest first.
         advice: which way to take on the CPU.
@@ -87,6 +88,7 @@ class Diagnosis:
     processor: Processor
     gpus: GpuSearch
     packages: Mapping[str, str]
+    conflict: str
     abilities: tuple[Ability, ...]
     cpu_ways: tuple[JudgedWay, ...]
     advice: str
@@ -116,6 +118,8 @@ def doctor(*, artifact: Path | None, as_json: bool) -> None:
     if not found.gpus.gpus:
         write_data(f"no GPU: {found.gpus.reason}")
     write_data(", ".join(f"{name} {number}" for name, number in found.packages.items()))
+    if found.conflict:
+        write_data(f"conflict: {found.conflict}")
     width = max(len(ability.name) for ability in found.abilities)
     for ability in found.abilities:
         mark = "yes" if ability.usable else "no "
@@ -134,6 +138,9 @@ def examine(artifact: Path | None = None) -> Diagnosis:
     Raises:
         ArtifactError: it is none.
     """
+    # with msgspec, which help does without
+    from mtml_deploy.runtime.ort_provider import two_libraries
+
     gpus = find_gpus()
     judged, advice = on_the_cpu(artifact, ort=_offered() is not None)
     return Diagnosis(
@@ -143,6 +150,7 @@ def examine(artifact: Path | None = None) -> Diagnosis:
         processor=this_processor(),
         gpus=gpus,
         packages=_versions(),
+        conflict=two_libraries(),
         abilities=(
             _ort_cpu(),
             *_openvino(),

@@ -33,6 +33,10 @@ INSTALL_FOR_GPU: Final = (
 )
 """Both go first: they share files, and pip does not write those anew where one is there already."""
 
+_INSTALL_FOR_CPU: Final = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'mtml-reid[cpu]'"
+)
+
 PROFILE: Final = BatchProfile(1, 64, 64)
 """Images per run on a GPU: longer batches are cut, shorter ones padded to a bucket."""
 
@@ -144,6 +148,25 @@ def _tensorrt_version() -> str:
     return ""
 
 
+def two_libraries() -> str:
+    """What is wrong where the library for CPUs and the one for GPUs are both installed.
+
+    Returns:
+        One sentence and what to do; empty where at most one is there.
+    """
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            return ""
+    return (
+        f"{' and '.join(found)} are both installed, expected one: they are one Python module, "
+        f"whose files are of the one that came last; for a GPU run: {INSTALL_FOR_GPU}; for the CPU "
+        f"alone run: {_INSTALL_FOR_CPU}"
+    )
+
+
 def unavailable(device: str, provider: str, found: Sequence[str]) -> str:
     """Text of the error that the library was built without a provider.
 
@@ -152,9 +175,12 @@ def unavailable(device: str, provider: str, found: Sequence[str]) -> str:
         provider: what that needs.
         found: what the library has.
     """
+    offered = ", ".join(found)
+    lacks = f"{device} was asked for but ONNX Runtime offers {offered} here, not {provider}"
+    if twice := two_libraries():
+        return f"{lacks}: {twice}"
     return (
-        f"{device} was asked for but ONNX Runtime offers {', '.join(found)} here, not {provider}; "
-        "ask for --device cpu, or check the GPU's driver and replace the CPU library: "
+        f"{lacks}; ask for --device cpu, or check the GPU's driver and replace the CPU library: "
         + INSTALL_FOR_GPU
     )
 

@@ -28,6 +28,7 @@ from mtml_deploy.engine.library import _MODULES
 
 DOCUMENTS = (
     *("README.md", "CHANGELOG.md", "benchmarks/README.md", "calibration/README.md"),
+    *("CONTRIBUTING.md", "SECURITY.md"),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))),
     *("Makefile", ".ci/run"),

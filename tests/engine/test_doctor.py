@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import tiny_manifest, write_artifact
+from helpers_distributions import pretend_installed
 from helpers_engine import a_gpu
 from helpers_gpu import require_gpu
 
@@ -213,3 +214,12 @@ def test_the_processor_is_told():
     first, second = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()[:2]
     assert first.startswith("mtml-reid ")
     assert second == f"cpu  {found.name}: {found.told}"
+
+
+def test_two_libraries_of_one_module_are_told(tmp_path, monkeypatch):
+    pretend_installed(tmp_path, monkeypatch, onnxruntime="9.8.0", onnxruntime_gpu="9.7.0")
+    lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
+    told = "conflict: onnxruntime 9.8.0 and onnxruntime-gpu 9.7.0 are both installed"
+    assert sum(line.startswith(told) for line in lines) == 1
+    values = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert values["conflict"].startswith("onnxruntime 9.8.0 and onnxruntime-gpu")

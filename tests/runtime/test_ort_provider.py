@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from helpers_artifact import tiny_manifest, write_artifact
+from helpers_distributions import pretend_installed
 from helpers_engine import a_gpu
 
 from mtml_deploy.artifact.artifact import Artifact
@@ -147,6 +149,39 @@ def test_a_library_without_tensorrt(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: OFFERED[1:])
     with pytest.raises(BackendError, match="not TensorrtExecutionProvider"):
         open_runtime(artifact, backend="ort-tensorrt", device="cuda:0")
+
+
+def test_two_libraries_under_one_name_are_told(
+    tmp_path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    pretend_installed(tmp_path / "site", monkeypatch, onnxruntime="9.8.0", onnxruntime_gpu="9.7.0")
+    # the one for CPUs came last: its files took the places of the other's
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: OFFERED[2:])
+    with pytest.raises(BackendError, match="not CUDAExecutionProvider") as caught:
+        open_runtime(artifact, backend="ort", device="cuda:0")
+    told = str(caught.value)
+    assert "onnxruntime 9.8.0 and onnxruntime-gpu 9.7.0 are both installed, expected one" in told
+    remove = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'mtml-reid"
+    assert f"{remove}[gpu]'" in told and f"{remove}[cpu]'" in told
+    open_runtime(artifact, backend="ort", device="cpu").close()  # nothing is wrong with this
+
+
+def test_a_library_for_cpus_alone_is_to_be_replaced(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    def only(name: str) -> str:
+        if name == "onnxruntime":
+            return "9.8.0"
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(ort_provider, "version", only)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: OFFERED[2:])
+    with pytest.raises(BackendError, match="not CUDAExecutionProvider; ask for --device cpu"):
+        open_runtime(artifact, backend="ort", device="cuda:0")
 
 
 def test_the_linker_names_the_missing_library(

@@ -217,21 +217,27 @@ def test_ctrl_c_says_how_to_go_on(stopped: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("command", "library", "words"),
+    ("command", "library", "extra", "words"),
     [
-        (train_main, "torch", ("--data", "veri:x", "--out", "run")),
-        (train_main, "tensorboard", ("--data", "veri:x", "--out", "run")),
-        (export_main, "onnxscript", ("run", "--out", "art")),
+        (train_main, "torch", "train", ("--data", "veri:x", "--out", "run")),
+        (train_main, "tensorboard", "train", ("--data", "veri:x", "--out", "run")),
+        (export_main, "onnxscript", "train", ("run", "--out", "art")),
+        # another extra brings it for GPUs, under the same name of a module
+        (export_main, "onnxruntime", "cpu", ("run", "--out", "art")),
     ],
 )
 def test_a_missing_library_is_one_line_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, command: click.Command, library: str, words: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch,
+    command: click.Command,
+    library: str,
+    extra: str,
+    words: tuple[str, ...],
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == library else find(name)
     )
-    text = f"needs {library}, which is not installed; run: pip install 'mtml-reid[train]'"
+    text = f"needs {library}, which is not installed; run: pip install 'mtml-reid[{extra}]'"
     refused(*words, text=text, command=command)
 
 
