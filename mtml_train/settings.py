@@ -23,7 +23,7 @@ from mtml_train.image_size import ImageSize, size_of
 RECIPES: Final[Mapping[str, Mapping[str, object]]] = {
     # the paper's settings are the defaults
     "paper": {},
-    # the paper's losses around what was measured to help, each part alone: docs/benchmarks.md
+    # the paper's losses around what was measured to help, each part alone: docs/lab-records.md
     "strong": {
         "epochs": 60,
         "batch_size": 64,

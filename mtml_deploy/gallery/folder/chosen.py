@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GATHERED_SHARE: Final = 0.4
-"""Up to this share of a segment, rows are gathered: measured, see `docs/benchmarks.md`."""
+"""Up to this share of a segment, rows are gathered: measured, see `docs/lab-records.md`."""
 
 _GATHERED_VALUES: Final = 1 << 18
 """float32 values gathered at once (1 MiB): they stay in the cache for the product."""
