@@ -97,3 +97,16 @@ def escaped(text: str) -> str:
         f"&#{ord(char)};" if char in "&<>|*_`[]\\" and at not in kept else char
         for at, char in enumerate(flat)
     )
+
+
+def shortened(text: str, length: int) -> str:
+    """`text` in at most `length` characters, without its middle: both ends tell names apart.
+
+    Args:
+        text: a name, or a path.
+        length: 3 or more.
+    """
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"

@@ -2,7 +2,7 @@
 
 import os
 
-from mtml_deploy.text import escaped, foreign, percent, printable, table
+from mtml_deploy.text import escaped, foreign, percent, printable, shortened, table
 
 
 def test_printable_keeps_text_and_disarms_the_rest() -> None:
@@ -41,3 +41,10 @@ def test_a_table_has_a_rule_below_its_titles():
         "| a | 1 | x |",
         "| b | 22 |  |",
     ]
+
+
+def test_shortened_names_keep_both_ends() -> None:
+    assert shortened("0002_c002_00030600_0.jpg", 24) == "0002_c002_00030600_0.jpg"
+    assert shortened("0002_c002_00030600_0.jpg", 11) == "0002_…0.jpg"
+    assert shortened("0002_c002_00030600_0.jpg", 10) == "0002…0.jpg"
+    assert shortened("abcd", 3) == "a…d"

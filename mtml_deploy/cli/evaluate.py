@@ -108,6 +108,7 @@ def evaluate(
         query=query, gallery=gallery, label=label, ground_truth=ground_truth, junk=junk
     )
     from mtml_deploy.evaluation.protocols import find_protocol
+    from mtml_deploy.figure import require_plot
     from mtml_deploy.files import write_text
     from mtml_deploy.outputs import require_outputs
     from mtml_deploy.report.cmc_plot import CMC_PLOT, write_cmc_plot
@@ -125,6 +126,8 @@ def evaluate(
         overwrite=overwrite,
         inputs=[path for pair in pairs for path in pair.files],
     )
+    if plot_file is not None:
+        require_plot(plot_file)
     if rule.draws_gallery:
         _require_drawn(rule.name, ground_truth=bool(ground_truth), expands=expansion is not None,
                        leave_out_self=leave_out_self, normalised=bool(normalised))  # fmt: skip
@@ -153,7 +156,7 @@ def evaluate(
         write_text(json_file, results.json)
     if markdown_file is not None:
         write_text(markdown_file, results.markdown)
-    # before the plot: a missing library must not hide the result
+    # before the plot: a full disk must not hide the result
     write_data(results.markdown.rstrip("\n"))
     if plot_file is not None:
         write_cmc_plot(plot_file, results.stages)

@@ -1,30 +1,32 @@
-"""The CMC curve as a picture, .png or .svg."""
+"""The CMC curves of one or more models as a picture, .png or .svg."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.errors import MissingExtraError, MtmlError
-from mtml_deploy.files import atomic_file
-from mtml_deploy.output_kind import text_kind
-from mtml_deploy.text import percent
+from mtml_deploy.figure import look, plot_kind, plotted
+from mtml_deploy.text import percent, shortened
+
+if TYPE_CHECKING:
+    from mtml_deploy.figure import Figure
 
 _MAKER: Final = "mtml-deploy evaluate"
 
-CMC_PLOT: Final = text_kind("a plot of mtml-deploy evaluate", f"Software\0{_MAKER}|>{_MAKER}<")
+CMC_PLOT: Final = plot_kind(_MAKER)
 """By the maker that PNG and SVG files name."""
 
+_RANKS: Final = (1, 5, 10)
+"""Marked on each curve, with their values in the legend."""
 
-_STYLES: Final = ("-", "--", ":", "-.")
-"""Of lines: each for as many curves as there are colours."""
+_TICKS: Final = (1, 2, 3, 5, 10, 20, 50, 100)
 
-_COLOURS: Final = 10
-"""Of matplotlib's own cycle."""
+_LABEL: Final = 44
+"""Characters of a label that the legend has room for."""
 
 
 class Curve(Protocol):
@@ -57,33 +59,39 @@ def write_cmc_plot(path: Path, curves: Mapping[str, Curve]) -> None:
     """
     if not curves:
         raise ValueError("at least one curve is needed")
-    kind = path.suffix.lower()
-    if kind not in (".png", ".svg"):
-        raise MtmlError(f"{path}: a plot is written as .png or .svg; change the suffix")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("the CMC plot needs matplotlib", "report") from error
-    # the salt fixes the identifiers inside an SVG file; text as paths needs no font of the reader
-    with matplotlib.rc_context({"svg.hashsalt": "cmc", "svg.fonttype": "path"}):
-        figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-        axes = figure.add_subplot()
-        for number, (label, metrics) in enumerate(curves.items()):
-            ranks = np.arange(1, len(metrics.cmc) + 1)
-            # matplotlib hides labels that begin with "_" and reads "$" as mathematics
-            text = f" {label} (mAP {percent(metrics.mean_ap)} %)".replace("$", r"\$")
-            style = _STYLES[number // _COLOURS % len(_STYLES)]
-            axes.plot(ranks, metrics.cmc * 100, style, marker=".", markersize=4, linewidth=1.4,
-                      label=text)  # fmt: skip
-        axes.set(xlabel="rank", ylabel="queries with a match (%)", ylim=(0, 101))
-        axes.set_title(f"CMC, protocol {', '.join(sorted({m.protocol for m in curves.values()}))}")
-        longest = max(len(metrics.cmc) for metrics in curves.values())
-        axes.set_xticks([rank for rank in (1, 5, 10, 20, 30, 40, 50) if rank <= longest])
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right")
-        with atomic_file(path) as temporary:
-            # a date or a version would change the bytes
-            about = {".svg": {"Date": None, "Creator": _MAKER}, ".png": {"Software": _MAKER}}[kind]
-            figure.savefig(temporary, format=kind[1:], metadata=about)
+    with plotted(path, maker=_MAKER, height=3.9 + 0.2 * len(curves)) as figure:
+        draw_cmc(figure, curves)
+
+
+def draw_cmc(figure: Figure, curves: Mapping[str, Curve]) -> None:
+    """Draw CMC curves over ranks, whose axis is logarithmic: what differs is at the first ones.
+
+    Args:
+        figure: empty.
+        curves: one or more.
+    """
+    axes = figure.add_subplot()
+    for number, (label, metrics) in enumerate(curves.items()):
+        cmc, chosen = metrics.cmc, look(number)
+        marked = [rank - 1 for rank in _RANKS if rank <= len(cmc)]
+        told = ", ".join(f"{percent(cmc[at])} at {at + 1}" for at in marked)
+        # matplotlib hides labels that begin with "_"
+        axes.plot(np.arange(1, len(cmc) + 1), cmc * 100, linewidth=1.6, color=chosen.color,
+                  linestyle=chosen.linestyle, marker=chosen.marker, markersize=5,
+                  markevery=marked,
+                  label=f" {shortened(label, _LABEL)}: mAP {percent(metrics.mean_ap)}; {told}",
+                  )  # fmt: skip
+    longest = max(len(metrics.cmc) for metrics in curves.values())
+    axes.set_xscale("log")
+    axes.set_xticks([rank for rank in _TICKS if rank <= longest])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(0.93, 1.05 * max(longest, 2))
+    # the whole range would press curves together that begin at 90 %
+    values = np.concatenate([metrics.cmc for metrics in curves.values()])
+    lowest = float(values[~np.isnan(values)].min(initial=1))
+    axes.set_ylim(max(10 * np.floor(10 * lowest - 1e-9), 0), 100.5)
+    axes.set(xlabel="rank, logarithmic", ylabel="queries with a match, %")
+    axes.set_title(f"CMC, protocol {', '.join(sorted({m.protocol for m in curves.values()}))}")
+    figure.legend(loc="outside lower left", title="mAP and CMC at ranks, %",
+                  alignment="left", fontsize="small", handlelength=3.2)  # fmt: skip

@@ -10,7 +10,8 @@ import click
 
 from mtml_deploy.cli.console import SafeCommand, write_data, write_note
 from mtml_deploy.data.source import FORMS
-from mtml_deploy.errors import DataError, MissingExtraError
+from mtml_deploy.errors import DataError
+from mtml_deploy.figure import require_plot
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import TrainConfig
 from mtml_train.settings import RECIPES, build_config, parse_setting
@@ -67,10 +68,7 @@ def ablation_command(
     """Train variants with several seeds, test them alike, and write one table."""
     needed = ("torch", "torchvision", "safetensors", "tensorboard")
     require_libraries("training", needed)
-    try:
-        import matplotlib  # noqa: F401  # before hours of training
-    except ImportError as error:
-        raise MissingExtraError("the CMC plot needs matplotlib", "report") from error
+    require_plot(out / "cmc.svg")  # before hours of training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise DataError(
             "an ablation trains one run per GPU by itself, found several processes; start it "

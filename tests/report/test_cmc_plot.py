@@ -9,7 +9,7 @@ from helpers_report import METRICS
 
 from mtml_deploy.errors import MissingExtraError, MtmlError
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics
-from mtml_deploy.report.cmc_plot import write_cmc_plot
+from mtml_deploy.report.cmc_plot import draw_cmc, write_cmc_plot
 
 
 @pytest.mark.parametrize(("suffix", "head"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
@@ -52,3 +52,31 @@ def test_drawn_galleries_are_one_curve_of_their_mean(tmp_path):
     write_cmc_plot(tmp_path / "drawn.svg", {"a": drawn})
     write_cmc_plot(tmp_path / "mean.svg", {"a": mean})
     assert (tmp_path / "drawn.svg").read_bytes() == (tmp_path / "mean.svg").read_bytes()
+
+
+def test_ranks_1_5_and_10_are_marked_and_told():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    long = replace(METRICS, mean_ap=0.5, cmc=np.linspace(0.62, 1, 50))
+    draw_cmc(figure, {"_short": METRICS, "a" * 30 + "b" * 30: long})
+    (axes,) = figure.axes
+    short, other = axes.lines
+    assert short.get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert short.get_ydata() == pytest.approx([92.3, 94.0, 95.0, 95.6, 95.7])
+    assert (short.get_markevery(), other.get_markevery()) == ([0, 4], [0, 4, 9])
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    # 62 + 38 x 4 / 49 and 62 + 38 x 9 / 49
+    assert texts == [
+        " _short: mAP 64.6; 92.3 at 1, 95.7 at 5",
+        f" {'a' * 21}…{'b' * 22}: mAP 50.0; 62.0 at 1, 65.1 at 5, 69.0 at 10",
+    ]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xticks().tolist() == [1, 2, 3, 5, 10, 20, 50]
+    assert axes.get_ylim()[0] == 60  # the lowest value is 62 %
+    assert (short.get_color(), short.get_marker()) != (other.get_color(), other.get_marker())
+
+
+@pytest.mark.parametrize("cmc", [[0.0], [0.0, 0.0, 0.0], [1.0], [], [np.nan]])
+def test_curves_that_are_a_point_or_flat_are_drawn(tmp_path, cmc):
+    pytest.importorskip("matplotlib")
+    write_cmc_plot(tmp_path / "cmc.svg", {"a": replace(METRICS, cmc=np.array(cmc))})
+    assert (tmp_path / "cmc.svg").is_file()
