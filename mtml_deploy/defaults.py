@@ -87,8 +87,9 @@ SHRINKAGE: Final = 0.1
 FOLDS: Final = 5
 """Parts of the training vehicles that projections are measured on in turn."""
 
-Which = Literal["first", "best", "worst", "spread"]
-"""Which queries a page of rank lists shows, by average precision but for "first"."""
+Which = Literal["first", "best", "worst", "spread", "gain"]
+"""Which queries a page of rank lists shows, by average precision but for "first"; "gain": those in
+which two models differ most."""
 
 StoredType = Literal["float32", "int8"]
 """How a gallery keeps vectors; int8 is codes to scan beside float32 vectors that decide."""

@@ -75,7 +75,8 @@ _TEXT_QUERIES: Final = 5
     type=click.Choice(get_args(Which)),
     default="spread",
     show_default=True,
-    help="Which queries are on the page, by average precision.",
+    help="Which queries are on the page, by average precision; gain: where the model differs most "
+    "from the first --compare.",
 )
 @expansion_group
 @rerank_group
@@ -104,6 +105,8 @@ def rank(
 ) -> None:
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
+    if show == "gain" and not compare:
+        raise click.UsageError("--show gain is against another model; add --compare EMB")
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import source_paths
     from mtml_deploy.embed.embeddings import Embeddings
@@ -149,7 +152,8 @@ def rank(
         text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
         write_text(json_file, text)
     if html_file is not None:
-        page = rank_page(ranked, rule, which=show, limit=max_queries, length=top_k)
+        other = steps + 1 if compare else None  # as embedded, as the first one is
+        page = rank_page(ranked, rule, which=show, baseline=other, limit=max_queries, length=top_k)
         write_text(html_file, page.html)
         absent = f", {len(page.missing)} pictures not found" if page.missing else ""
         write_note(f"{html_file}: {page.queries} of {len(pairs[0][0])} queries{absent}")

@@ -13,13 +13,12 @@ from typing import Final
 
 import numpy as np
 from msgspec import to_builtins
-from numpy.typing import NDArray
 
+from mtml_deploy.data.clock import UNKNOWN_TIME, format_time
 from mtml_deploy.data.ids import shown_id
 from mtml_deploy.data.records import UNKNOWN
-from mtml_deploy.defaults import Which
 from mtml_deploy.embed.embeddings import Embeddings, comparison_mode
-from mtml_deploy.errors import EmbeddingsError, ProtocolError
+from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.output_kind import json_kind
 from mtml_deploy.report.metrics_json import EXPANSION_RULE, RERANK_RULE, reranking_record
@@ -48,6 +47,7 @@ class RankedImage:
         vehicle_id: a number, or the text that the id is; -1 unknown.
         camera_id: likewise.
         match: whether it shows the query's vehicle; None where either id is unknown.
+        time: when it was taken, ISO 8601 in UTC; None where that is not known.
     """
 
     rank: int
@@ -57,6 +57,7 @@ class RankedImage:
     vehicle_id: int | str
     camera_id: int | str
     match: bool | None
+    time: str | None
 
 
 @dataclass(frozen=True)
@@ -131,49 +132,17 @@ def rank_list(model: RankedModel, query_row: int, *, length: int) -> tuple[Ranke
                 vehicle_id=shown_id(model.gallery.named(found)),
                 camera_id=shown_id(model.gallery.named(model.gallery.camera_ids[row])),
                 match=None if UNKNOWN in (vehicle, found) else vehicle == found,
+                time=time_text(model.gallery, row),
             )
         )
     return tuple(places)
 
 
-def choose_queries(model: RankedModel, *, which: Which, limit: int) -> NDArray[np.int64]:
-    """Rows of the queries to show.
-
-    Args:
-        model: whose queries, judged by its average precision.
-        which: "first" in the order of the set; "best" or "worst" average precision first;
-            "spread" evenly from the best to the worst, or evenly over the set where ids are
-            unknown. Ties by query row; queries that do not count come last.
-        limit: how many at most.
-
-    Returns:
-        int64 [n], n = min(limit, Q).
-
-    Raises:
-        ProtocolError: "best" or "worst" without known ids.
-        ValueError: `limit` below 1.
-    """
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, found {limit}")
-    rows = np.arange(len(model.query))
-    if model.metrics is None:
-        if which in ("best", "worst"):
-            raise ProtocolError(
-                f"the {which} queries cannot be told: vehicle ids are unknown, so there is no "
-                f"average precision; choose first or spread, or embed labelled images"
-            )
-        ordered = rows
-    elif which == "first":
-        ordered = rows
-    else:
-        value = model.metrics.average_precision
-        uncounted = np.isnan(value)
-        key = value if which == "worst" else -value
-        ordered = np.lexsort((rows, np.where(uncounted, 0.0, key), uncounted))
-    if which == "spread" and len(ordered) > limit:
-        # both ends belong to the choice
-        return ordered[np.linspace(0, len(ordered) - 1, limit).round().astype(np.int64)]
-    return ordered[:limit]
+def time_text(images: Embeddings, row: int) -> str | None:
+    """When the image of a row was taken, ISO 8601 in UTC; None where that is not known."""
+    if images.times_us is None or images.times_us[row] == UNKNOWN_TIME:
+        return None
+    return format_time(int(images.times_us[row]))
 
 
 def require_same_images(models: Sequence[RankedModel]) -> None:

@@ -291,6 +291,10 @@ def test_page_shows_two_models(embedded: Path) -> None:
     assert "second" in text
     assert "<one>" not in text
     assert "3 of 4 queries" in result.stderr
+    ok(*words, *second, "--html", page, "--show", "gain", "--overwrite")
+    assert page.read_text().count('title="points of AP"') == 4
+    alone = run(*words[:-2], "--html", embedded / "x.html", "--show", "gain")
+    assert (alone.exit_code, "add --compare EMB" in alone.stderr) == (2, True)
     assert run(*words, "--html", embedded / "x.html").exit_code == 2
     assert run(*words, *second).exit_code == 2
     assert run(*words, *second, "--html", embedded / "x.html", "--label", "a").exit_code == 2

@@ -1,16 +1,17 @@
-"""Rank lists: labels of places, choice of queries, JSON and terminal lines."""
+"""Rank lists: labels of places, JSON and terminal lines."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
-from mtml_deploy.errors import EmbeddingsError, ProtocolError
+from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.report.rank_lists import (
     RankedModel,
-    choose_queries,
     rank_json,
     rank_list,
     rank_text,
@@ -72,36 +73,6 @@ def test_places_tell_match_other_and_unknown():
     assert len(rank_list(model(), 0, length=2)) == 2
 
 
-FIVE = tuple("abcde")
-
-
-@pytest.mark.parametrize(
-    ("which", "limit", "expected"),
-    [
-        ("first", 2, [0, 1]),
-        ("best", 3, [3, 0, 4]),
-        ("worst", 3, [2, 0, 4]),
-        ("best", 9, [3, 0, 4, 2, 1]),
-        ("spread", 3, [3, 4, 1]),
-        ("spread", 5, [3, 0, 4, 2, 1]),
-    ],
-)
-def test_choice_of_queries(which, limit, expected):
-    # row 1 does not count; rows 0 and 4 tie
-    ranked = model([0.5, np.nan, 0.1, 0.9, 0.5], query_names=FIVE)
-    assert choose_queries(ranked, which=which, limit=limit).tolist() == expected
-
-
-def test_choice_without_ids():
-    ranked = model(query_names=FIVE)
-    assert choose_queries(ranked, which="spread", limit=3).tolist() == [0, 2, 4]
-    assert choose_queries(ranked, which="first", limit=3).tolist() == [0, 1, 2]
-    with pytest.raises(ProtocolError, match="the worst queries cannot be told"):
-        choose_queries(ranked, which="worst", limit=3)
-    with pytest.raises(ValueError, match="limit must be at least 1"):
-        choose_queries(ranked, which="first", limit=0)
-
-
 def test_json_holds_every_query_and_nulls():
     record = json.loads(rank_json(model([0.25, np.nan]), length=2))
     assert record["schema"] == 1
@@ -111,10 +82,22 @@ def test_json_holds_every_query_and_nulls():
     assert second["average_precision"] is None
     assert first["ranks"][1] == {
         "rank": 2, "row": 0, "name": "a", "distance": 1.0, "vehicle_id": 4, "camera_id": 1,
-        "match": True,
+        "match": True, "time": None,
     }  # fmt: skip
     assert first["ranks"][0]["match"] is None
     assert [place["row"] for place in second["ranks"]] == [1]
+
+
+def test_times_of_places_are_told_where_they_are_known():
+    timed = model()
+    # 2024-05-01 10:00 UTC, and a quarter of a second before 1970
+    times = np.array([1714557600_000000, -250_000, UNKNOWN_TIME])
+    timed = replace(timed, gallery=replace(timed.gallery, times_us=times))
+    assert [(place.row, place.time) for place in rank_list(timed, 0, length=3)] == [
+        (2, None),
+        (0, "2024-05-01T10:00:00+00:00"),
+        (1, "1969-12-31T23:59:59.750000+00:00"),
+    ]
 
 
 def test_terminal_lines():

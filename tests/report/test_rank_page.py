@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtml_deploy.data.clock import UNKNOWN_TIME
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.report.rank_lists import RankedModel
+from mtml_deploy.report.rank_page.names import NamesOfSet, ShownName
 from mtml_deploy.report.rank_page.page import rank_page
 from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions
@@ -108,15 +110,16 @@ def test_missing_images_are_counted_once_and_said(ranked, tmp_path):
     elements = Elements(page.html)
     assert "2 images could not be read" in elements.text
     assert len(elements.all("span", "picture missing")) == 4
-    assert "gone.jpg" in elements.text
+    assert "gone.jpg" in [a["title"] for a in elements.all("span", "name")]
 
 
 def test_nothing_is_loaded_and_no_name_becomes_markup(ranked):
     page = rank_page([ranked], find_protocol("veri776"), title="<h1>&")
     elements = Elements(page.html)
+    assert "<h1>&lt;h1&gt;&amp;</h1>" in page.html
     assert elements.all("script") == elements.all("link") == elements.all("i") == []
     assert "<script" not in page.html
-    assert EVIL in elements.text
+    assert EVIL in [a["title"] for a in elements.all("span", "name")]
     assert "<b>M</b>" in elements.text
     for _, attributes in elements.found:
         assert not any(name.startswith("on") for name in attributes)
@@ -147,6 +150,34 @@ def test_two_models_are_stacked_per_query(ranked):
     assert len(elements.all("div", "list")) == 4
     assert elements.text.count("second") == 3  # the table, and each query
     assert "of <b>M</b>" in elements.text
+
+
+def test_gains_are_shown_and_said(ranked):
+    protocol = find_protocol("veri776")
+    flipped = replace(ranked.query, features=-ranked.query.features)
+    other = replace(ranked, label="second", metrics=evaluate(flipped, ranked.gallery, protocol))
+    page = rank_page([ranked, other], protocol, which="gain", baseline=1)
+    # query 1 finds its vehicle at places 1 and 4, from -10 at 2 and 5: (1 + 2/4 - 1/2 - 2/5) / 2;
+    # query 0 is the same from 0 and -0
+    assert re.findall(r"points of AP\">([^<]+)<", page.html) == ["+30.0 points", "+0.0 points"]
+    assert [a["alt"] for a in Elements(page.html).all("img") if "Query" in a["alt"]] == [
+        "Query q1.jpg", "Query q0.jpg"
+    ]  # fmt: skip
+    assert "AP differs most between <b>M</b> and second" in Elements(page.html).text
+    assert "points of AP" not in rank_page([ranked, other], protocol).html
+
+
+def test_names_lose_their_middle_and_shared_folders(ranked):
+    names = tuple(f"image_test/000{n}_c002_0003060{n}_0.jpg" for n in range(5))
+    timed = np.array([UNKNOWN_TIME, 0, 1_500_000, UNKNOWN_TIME, 0])
+    gallery = replace(ranked.gallery, names=names, times_us=timed)
+    page = rank_page([replace(ranked, gallery=gallery)], find_protocol("veri776"), limit=1)
+    named = r'title="image_test/0001_c002_00030601_0.jpg"><span>([^<]*)</span><span>([^<]*)</span>'
+    assert re.findall(named, page.html) == [("0001_c002_00030", "601_0.jpg")]
+    assert page.html.count(">1970-01-01 00:00:01.500000 UTC</time>") == 1
+    assert NamesOfSet(["a/x.jpg"]).shown("a/x.jpg") == ShownName("a/x.jpg", "x.jpg", "")
+    folders = NamesOfSet(["t/1/a.jpg", "t/12/a.jpg"])  # cut between folders, not in one's name
+    assert folders.shown("t/12/a.jpg").head == "12/a.jpg"
 
 
 def test_the_limit_is_said(ranked):

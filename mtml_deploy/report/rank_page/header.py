@@ -49,11 +49,18 @@ _ORDERS: Final = {
     "best": "highest AP first",
     "worst": "lowest AP first",
     "spread": "spread evenly from the highest to the lowest AP",
+    "gain": "largest gain of AP first",
 }
 
 
 def shown_sentences(
-    models: Sequence[RankedModel], protocol: Protocol, *, which: Which, shown: int, missing: int
+    models: Sequence[RankedModel],
+    protocol: Protocol,
+    *,
+    which: Which,
+    baseline: RankedModel | None,
+    shown: int,
+    missing: int,
 ) -> list[str]:
     """Which queries and gallery images are on the page, and which are not.
 
@@ -61,6 +68,7 @@ def shown_sentences(
         models: all models of the page.
         protocol: what was left out of the rankings.
         which: how the queries were chosen.
+        baseline: what gains are measured against.
         shown: number of queries on the page.
         missing: images without a picture.
 
@@ -71,6 +79,11 @@ def shown_sentences(
     order = _ORDERS[which]
     if model.metrics is None and which == "spread":
         order = "spread evenly over the set"
+    elif baseline is not None and which == "gain":
+        order = (
+            f"those whose AP differs most between {model.label} and {baseline.label}: the largest "
+            f"gain of {model.label} first, its largest loss last"
+        )
     elif len(models) > 1 and which != "first":
         order += f" of {model.label}"
     how_many = f"All {total:,} queries" if shown == total else f"{shown:,} of {total:,} queries"

@@ -20,14 +20,16 @@ from mtml_deploy.evaluation.measures import LISTED
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.output_kind import text_kind
+from mtml_deploy.report.chosen_queries import choose_queries, gains
 from mtml_deploy.report.rank_lists import (
     RankedImage,
     RankedModel,
-    choose_queries,
     rank_list,
     require_same_images,
+    time_text,
 )
 from mtml_deploy.report.rank_page.header import MARKS, Mark, notes, shown_sentences
+from mtml_deploy.report.rank_page.names import NamesOfSet, ShownName
 from mtml_deploy.report.templates import page_environment
 from mtml_deploy.user_path import user_path
 
@@ -73,6 +75,7 @@ class RankPage:
 class _Place:
     """One gallery image of a list, as the template takes it."""
 
+    name: ShownName
     image: RankedImage
     mark: Mark
     picture: Thumbnail | None
@@ -90,10 +93,12 @@ class _List:
 
 @dataclass(frozen=True)
 class _Query:
-    """One query with the lists of every model."""
+    """One query with the lists of every model; `gain` is in points, NaN where it does not count."""
 
-    name: str
+    name: ShownName
     labels: str
+    time: str | None
+    gain: float | None
     picture: Thumbnail | None
     lists: tuple[_List, ...]
 
@@ -104,6 +109,7 @@ def rank_page(
     *,
     title: str = "Vehicle rank lists",
     which: Which = "spread",
+    baseline: int | None = None,
     limit: int = 50,
     length: int = 10,
 ) -> RankPage:
@@ -114,6 +120,8 @@ def rank_page(
         protocol: what was left out of the rankings; said on the page.
         title: heading.
         which: which queries, see `choose_queries`.
+        baseline: number of the model that the gains of the first one are measured against; they
+            are shown beside each query.
         limit: how many queries at most.
         length: places per query.
 
@@ -122,17 +130,28 @@ def rank_page(
 
     Raises:
         EmbeddingsError: the models ranked different images.
-        ProtocolError: `which` needs vehicle ids that are unknown.
+        ProtocolError: `which` needs vehicle ids that are unknown, or "gain" a `baseline`.
         ValueError: no model, or a limit or length below 1.
     """
     require_same_images(models)
     if length < 1:
         raise ValueError(f"length must be at least 1, found {length}")
-    rows = choose_queries(models[0], which=which, limit=limit).tolist()
+    other = None if baseline is None else models[baseline]
+    rows = choose_queries(models[0], which=which, limit=limit, baseline=other).tolist()
+    gained = gains(models[0], other)[rows].tolist() if which == "gain" else [None] * len(rows)
     pictures = _Pictures()
-    queries = [_query_view(models, row, length=length, pictures=pictures) for row in rows]
+    names = NamesOfSet(models[0].query.names), NamesOfSet(models[0].gallery.names)
+    queries = [
+        _query_view(models, row, gain=gain, length=length, names=names, pictures=pictures)
+        for row, gain in zip(rows, gained, strict=True)
+    ]
     shown = shown_sentences(
-        models, protocol, which=which, shown=len(rows), missing=len(pictures.missing)
+        models,
+        protocol,
+        which=which,
+        baseline=other,
+        shown=len(rows),
+        missing=len(pictures.missing),
     )
     template = page_environment(Path(__file__).parent).get_template("page.html.j2")
     html = template.render(
@@ -171,7 +190,13 @@ class _Pictures:
 
 
 def _query_view(
-    models: Sequence[RankedModel], row: int, *, length: int, pictures: _Pictures
+    models: Sequence[RankedModel],
+    row: int,
+    *,
+    gain: float | None,
+    length: int,
+    names: tuple[NamesOfSet, NamesOfSet],
+    pictures: _Pictures,
 ) -> _Query:
     """One query with the list of every model."""
     query = models[0].query
@@ -181,15 +206,22 @@ def _query_view(
             scored=model.metrics is not None,
             precision=model.average_precision(row),
             places=tuple(
-                _Place(place, MARKS[place.match], pictures.find(model.gallery.root, place.name))
+                _Place(
+                    name=names[1].shown(place.name),
+                    image=place,
+                    mark=MARKS[place.match],
+                    picture=pictures.find(model.gallery.root, place.name),
+                )
                 for place in rank_list(model, row, length=length)
             ),
         )
         for model in models
     )
     return _Query(
-        name=query.names[row],
+        name=names[0].shown(query.names[row]),
         labels=_labels(query.named(query.vehicle_ids[row]), query.named(query.camera_ids[row])),
+        time=time_text(query, row),
+        gain=None if gain is None else 100 * gain,
         picture=pictures.find(query.root, query.names[row]),
         lists=lists,
     )
