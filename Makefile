@@ -42,7 +42,7 @@ reference: $(READY) ## docs/reference.md, from the docstrings of the public name
 
 bench: $(READY) ## measure the model that make demo trained
 	@test -d demo/model-trained || { echo "run make demo first: its artifact is measured"; exit 1; }
-	$(BIN)/python -m benchmarks all --artifact demo/model-trained --images 'veri:demo/data#gallery' \
+	$(BIN)/python -m benchmarks all demo/model-trained --images 'veri:demo/data#gallery' \
 		--run demo/run --data veri:demo/data --out demo/benchmarks --overwrite
 
 clean: ## remove environments, demo and builds

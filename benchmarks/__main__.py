@@ -31,21 +31,20 @@ from benchmarks.cli import (
 )
 from benchmarks.cli.options import COUNT as _COUNT
 from benchmarks.cli.options import POSITIVE as _POSITIVE
-from benchmarks.cli.options import artifact as _artifact
 from benchmarks.cli.options import finish as _finish
+from benchmarks.cli.options import model_threads as _model_threads
 from benchmarks.cli.options import out as _out
 from benchmarks.cli.options import prepare as _prepare
 from benchmarks.cli.options import run as _run
-from benchmarks.cli.options import threads as _threads
 from benchmarks.ranking.sizes import CASES, SIZES, Case, plan_ranking, record_kind
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeGroup, prepare_streams, write_note
+from mtml_deploy.cli.command import SafeGroup
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.defaults import Backend, ExecutionPrecision
 from mtml_train.cli.size_type import SizeType
 from mtml_train.config import VARIANTS, Amp, TrainConfig
 from mtml_train.settings import RECIPES, build_config
 
-_CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 _images = click.option("--images", required=True, metavar="SOURCE", help="The images to embed.")
 _limit = click.option(
     "--limit", type=_COUNT, default=256, show_default=True, help="Use so many images; 0 is all."
@@ -65,15 +64,20 @@ Here python is the one that measures, and $PEERS an absolute path.
 """
 
 
-@click.group(cls=SafeGroup, context_settings=_CONTEXT)
-@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
-def main(*, verbose: bool) -> None:
+@click.group("benchmarks", cls=SafeGroup, docs="benchmarks/README.md")
+def main() -> None:
     """Measure the toolkit on this machine; leave the machine alone meanwhile."""
-    prepare_streams(verbose=verbose)
 
 
-@main.command(epilog=options.SOURCES)
-@_artifact
+@main.command(
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks embed model --images veri:VeRi#gallery --out reports",
+        "python -m benchmarks embed model --images veri:VeRi#gallery --run run --limit 96 "
+        "--rounds 3 --out reports",
+    ),
+)
+@options.model
 @_images
 @_out
 @_run
@@ -83,14 +87,12 @@ def main(*, verbose: bool) -> None:
 @options.backend
 @options.execution_precision
 @options.streams
-@_threads
-@click.option(
-    "--decode-threads", type=_COUNT, default=0, show_default=True, help="0 is one per CPU."
-)
+@options.threads
+@_model_threads
 @options.overwrite
 def embed(
     *,
-    artifact: Path,
+    model: Path,
     images: str,
     out: Path,
     run: Path | None,
@@ -101,7 +103,7 @@ def embed(
     precision: ExecutionPrecision,
     streams: int,
     threads: int,
-    decode_threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Embedding: end to end from image files, model, decoding, torch, the machine's limit."""
@@ -113,7 +115,7 @@ def embed(
 
     options.refuse_huge_images()
     record = measure_embed(
-        open_artifact(artifact),
+        open_artifact(model),
         load_source(images),
         out,
         checkpoint=None if run is None else load_checkpoint(run),
@@ -121,8 +123,8 @@ def embed(
             batch_size=batch_size,
             rounds=rounds,
             limit=limit,
-            threads=threads,
-            decode_threads=decode_threads,
+            threads=model_threads,
+            decode_threads=threads,
             backend=backend,
             precision=precision,
             streams=streams,
@@ -132,7 +134,14 @@ def embed(
     _finish(out, record, overwrite=overwrite)
 
 
-@main.command(epilog=options.SOURCES)
+@main.command(
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks train --data veri:VeRi --out reports",
+        "python -m benchmarks train --data veri:VeRi --backbone resnet50 --image-size 224 "
+        "--batch-size 8 --out reports",
+    ),
+)
 @_data
 @_out
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
@@ -148,7 +157,7 @@ def embed(
 @click.option("--device", default=TrainConfig.device, show_default=True)
 @click.option("--steps", type=_POSITIVE, default=20, show_default=True, help="Steps per round.")
 @click.option("--rounds", type=_POSITIVE, default=3, show_default=True)
-@_threads
+@_model_threads
 @options.overwrite
 def train(
     *,
@@ -156,18 +165,31 @@ def train(
     recipe: str,
     steps: int,
     rounds: int,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
     **settings: object,
 ) -> None:
     """Training: the whole loop against the bare model step, and the loader alone."""
     _prepare(out, ("train",), overwrite=overwrite)
     _measure_training(
-        out, recipe, settings, steps=steps, rounds=rounds, threads=threads, overwrite=overwrite
+        out,
+        recipe,
+        settings,
+        steps=steps,
+        rounds=rounds,
+        threads=model_threads,
+        overwrite=overwrite,
     )
 
 
-@main.command(epilog=_PEERS)
+@main.command(
+    epilog=_PEERS,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks ranking --quick --out reports",
+        "python -m benchmarks ranking --case topk --case rerank --size 100k --out reports",
+    ),
+)
 @_out
 @click.option(
     "--case", "cases", type=click.Choice(CASES), multiple=True,
@@ -179,10 +201,10 @@ def train(
 )  # fmt: skip
 @click.option("--quick", is_flag=True, help="A tiny size and one round: shows that it runs.")
 @click.option("--peer-torchreid", type=options.FOLDER, help="Its checkout, compiled.")
-@click.option("--peer-fastreid", type=options.FOLDER, help="Its checkout, compiled.")
+@click.option("--peer-fast-reid", type=options.FOLDER, help="Its checkout, compiled.")
 @click.option("--rounds", type=_POSITIVE, default=3, show_default=True)
 @click.option("--seed", type=_COUNT, default=0, show_default=True, help="Of the embeddings.")
-@_threads
+@_model_threads
 @options.overwrite
 def ranking(
     *,
@@ -191,10 +213,10 @@ def ranking(
     size: str,
     quick: bool,
     peer_torchreid: Path | None,
-    peer_fastreid: Path | None,
+    peer_fast_reid: Path | None,
     rounds: int,
     seed: int,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Search, evaluation, re-ranking and the gallery, beside peers: time and memory.
@@ -206,32 +228,39 @@ def ranking(
     from benchmarks.ranking.peers import find_peers
     from benchmarks.ranking.run import RankingBench, measure_ranking
 
-    peers = find_peers(peer_torchreid, peer_fastreid)
-    bench = RankingBench(rounds=1 if quick else rounds, threads=threads, seed=seed)
+    peers = find_peers(peer_torchreid, peer_fast_reid)
+    bench = RankingBench(rounds=1 if quick else rounds, threads=model_threads, seed=seed)
     for case, chosen, dim in planned:
         record = measure_ranking(case, chosen, dim, out, peers=peers, bench=bench, say=write_note)
         _finish(out, record, overwrite=overwrite)
 
 
-@main.command("all", epilog=options.SOURCES)
-@_artifact
+@main.command(
+    "all",
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks all model --out reports",
+        "python -m benchmarks all model --images veri:VeRi#gallery --data veri:VeRi --out reports",
+    ),
+)
+@options.model
 @click.option("--images", metavar="SOURCE", help="Also measures embedding of these images.")
 @click.option("--data", multiple=True, help="Also measures training on this source, veri:DIR.")
-@click.option("--reference", type=options.FOLDER,
-              help="Also runs the parity gate against this fp32 artifact, on --data.")  # fmt: skip
+@click.option("--reference", type=options.FOLDER, metavar="MODEL",
+              help="Also runs the parity gate against this fp32 model, on --data.")  # fmt: skip
 @_out
 @_run
 @_limit
 @options.backend
 @options.device
-@_threads
+@_model_threads
 @options.overwrite
 @click.pass_context
 def everything(
     ctx: click.Context,
     /,
     *,
-    artifact: Path,
+    model: Path,
     images: str | None,
     data: tuple[str, ...],
     reference: Path | None,
@@ -240,7 +269,7 @@ def everything(
     limit: int,
     backend: str,
     device: str,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Latency, throughput and what the options name, each with its own defaults; then the report.
@@ -251,28 +280,35 @@ def everything(
         raise click.UsageError("--reference needs one --data, whose query and gallery are compared")
     kinds = ("latency", "throughput", *(["embed"] if images else []), *(["train"] if data else []))
     _prepare(out, kinds, overwrite=overwrite)
-    shared = {"out": out, "threads": threads, "overwrite": overwrite}
+    shared = {"out": out, "model_threads": model_threads, "overwrite": overwrite}
     if reference is not None:
         ctx.invoke(
-            speed_commands.parity, artifact=artifact, reference=reference, data=data[0], out=out,
+            speed_commands.parity, model=model, reference=reference, data=data[0], out=out,
             backend=backend, device=device, overwrite=overwrite,
         )  # fmt: skip
     for command in (speed_commands.latency, speed_commands.throughput):
-        ctx.invoke(command, artifact=artifact, images=images, run=run, device=device, **shared)
+        ctx.invoke(command, model=model, images=images, run=run, device=device, **shared)
     if images:
-        ctx.invoke(embed, artifact=artifact, images=images, run=run, limit=limit, **shared)
+        ctx.invoke(embed, model=model, images=images, run=run, limit=limit, **shared)
     if data:
         ctx.invoke(train, data=data, **shared)
     ctx.invoke(report_commands.report, folder=out)
 
 
 for _command in (
-    speed_commands.latency, speed_commands.throughput, speed_commands.roofline,
-    isa_commands.isa, service_commands.service,
     branch_commands.branches,
-    branch_commands.layouts, training_commands.training, speed_commands.parity,
-    report_commands.join, report_commands.compare, report_commands.report,
-):  # fmt: skip
+    branch_commands.layouts,
+    isa_commands.isa,
+    report_commands.compare,
+    report_commands.join,
+    report_commands.report,
+    service_commands.service,
+    speed_commands.latency,
+    speed_commands.parity,
+    speed_commands.roofline,
+    speed_commands.throughput,
+    training_commands.training,
+):
     main.add_command(_command)
 
 

@@ -24,7 +24,7 @@ TRAIN = (
     "--image-size 64 --batch-size 16 --lr 3e-4 --epochs 3 --workers 1"
 )
 STEPS = (
-    "mtml-train synthetic demo/data --train-vehicles 40 --test-vehicles 20 --image-size 96",
+    "mtml-train synthetic demo/data --train-vehicles 40 --test-vehicles 20 --longest-side 96",
     f"{TRAIN} --out demo/untrained --max-steps 0",
     f"{TRAIN} --out demo/run",
     *(
@@ -42,7 +42,7 @@ STEPS = (
         )
     ),
     "mtml-deploy rank --query demo/query-trained.npz --gallery demo/gallery-trained.npz "
-    "--compare demo/query-untrained.npz --compare-gallery demo/gallery-untrained.npz "
+    "--compare-query demo/query-untrained.npz --compare-gallery demo/gallery-untrained.npz "
     "--label trained --label untrained --protocol veri776 --max-queries 12 "
     "--html demo/report.html",
 )

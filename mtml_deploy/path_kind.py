@@ -28,7 +28,7 @@ class _Kind:
     marks: tuple[str, ...]
 
 
-_EXPORT: Final = "export it first: mtml-export {path} --out ARTIFACT"
+_EXPORT: Final = "export it first: mtml-export {path} --out MODEL"
 _IN_ARTIFACT: Final = "give the folder that mtml-export wrote, which holds it with its manifest"
 _FOLDERS: Final = (
     _Kind("a run of mtml-train", _EXPORT, ("last.safetensors",)),
@@ -50,6 +50,9 @@ _DATA_SETS: Final = {
 }
 """Names that mark the layout of a published data set, and how a source begins that names it."""
 
+_PARTS: Final = {"query": "query", "test": "gallery", "gallery": "gallery", "train": "train"}
+"""What the name of a folder of images says -> the part that it holds."""
+
 _FILES: Final = (
     _Kind("an embeddings file", "give it to rank, evaluate, search or gallery add", (".npz",)),
     _Kind("an ONNX model", _IN_ARTIFACT, (".onnx",)),
@@ -58,7 +61,7 @@ _FILES: Final = (
     _Kind("a file of torch weights", "train with it: mtml-train --weights {path} --data SOURCE "
           "--out RUN", (".pth", ".pt", ".ckpt", ".tar")),
     _Kind("a table", "write csv:{path}", (".csv", ".tsv")),
-    _Kind("a list of images", "embed them: mtml-deploy embed ARTIFACT --images {path} --out "
+    _Kind("a list of images", "embed them: mtml-deploy embed MODEL --images {path} --out "
           "FILE.npz", (".txt",)),
 )  # fmt: skip
 
@@ -102,6 +105,20 @@ def data_set_form(path: Path) -> str | None:
     forms = (form for marks, form in _DATA_SETS.items() if _holds(path, marks))
     form = next(forms, None)
     return None if form is None else f"{form}:{printable(path)}"
+
+
+def part_form(path: Path) -> str | None:
+    """How to write the part of a published data set that a folder of it holds: "veri:DIR#query".
+
+    Args:
+        path: the folder of the part, such as DIR/image_query.
+    """
+    form = data_set_form(path.absolute().parent)
+    if form is None or not path.is_dir():
+        return None
+    parts = (part for word, part in _PARTS.items() if word in path.name)
+    part = next(parts, None)
+    return form if part is None else f"{form}#{part}"
 
 
 def _kind(path: Path) -> _Kind | None:

@@ -122,7 +122,7 @@ def chosen_on(config: TrainConfig) -> str:
     return (
         f"{what} will be chosen by {config.best_by} on {queries}: numbers measured on them with it "
         f"are{whose} too good; choose on other vehicles with --val holdout:0.1, or take the last "
-        "weights: mtml-export RUN --out ARTIFACT --checkpoint last"
+        "weights: mtml-export RUN --out MODEL --checkpoint last"
     )
 
 

@@ -74,7 +74,7 @@ def test_in_the_wrong_place(tmp_path: Path) -> None:
         return result.stderr.splitlines()[-1]
 
     out = ("--images", tmp_path / "images", "--out", tmp_path / "out.npz")
-    export = f"(it is a run of mtml-train: export it first: mtml-export {run} --out ARTIFACT)"
+    export = f"(it is a run of mtml-train: export it first: mtml-export {run} --out MODEL)"
     assert said("embed", run, *out).endswith(export)
     assert "(it is a gallery: search in it" in said("embed", gallery, *out)
     assert "(it is an embeddings file" in said("embed", npz, *out)

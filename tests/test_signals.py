@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.signals import SIGNALS, Interrupted, ended_by_signals, received
 
@@ -82,7 +82,7 @@ def test_inside_of_each_other_there_is_one_handler() -> None:
 
 SLOW_TO_TIDY = """
 import sys, time
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 def run():
     try:
         print("ready", flush=True)
@@ -115,7 +115,7 @@ def test_a_second_signal_ends_at_once(second: signal.Signals) -> None:
 def test_a_forked_process_ends_without_a_word() -> None:
     code = """
 import os, signal, time
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 def run():
     ready, told = os.pipe()
     child = os.fork()

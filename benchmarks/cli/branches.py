@@ -10,7 +10,8 @@ import click
 from benchmarks.cli import options as command_options
 from benchmarks.cli.options import POSITIVE, ascending, finish, plan, prepare
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.defaults import PROTOCOL
 from mtml_train.cli.size_type import SizeType
 from mtml_train.config import TrainConfig
@@ -20,10 +21,19 @@ if TYPE_CHECKING:
     from mtml_deploy.defaults import Backend
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks branches model --branch-model gray=model-gray --data veri:VeRi "
+        "--out reports",
+        "python -m benchmarks branches model --branch-model gray=model-gray --data veri:VeRi "
+        "--backend openvino --out reports",
+    ),
+)
+@options.model
 @command_options.out
-@click.option("--branch-artifact", "parts", multiple=True, required=True, metavar="NAME=ARTIFACT",
+@click.option("--branch-model", "parts", multiple=True, required=True, metavar="NAME=MODEL",
               help="Export of some branches, may be repeated.")  # fmt: skip
 @click.option("--data", required=True, metavar="SOURCE", help="Labelled set for mAP.")
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
@@ -32,11 +42,11 @@ if TYPE_CHECKING:
 @options.batch_size
 @command_options.runs
 @command_options.seconds
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def branches(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     parts: tuple[str, ...],
     data: str,
@@ -46,7 +56,7 @@ def branches(
     batch_size: int,
     runs: int,
     seconds: float,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Time of each branch beside its mAP; exports of branches: mtml-export RUN --branches NAMES."""
@@ -62,10 +72,10 @@ def branches(
     for part in parts:
         name, equals, folder = part.partition("=")
         if not name or not equals or name in named:
-            raise click.UsageError(f"--branch-artifact is NAME=ARTIFACT, each once, found {part!r}")
+            raise click.UsageError(f"--branch-model is NAME=MODEL, each once, found {part!r}")
         named[name] = open_artifact(Path(folder))
     record = measure_branches(
-        Subject(open_artifact(artifact), None, device, threads),
+        Subject(open_artifact(model), None, device, model_threads),
         named,
         (load_source(data, split="query"), load_source(data, split="gallery")),
         protocol=find_protocol(protocol),
@@ -75,9 +85,17 @@ def branches(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks layouts --run run --device cuda:0 --out reports",
+        "python -m benchmarks layouts --backbone resnet18 --batch-size 8 --out reports",
+    ),
+)
 @command_options.out
-@click.option("--run", type=options.FOLDER, help="A trained run.  [default: random weights]")
+@click.option("--run", type=options.FOLDER, metavar="RUN",
+              help="A trained run.  [default: random weights]")  # fmt: skip
 @click.option("--backbone", default=TrainConfig.backbone, show_default=True,
               help="Of random weights.")  # fmt: skip
 @click.option("--image-size", type=SizeType(), default=TrainConfig.image_size, show_default=True,
@@ -88,7 +106,7 @@ def branches(
 @command_options.seconds
 @click.option("--compile", "compiled", is_flag=True, help="Through torch.compile too: minutes.")
 @click.option("--matrix-size", type=POSITIVE, help="Of the device's limit.  [default: large]")
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def layouts(
     *,
@@ -102,7 +120,7 @@ def layouts(
     seconds: float,
     compiled: bool,
     matrix_size: int | None,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """The branches in torch: serial, on streams, grouped, as CUDA graphs. For --device cuda:0."""
@@ -116,7 +134,7 @@ def layouts(
     record = measure_layouts(
         extractor,
         device=device,
-        threads=threads,
+        threads=model_threads,
         size=size,
         model=model,
         bench=LayoutBench(

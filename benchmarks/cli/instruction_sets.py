@@ -11,7 +11,8 @@ from benchmarks.cli import options as command_options
 from benchmarks.cli.options import POSITIVE, finish, prepare
 from benchmarks.sizes import RUNNERS
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.defaults import PROTOCOL
 
 _SETS: Final = (
@@ -19,10 +20,18 @@ _SETS: Final = (
 )  # fmt: skip
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks isa model --out reports",
+        "python -m benchmarks isa model --int8-model model-int8 --isa AVX2 --data veri:VeRi "
+        "--out reports",
+    ),
+)
+@options.model
 @command_options.out
-@click.option("--int8", type=options.FOLDER, help="The same model in int8.")
+@click.option("--int8-model", type=options.FOLDER, metavar="MODEL", help="MODEL in int8.")
 @command_options.run
 @click.option("--images", metavar="SOURCE", help="The batch.  [default: random pixels]")
 @click.option("--data", metavar="SOURCE", help="Labelled set: also measures mAP of every way.")
@@ -32,22 +41,22 @@ _SETS: Final = (
     help="Values of ONEDNN_MAX_CPU_ISA, may be repeated.  [default: all that the processor has]",
 )  # fmt: skip
 @click.option(
-    "--runner", "runners", type=click.Choice(RUNNERS), multiple=True,
+    "--runner", "runners", type=click.Choice(RUNNERS), multiple=True, metavar="NAME",
     default=("openvino", "openvino-bf16", "torch", "torch-bf16"), show_default=True,
-    help="What runs the model beside ONNX Runtime, may be repeated.",
+    help=f"What runs the model beside ONNX Runtime, may be repeated: {', '.join(RUNNERS)}.",
 )  # fmt: skip
 @click.option("--batch-size", type=POSITIVE, default=8, show_default=True, help="Images per run.")
 @click.option("--rounds", type=POSITIVE, default=3, show_default=True,
               help="Processes of each way.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0,
               show_default=True, help="Of one process; at least one batch runs.")  # fmt: skip
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def isa(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
-    int8: Path | None,
+    int8_model: Path | None,
     run: Path | None,
     images: str | None,
     data: str | None,
@@ -57,10 +66,10 @@ def isa(
     batch_size: int,
     rounds: int,
     seconds: float,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
-    """Every way to run ARTIFACT on this CPU, under each instruction set: speed, cosine, mAP.
+    """Every way to run MODEL on this CPU, under each instruction set: speed, cosine, mAP.
 
     Speeds are beside ONNX Runtime in float32. Each way runs in processes of its own.
     """
@@ -77,8 +86,8 @@ def isa(
 
         load_checkpoint(run)
     record = measure_instruction_sets(
-        Subject(open_artifact(artifact), run, "cpu", threads),
-        None if int8 is None else open_artifact(int8),
+        Subject(open_artifact(model), run, "cpu", model_threads),
+        None if int8_model is None else open_artifact(int8_model),
         None if images is None else load_source(images),
         out,
         data=None

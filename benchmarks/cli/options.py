@@ -22,20 +22,20 @@ LIBRARIES: Final = (
     "torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxruntime",
 )  # fmt: skip
 
-out = click.option("--out", type=options.FOLDER, required=True, help="Folder of the reports.")
-threads = click.option(
-    "--threads", type=COUNT, default=0, show_default=True,
+out = click.option(
+    "--out", type=options.FOLDER, required=True, metavar="DIR", help="Folder of the reports."
+)
+model_threads = click.option(
+    "--model-threads", type=COUNT, default=0, show_default=True,
     help="Threads of models and matrix products; 0 is one per physical core.",
 )  # fmt: skip
-artifact = click.option(
-    "--artifact", type=options.FOLDER, required=True, help="The exported model."
-)
 run = click.option(
-    "--run", type=options.FOLDER, help="Run or checkpoint of ARTIFACT: also measures plain torch."
-)
+    "--run", type=options.FOLDER, metavar="RUN",
+    help="Run or checkpoint of MODEL: also measures plain torch.",
+)  # fmt: skip
 batches = click.option(
-    "--batch", "batches", type=POSITIVE, multiple=True, default=BATCHES, show_default=True,
-    help="Batch size, may be repeated.",
+    "--batch-size", "batches", type=POSITIVE, multiple=True, default=BATCHES, show_default=True,
+    help="Images per run, may be repeated.",
 )  # fmt: skip
 runs = click.option(
     "--runs", type=POSITIVE, default=RunPlan.most, show_default=True,

@@ -7,12 +7,20 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 
 _PLACE = click.Path(path_type=Path, exists=True)
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks join parts/1 parts/2 parts/3 --out reports",
+        "python -m benchmarks join parts/1 parts/2 --out reports --overwrite",
+    ),
+)
 @click.argument("parts", type=_PLACE, nargs=-1, required=True)
 @click.option("--out", type=options.FOLDER, required=True, help="Folder of the joined records.")
 @options.overwrite
@@ -35,7 +43,15 @@ def join(*, parts: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     write_note(f"wrote {kinds} of {len(parts)} parts to {out}")
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks compare before after",
+        "python -m benchmarks compare before after --thresholds benchmarks/thresholds.toml "
+        "--out after",
+    ),
+)
 @click.argument("base", type=_PLACE)
 @click.argument("new", type=_PLACE)
 @click.option("--thresholds", type=options.FILE, help="TOML; without it 5 % everywhere.")
@@ -83,10 +99,17 @@ def compare(
         )
 
 
-@click.command(cls=SafeCommand)
-@click.argument("folder", type=_PLACE)
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks report reports",
+        "python -m benchmarks report after",
+    ),
+)
+@click.argument("folder", type=_PLACE, metavar="DIR")
 def report(*, folder: Path) -> None:
-    """Write the pages of all records in FOLDER.
+    """Write the pages of all records in DIR.
 
     report.html has plots and needs no other file, summary.md is for a job summary (verdicts first,
     then details), and smaller-is-better.json and bigger-is-better.json are for

@@ -10,7 +10,8 @@ import click
 from benchmarks.cli import options as command_options
 from benchmarks.cli.options import COUNT, POSITIVE, ascending, finish, prepare
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 
 if TYPE_CHECKING:
     from mtml_deploy.defaults import Backend
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks service model --images veri:VeRi#query --out reports",
+        "python -m benchmarks service model --images photos --clients 1 --clients 8 "
+        "--duration-s 600 --out reports",
+    ),
+)
+@options.model
 @click.option("--images", required=True, metavar="SOURCE", help="The images that are asked for.")
 @command_options.out
 @click.option(
@@ -42,7 +51,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @options.batch_size
 @click.option(
-    "--queue", type=POSITIVE, default=16, show_default=True,
+    "--queue-size", type=POSITIVE, default=16, show_default=True,
     help="Images that may wait where the service is overloaded.",
 )  # fmt: skip
 @click.option(
@@ -51,11 +60,11 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @options.backend
 @options.device
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def service(
     *,
-    artifact: Path,
+    model: Path,
     images: str,
     out: Path,
     clients: tuple[int, ...],
@@ -65,11 +74,11 @@ def service(
     processes: int,
     limit: int,
     batch_size: int,
-    queue: int,
+    queue_size: int,
     tolerance: float,
     backend: Backend,
     device: str,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """The service beside embed: speed by clients, waiting times, overload, memory, every answer."""
@@ -80,7 +89,7 @@ def service(
 
     options.refuse_huge_images()
     record = measure_service(
-        open_artifact(artifact),
+        open_artifact(model),
         load_source(images),
         out,
         bench=ServiceBench(
@@ -91,8 +100,8 @@ def service(
             processes=processes,
             limit=limit,
             batch_size=batch_size,
-            threads=threads,
-            queue=queue,
+            threads=model_threads,
+            queue=queue_size,
             tolerance=tolerance,
             backend=backend,
             device=device,

@@ -11,7 +11,8 @@ from benchmarks.cli import options as command_options
 from benchmarks.cli.options import COUNT, POSITIVE, ascending, finish, plan, prepare
 from benchmarks.sizes import GPU_NAMES, RUNNERS
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.cli.parity import parity as deploy_parity
 from mtml_deploy.defaults import PROTOCOL
 
@@ -23,15 +24,24 @@ _images = click.option(
     help="Image files, for decoding and end to end.  [default: random pixels, neither measured]",
 )  # fmt: skip
 _chosen = click.option(
-    "--runner", "chosen", type=click.Choice(RUNNERS), multiple=True,
-    help="What runs the model, may be repeated.  [default: all that work here]",
+    "--runner", "chosen", type=click.Choice(RUNNERS), multiple=True, metavar="NAME",
+    help=f"What runs the model, may be repeated: {', '.join(RUNNERS)}.  [default: all that work "
+    "here]",
 )  # fmt: skip
 _SECONDS_OF_STREAM: Final = 2.0
 _ROUNDS: Final = 5
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks latency model --out reports",
+        "python -m benchmarks latency model --run run --batch-size 1 --batch-size 8 "
+        "--images veri:VeRi#query --out reports",
+    ),
+)
+@options.model
 @command_options.out
 @_images
 @command_options.run
@@ -41,11 +51,11 @@ _ROUNDS: Final = 5
 @command_options.runs
 @command_options.seconds
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure memory too.")
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def latency(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     images: str | None,
     run: Path | None,
@@ -55,7 +65,7 @@ def latency(
     runs: int,
     seconds: float,
     memory: bool,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Time of one run at each batch size, by part, and memory; peers beside it."""
@@ -67,7 +77,7 @@ def latency(
 
     options.refuse_huge_images()
     record = measure_latency(
-        Subject(open_artifact(artifact), run, device, threads),
+        Subject(open_artifact(model), run, device, model_threads),
         None if images is None else load_source(images),
         out,
         chosen=chosen,
@@ -77,8 +87,16 @@ def latency(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks throughput model --out reports",
+        "python -m benchmarks throughput model --runner ort --runner openvino --batch-size 8 "
+        "--out reports",
+    ),
+)
+@options.model
 @command_options.out
 @_images
 @command_options.run
@@ -91,11 +109,11 @@ def latency(
     show_default=True, help="Of one measurement; at least one batch runs.",
 )  # fmt: skip
 @click.option("--matrix-size", type=POSITIVE, help="Of the device's limit.  [default: large]")
-@command_options.threads
+@command_options.model_threads
 @options.overwrite
 def throughput(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     images: str | None,
     run: Path | None,
@@ -105,7 +123,7 @@ def throughput(
     rounds: int,
     seconds: float,
     matrix_size: int | None,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Images per second at each batch size, beside the device's own limit; peers beside it."""
@@ -117,7 +135,7 @@ def throughput(
 
     options.refuse_huge_images()
     record = measure_throughput(
-        Subject(open_artifact(artifact), run, device, threads),
+        Subject(open_artifact(model), run, device, model_threads),
         None if images is None else load_source(images),
         chosen=chosen,
         bench=ThroughputBench(
@@ -128,25 +146,31 @@ def throughput(
     finish(out, record, overwrite=overwrite)
 
 
-@click.command(cls=SafeCommand)
-@command_options.artifact
-@click.option("--gpu", required=True, type=click.Choice(GPU_NAMES), help="Whose data sheet.")
-@click.option("--precision", type=click.Choice(["fp16", "int8"]), default="fp16",
-              show_default=True)  # fmt: skip
-@click.option("--batch", type=POSITIVE, default=64, show_default=True, help="Images per run.")
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks roofline model --gpu-name l4",
+        "python -m benchmarks roofline model --gpu-name h100-sxm --int8 --batch-size 128",
+    ),
+)
+@options.model
+@click.option("--gpu-name", required=True, type=click.Choice(GPU_NAMES), help="Whose data sheet.")
+@click.option("--int8", is_flag=True, help="8-bit integers in place of half precision.")
+@click.option("--batch-size", type=POSITIVE, default=64, show_default=True, help="Images per run.")
 @click.option("--reached", type=click.FloatRange(0, 1, min_open=True), default=1.0,
               show_default=True, help="Share of both limits that kernels reach.")  # fmt: skip
 @click.option("--layers", type=COUNT, default=15, show_default=True, help="Slowest ones shown.")
 def roofline(
     *,
-    artifact: Path,
-    gpu: str,
-    precision: Literal["fp16", "int8"],
-    batch: int,
+    model: Path,
+    gpu_name: str,
+    int8: bool,
+    batch_size: int,
     reached: float,
     layers: int,
 ) -> None:
-    """What a GPU can do with ARTIFACT at most, layer by layer; nothing is run.
+    """What a GPU can do with MODEL at most, layer by layer; nothing is run.
 
     A bound for planning: every layer is limited by the GPU's arithmetic or by its memory, and an
     engine computes what follows a product before it leaves the chip. Real engines stay below.
@@ -158,12 +182,13 @@ def roofline(
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.text import table
 
-    model = onnx.load(open_artifact(artifact).model_path)
-    found = bound(model, GPUS[gpu], precision=precision, batch=batch, reached=reached)
+    graph = onnx.load(open_artifact(model).model_path)
+    precision: Literal["fp16", "int8"] = "int8" if int8 else "fp16"
+    found = bound(graph, GPUS[gpu_name], precision=precision, batch=batch_size, reached=reached)
     memory = sum(layer.seconds for layer in found.layers if layer.bound == "memory")
     total = sum(layer.seconds for layer in found.layers)
     write_data(
-        f"{gpu}, {precision}, batch {batch}: at most {found.images_per_s:,.0f} images/s, "
+        f"{gpu_name}, {precision}, batch {batch_size}: at most {found.images_per_s:,.0f} images/s, "
         f"{100 * found.share:.0f} % of the product rate; "
         f"{100 * memory / total:.0f} % of the time is bound by memory\n"
     )
@@ -183,10 +208,20 @@ def roofline(
     write_data("\n".join(table(titles, rows, align="llrrrl")))
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@command_options.artifact
+@click.command(
+    cls=SafeCommand,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks parity model-fp16 --reference model --data veri:VeRi --out reports",
+        "python -m benchmarks parity model --reference model --data veri:VeRi "
+        "--backend openvino --out reports",
+    ),
+)
+@options.model
 @command_options.out
-@click.option("--reference", required=True, type=options.FOLDER, help="The fp32 artifact.")
+@click.option(
+    "--reference", required=True, type=options.FOLDER, metavar="MODEL", help="The fp32 model."
+)
 @click.option("--data", required=True, metavar="SOURCE", help="Labelled set.")
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option("--thresholds", type=options.FILE, help="TOML with a project's own bounds.")
@@ -194,15 +229,15 @@ def roofline(
 @options.device
 @options.execution_precision
 @options.batch_size
-@command_options.threads
-@click.option("--decode-threads", type=COUNT, default=0, show_default=True, help="0: one per CPU.")
+@options.threads
+@command_options.model_threads
 @options.overwrite
 @click.pass_context
 def parity(
     ctx: click.Context,
     /,
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     reference: Path,
     data: str,
@@ -213,13 +248,13 @@ def parity(
     precision: ExecutionPrecision,
     batch_size: int,
     threads: int,
-    decode_threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """The parity gate of mtml-deploy, its verdict among the reports; exit status 1 if it fails."""
     ctx.invoke(
         deploy_parity,
-        candidate=artifact,
+        model=model,
         reference=reference,
         data=data,
         gallery=None,
@@ -228,10 +263,10 @@ def parity(
         json_file=out / "parity.json",
         markdown_file=out / "parity.md",
         batch_size=batch_size,
-        threads=decode_threads,
+        threads=threads,
         overwrite=overwrite,
         backend=backend,
         device=device,
         precision=precision,
-        model_threads=threads,
+        model_threads=model_threads,
     )

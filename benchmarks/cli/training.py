@@ -10,7 +10,8 @@ import click
 from benchmarks.cli import options as command_options
 from benchmarks.cli.options import COUNT, POSITIVE, finish, prepare
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.defaults import PROTOCOL
 from mtml_train.config import Amp
 
@@ -24,7 +25,16 @@ Here python is the one that measures. Only copies of them are changed.
 """
 
 
-@click.command(cls=SafeCommand, epilog=_PEERS)
+@click.command(
+    cls=SafeCommand,
+    epilog=_PEERS,
+    docs="benchmarks/README.md",
+    examples=(
+        "python -m benchmarks training --data veri:VeRi --test veri:VeRi --out reports",
+        "python -m benchmarks training --data veri:VeRi --test veri:VeRi "
+        "--entrant strong:MTML-OSG --entrant paper:single --seed 0 --out reports",
+    ),
+)
 @click.option("--data", required=True, metavar="SOURCE", help="Training images, veri:DIR.")
 @click.option("--test", "tests", multiple=True, required=True, metavar="SOURCE",
               help="Query and gallery, may be repeated.")  # fmt: skip
@@ -35,9 +45,9 @@ Here python is the one that measures. Only copies of them are changed.
 @click.option("--peer-torchreid", type=options.FOLDER, help="Its checkout.")
 @click.option("--peer-fast-reid", type=options.FOLDER, help="Its checkout.")
 @click.option("--peer-site", type=options.FOLDER, help="Folder with what peers need.")
+@click.option("--steps", type=POSITIVE, default=250, show_default=True)
 @click.option("--seed", "seeds", type=COUNT, multiple=True, default=(0, 1), show_default=True,
               help="May be repeated.")  # fmt: skip
-@click.option("--steps", type=POSITIVE, default=250, show_default=True)
 @click.option("--batch-size", type=POSITIVE, default=32, show_default=True)
 @click.option("--image-size", type=click.IntRange(min=32), default=64, show_default=True)
 @click.option("--backbone", type=click.Choice(["resnet18", "resnet34", "resnet50"]),
@@ -45,7 +55,9 @@ Here python is the one that measures. Only copies of them are changed.
 @click.option("--amp", type=click.Choice(list(get_args(Amp))), default="none", show_default=True,
               help="Of ours; peers compute in float32.")  # fmt: skip
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
-@click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Of each training.")
+@click.option(
+    "--model-threads", type=POSITIVE, default=1, show_default=True, help="Of each training."
+)
 @options.overwrite
 def training(
     *,
@@ -63,7 +75,7 @@ def training(
     backbone: str,
     amp: str,
     protocol: str,
-    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Accuracy of training: recipes beside peers', from random weights, on the same images.
@@ -80,7 +92,7 @@ def training(
 
     environment = describe_environment()
     rules = find_protocol(protocol)
-    bench = TrainingBench(tuple(dict.fromkeys(seeds)), steps, batch_size, image_size, threads)
+    bench = TrainingBench(tuple(dict.fromkeys(seeds)), steps, batch_size, image_size, model_threads)
     found = load_tests(tests)
     site = () if peer_site is None else (peer_site.absolute(),)
     chosen = []

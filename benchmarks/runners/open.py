@@ -141,7 +141,7 @@ def _agreement(runners: Sequence[Runner], images: Images) -> tuple[str, ...]:
                 f"{runner.title} gives other embeddings than {first.title}: their least cosine is "
                 f"{lowest:.4f}, expected {LEAST_COSINE} or more; a speed of something else is of "
                 "no use, so find out which one is wrong: "
-                "mtml-deploy parity CANDIDATE --reference ARTIFACT --data SOURCE"
+                "mtml-deploy parity MODEL --reference MODEL --data SOURCE"
             )
         said.append(f"{runner.title} {lowest:.6f}")
     if not said:

@@ -296,7 +296,7 @@ def _overload(
     say: Callable[[str], None],
 ) -> Sequence[Series]:
     """Waiting times of accepted requests where more come than the queue holds."""
-    words = bench.words("--queue", str(bench.queue), "--max-images", "1")
+    words = bench.words("--queue-size", str(bench.queue), "--max-images", "1")
     clients = max(bench.clients)
     with running(artifact.folder.absolute(), words, folder) as service:
         say(f"overload: {clients} clients, a queue of {bench.queue} images")

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, get_args
 import msgspec
 
 from mtml_deploy.artifact.input_form import PLAIN, InputForm
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.record_file import Positive, Record, Sha256, record_json, require_fields
 
 METADATA_KEY: Final = "mtml.manifest"
@@ -162,6 +163,11 @@ def embedded_record(manifest: Manifest) -> str:
     values = manifest_values(manifest)
     del values["model_sha256"]
     return record_json(values, sort_keys=True)
+
+
+MANIFEST_JSON: Final = json_kind(
+    "the manifest of a model as JSON", "schema", "variant", "model_sha256", "checkpoint_sha256"
+)
 
 
 def manifest_json(manifest: Manifest) -> str:

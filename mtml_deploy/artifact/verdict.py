@@ -108,7 +108,7 @@ def gate_command(
     artifact: Artifact, *, backend: str, device: str = DEVICE, computes_in: Rounding = ""
 ) -> str:
     """The command that compares a model with its reference; an fp32 model is its own reference."""
-    reference = artifact.folder if artifact.manifest.precision == "fp32" else "ART_FP32"
+    reference = artifact.folder if artifact.manifest.precision == "fp32" else "FP32"
     return (
         f"mtml-deploy parity {artifact.folder} --reference {reference} --data veri:DIR "
         f"--backend {backend} --device {device}"

@@ -42,7 +42,7 @@ def choose(
     if len(known) <= held:
         raise DataError(
             f"{candidates.source} has {len(known)} vehicles to choose from, and {held} held out "
-            "leave none to calibrate on; lower --heldout-fraction or give a set of more vehicles"
+            "leave none to calibrate on; lower --holdout or give a set of more vehicles"
         )
     parts = {True: list[CalibrationImage](), False: list[CalibrationImage]()}
     for image in candidates.images:
@@ -53,7 +53,7 @@ def choose(
             raise DataError(
                 f"{wanted[is_held]} images to {what} were asked for, and {candidates.source} has "
                 f"{len(parts[is_held])} of the vehicles drawn for it; lower --count, or change "
-                "--heldout-fraction"
+                "--holdout"
             )
     return CalibrationSet(
         source=candidates.source,

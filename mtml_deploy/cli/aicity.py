@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeGroup, write_data, write_note
+from mtml_deploy.cli.command import SafeGroup
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.cli.groups import rerank_group
 from mtml_deploy.defaults import TRACK2_GALLERY, TRACK2_LENGTH, TRACK2_QUERIES
 
@@ -16,14 +17,21 @@ if TYPE_CHECKING:
     from mtml_deploy.search.rerank import RerankOptions
 
 
-@click.group(cls=SafeGroup)
+@click.group(cls=SafeGroup, docs="docs/aicity.md")
 def aicity() -> None:
     """AI City Challenge 2019, Track 2 (CityFlow): track2.txt and local scores."""
 
 
-@aicity.command()
-@click.option("--query", required=True, type=options.FILE, help="Embeddings file of the queries.")
-@click.option("--gallery", required=True, type=options.FILE, help="Embeddings file of the tests.")
+@aicity.command(
+    docs="docs/aicity.md",
+    examples=(
+        "mtml-deploy aicity write --query query.npz --gallery gallery.npz --out track2.txt",
+        "mtml-deploy aicity write --query query.npz --gallery gallery.npz --out track2.txt "
+        "--rerank --local",
+    ),
+)
+@click.option("--query", required=True, type=options.FILE, metavar="EMB", help="Of the queries.")
+@click.option("--gallery", required=True, type=options.FILE, metavar="EMB", help="Of the gallery.")
 @click.option("--out", required=True, type=options.FILE, help="The file, usually track2.txt.")
 @click.option(
     "--local",
@@ -71,43 +79,57 @@ def write(
     )
 
 
-@aicity.command()
+@aicity.command(
+    docs="docs/aicity.md",
+    examples=(
+        "mtml-deploy aicity check track2.txt",
+        "mtml-deploy aicity check track2.txt --query-count 12 --gallery-count 132",
+    ),
+)
 @click.argument("file", type=options.FILE)
 @click.option(
-    "--queries",
+    "--query-count",
     type=click.IntRange(min=1),
     default=TRACK2_QUERIES,
     show_default=True,
     help="Its lines.",
 )
 @click.option(
-    "--gallery",
+    "--gallery-count",
     type=click.IntRange(min=TRACK2_LENGTH),
     default=TRACK2_GALLERY,
     show_default=True,
     help="Gallery images, the largest number.",
 )
-def check(*, file: Path, queries: int, gallery: int) -> None:
+def check(*, file: Path, query_count: int, gallery_count: int) -> None:
     """Print every fault of FILE with its line; the exit status is 1 where there are any."""
     from mtml_deploy.evaluation.aicity.track2_file import find_faults
 
-    faults = find_faults(file, queries=queries, gallery=gallery)
+    faults = find_faults(file, queries=query_count, gallery=gallery_count)
     for fault in faults:
         write_data(fault)
     if faults:
         write_note(f"{file}: {len(faults)} faults")
         raise click.exceptions.Exit(1)
-    write_note(f"{file}: {queries} lines of {TRACK2_LENGTH} numbers, no fault")
+    write_note(f"{file}: {query_count} lines of {TRACK2_LENGTH} numbers, no fault")
 
 
 @aicity.command(
-    epilog="LABELS is an embeddings file (.npz), a label file (.xml) or a source of images; no "
-    f"image is opened. {options.SOURCES}"
+    epilog="Vehicles are read from an EMB, a label file (.xml) or a SOURCE; no image is opened.",
+    docs="docs/aicity.md",
+    examples=(
+        "mtml-deploy aicity score track2.txt --query csv:local/query.csv "
+        "--gallery csv:local/gallery.csv",
+        "mtml-deploy aicity score track2.txt --query query.npz --gallery gallery.npz "
+        "--json score.json",
+    ),
 )
 @click.argument("file", type=options.FILE)
-@click.option("--query", required=True, metavar="LABELS", help="Vehicles of the queries.")
-@click.option("--gallery", required=True, metavar="LABELS", help="Vehicles of the gallery.")
-@click.option("--json", "json_file", type=options.FILE, help="Write all results as JSON.")
+@click.option("--query", required=True, metavar="EMB|FILE|SOURCE", help="Vehicles of the queries.")
+@click.option(
+    "--gallery", required=True, metavar="EMB|FILE|SOURCE", help="Vehicles of the gallery."
+)
+@options.json_file
 @options.overwrite
 def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
     """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
@@ -116,13 +138,12 @@ def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overw
     from mtml_deploy.evaluation.aicity.track2_file import read_submission
     from mtml_deploy.evaluation.given_ranking import evaluate_ranking
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.files import write_text
     from mtml_deploy.outputs import require_outputs
     from mtml_deploy.report.metrics_json import METRICS_JSON, Evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
     require_outputs(
-        [(json_file, METRICS_JSON)],
+        [(options.on_disk(json_file), METRICS_JSON)],
         overwrite=overwrite,
         inputs=(file, *source_paths(query, gallery)),
     )
@@ -139,17 +160,23 @@ def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overw
         gallery_source=searched.source,
         gallery_size=sizes[1],
     )
-    if json_file is not None:
-        write_text(json_file, metrics_json(result))
-    write_data(metrics_markdown([result]).rstrip("\n"))
+    options.write_json(json_file, lambda: metrics_json(result))
+    options.teller(json_file)(metrics_markdown([result]).rstrip("\n"))
 
 
-@aicity.command(epilog=options.SOURCES)
-@click.argument("source")
+@aicity.command(
+    docs="docs/aicity.md",
+    examples=(
+        "mtml-deploy aicity split cityflow:CityFlow --out local",
+        "mtml-deploy aicity split cityflow:CityFlow --out local --holdout 0.1 --seed 3",
+    ),
+)
+@click.argument("source", metavar="SOURCE")
 @click.option("--out", required=True, type=options.FOLDER, help="Folder of the lists.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which vehicles are drawn.")
 @click.option(
-    "--test-share",
+    "--holdout",
+    "test_share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.25,
     show_default=True,

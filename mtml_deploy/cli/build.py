@@ -7,13 +7,21 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.engine.library import TARGETS, Target
 
 
-@click.command(cls=SafeCommand)
-@click.argument("artifact", type=options.FOLDER)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/engines.md",
+    examples=(
+        "mtml-deploy build model",
+        "mtml-deploy build model --target tensorrt-rtx --sm 86 --max-batch 128",
+    ),
+)
+@options.model
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
@@ -62,7 +70,7 @@ from mtml_deploy.engine.library import TARGETS, Target
 @options.overwrite
 def build(
     *,
-    artifact: Path,
+    model: Path,
     target: Target | None,
     min_batch: int,
     opt_batch: int,
@@ -76,7 +84,7 @@ def build(
     gpu: int,
     overwrite: bool,
 ) -> None:
-    """Build a TensorRT engine of ARTIFACT and keep it inside, with a sidecar that binds it.
+    """Build a TensorRT engine of MODEL and keep it inside, with a sidecar that binds it.
 
     The precision is that of the model file. The engine runs only with the same library version, on
     the GPU it was built for; anywhere else, build it again there.
@@ -85,7 +93,7 @@ def build(
     from mtml_deploy.engine.here import build_here
     from mtml_deploy.engine.options import BatchProfile, BuildOptions
 
-    opened = open_artifact(artifact)
+    opened = open_artifact(model)
     try:
         chosen = BuildOptions(
             profile=BatchProfile(min_batch, opt_batch, max_batch),

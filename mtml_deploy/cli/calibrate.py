@@ -7,27 +7,32 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeGroup, progress_bar, write_data, write_note
-from mtml_deploy.data.source import SPLIT_FORMS
-
-_SOURCES = f"SOURCE is {SPLIT_FORMS}; its training split is taken, never another one."
+from mtml_deploy.cli.command import SafeGroup
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 
 _listing = click.argument("listing", metavar="LIST", type=options.FILE)
 
 
-@click.group(cls=SafeGroup)
+@click.group(cls=SafeGroup, docs="calibration/README.md")
 def calibrate() -> None:
     """Choose images that an int8 model is calibrated on, check them, compare the rules."""
 
 
-@calibrate.command(epilog=_SOURCES)
-@click.option("--data", required=True, metavar="SOURCE", help="Data set the model is trained on.")
+@calibrate.command(
+    docs="calibration/README.md",
+    examples=(
+        "mtml-deploy calibrate choose --data veri:VeRi --out LIST.txt",
+        "mtml-deploy calibrate choose --data veri:VeRi --count 256 --holdout 0.1 --out LIST.txt",
+    ),
+)
+@click.option("--data", required=True, metavar="SOURCE",
+              help="Data set the model is trained on: its training split is taken.")  # fmt: skip
 @click.option("--count", type=click.IntRange(min=1), default=512, show_default=True,
               help="Images to calibrate on.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
-@click.option("--heldout-fraction", default=0.2, show_default=True,
+@click.option("--holdout", "heldout_fraction", default=0.2, show_default=True,
               type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help="Share of the vehicles, and of COUNT more images, to compare on.")  # fmt: skip
+              help="Share of the vehicles, and of --count more images, to compare on.")  # fmt: skip
 @click.option("--out", type=options.FILE, required=True, help="List to write, *.txt; the manifest "
               "is written beside it.")  # fmt: skip
 @options.overwrite
@@ -74,7 +79,13 @@ def choose(
     write_note(f"wrote {out} and {manifest_path(out)}")
 
 
-@calibrate.command(epilog=_SOURCES)
+@calibrate.command(
+    docs="calibration/README.md",
+    examples=(
+        "mtml-deploy calibrate check LIST.txt",
+        "mtml-deploy calibrate check LIST.txt --data veri:VeRi",
+    ),
+)
 @_listing
 @click.option("--data", default="", metavar="SOURCE",
               help="Where the data set is now.  [default: as choose was told]"
@@ -99,22 +110,28 @@ def check(*, listing: Path, data: str) -> None:
     write_note(f"{listing} is as chosen, and nothing in it is tested on in {source}")
 
 
-@calibrate.command()
-@click.argument("artifact", type=options.FOLDER)
-@click.option("--list", "listing", metavar="LIST", type=options.FILE, required=True,
+@calibrate.command(
+    docs="calibration/README.md",
+    examples=(
+        "mtml-deploy calibrate compare model --calibration LIST.txt",
+        "mtml-deploy calibrate compare model --calibration LIST.txt --json calibrators.json",
+    ),
+)
+@options.model
+@click.option("--calibration", "listing", metavar="LIST", type=options.FILE, required=True,
               help="What choose wrote.")  # fmt: skip
-@click.option("--json", "json_path", type=options.FILE, help="Write every number as JSON.")
+@options.json_file
 @click.option("--markdown", type=options.FILE, help="Write the table that is printed.")
 @options.overwrite
 def compare(
     *,
-    artifact: Path,
+    model: Path,
     listing: Path,
-    json_path: Path | None,
+    json_file: Path | None,
     markdown: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare the calibrators on the fp32 ARTIFACT and name the one to use.
+    """Compare the calibrators on the fp32 MODEL and name the one to use.
 
     Each is measured on the calibration images of LIST and compared with fp32 on the images that
     are held out. Prints Markdown.
@@ -137,21 +154,20 @@ def compare(
 
     options.refuse_huge_images()
     require_outputs(
-        [(json_path, COMPARISON_JSON), (markdown, COMPARISON_MARKDOWN)],
+        [(options.on_disk(json_file), COMPARISON_JSON), (markdown, COMPARISON_MARKDOWN)],
         overwrite=overwrite,
         inputs=(listing, manifest_path(listing)),
     )
     chosen = read_calibration(listing)
     require_unchanged((*chosen.calibration, *chosen.heldout), listing=listing)
     found = compare_calibrators(
-        open_artifact(artifact),
+        open_artifact(model),
         chosen,
         say=write_note,
         progress=lambda title: progress_bar(title, unit="images"),
     )
     text = comparison_markdown(found)
-    if json_path is not None:
-        write_text(json_path, comparison_json(found))
+    options.write_json(json_file, lambda: comparison_json(found))
     if markdown is not None:
         write_text(markdown, text)
-    write_data(text)
+    options.teller(json_file)(text)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.cli.groups import embedding_group, memory_group
 from mtml_deploy.defaults import PROTOCOL
 from mtml_deploy.text import percent
@@ -26,8 +27,16 @@ _MOST: Final = 0.1
 """Rates above are of no use, and would need all pairs in memory."""
 
 
-@click.command("calibrate-threshold", cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("artifact", type=options.FOLDER)
+@click.command(
+    "calibrate-threshold",
+    cls=SafeCommand,
+    docs="docs/evaluation.md",
+    examples=(
+        "mtml-deploy calibrate-threshold model --data veri:VeRi",
+        "mtml-deploy calibrate-threshold model --data query.npz --gallery gallery.npz --fpr 0.01",
+    ),
+)
+@options.model
 @click.option(
     "--data",
     required=True,
@@ -48,7 +57,7 @@ _MOST: Final = 0.1
 @options.overwrite
 def calibrate_threshold(
     *,
-    artifact: Path,
+    model: Path,
     data: str,
     gallery: str | None,
     fpr: float,
@@ -57,7 +66,7 @@ def calibrate_threshold(
     how: EmbedOptions,
     overwrite: bool,
 ) -> None:
-    """Measure the distance up to which two images show one vehicle, and keep it in ARTIFACT.
+    """Measure the distance up to which two images show one vehicle, and keep it in MODEL.
 
     It is the largest distance that takes at most the share --fpr of the pairs of two vehicles for
     one. Its interval tells how far it moves with other vehicles. search --max-distance calibrated
@@ -78,7 +87,7 @@ def calibrate_threshold(
     from mtml_deploy.version import __version__
 
     rule = find_protocol(protocol)
-    opened = open_artifact(artifact)
+    opened = open_artifact(model)
     require_output(threshold_path(opened), THRESHOLD_JSON, overwrite=overwrite)
     with options.open_reader(opened, how) as reader:
         queries = reader.read(data, split="query")

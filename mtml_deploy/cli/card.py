@@ -7,22 +7,31 @@ from pathlib import Path
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 
 
-@click.command(cls=SafeCommand)
-@click.argument("artifact", type=options.FOLDER)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/deployment.md",
+    examples=(
+        "mtml-deploy card model --out model/README.md",
+        "mtml-deploy card model --out model/README.md --result metrics.json "
+        '--name "MTML-OSG on VeRi-776"',
+    ),
+)
+@options.model
 @click.option("--out", required=True, type=options.FILE, help="The card, such as README.md.")
 @click.option(
-    "--result", "results", type=options.FILE, multiple=True, metavar="JSON",
+    "--result", "results", type=options.FILE, multiple=True, metavar="FILE",
     help="An evaluation, which evaluate wrote as JSON; may be repeated.",
 )  # fmt: skip
-@click.option("--name", "title", help="Of the model.  [default: the name of ARTIFACT's folder]")
+@click.option("--name", "title", help="Of the model.  [default: the name of MODEL's folder]")
 @options.overwrite
 def card(
-    *, artifact: Path, out: Path, results: tuple[Path, ...], title: str | None, overwrite: bool
+    *, model: Path, out: Path, results: tuple[Path, ...], title: str | None, overwrite: bool
 ) -> None:
-    """Write a model card of ARTIFACT: its manifest, parity verdicts and evaluations.
+    """Write a model card of MODEL: its manifest, parity verdicts and evaluations.
 
     The YAML before the text holds the numbers as a model-index, which Hubs of models show. With the
     card as README.md beside model.onnx and manifest.json, the folder can be uploaded as it is.
@@ -35,7 +44,7 @@ def card(
     from mtml_deploy.report.model_card import card_text
 
     require_output(out, CARD, overwrite=overwrite, inputs=results)
-    opened = open_artifact(artifact)
+    opened = open_artifact(model)
     rows = read_judged(results) if results else []
-    write_text(out, card_text(opened, rows, name=title or artifact.absolute().name))
+    write_text(out, card_text(opened, rows, name=title or model.absolute().name))
     write_note(f"wrote {out}: {len(rows)} results")

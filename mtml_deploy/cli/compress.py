@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.groups import was_given
 from mtml_deploy.defaults import FOLDS, PROJECTION, PROTOCOL, SHRINKAGE, ProjectionMethod
 from mtml_deploy.errors import EmbeddingsError
@@ -20,13 +21,24 @@ if TYPE_CHECKING:
     from mtml_deploy.embed.embeddings import Embeddings
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("artifact", type=options.FOLDER)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/compression.md",
+    examples=(
+        "mtml-deploy compress model --train train.npz --dim 256",
+        "mtml-deploy compress model --train train.npz --method lda --out model-lda "
+        "--query query.npz --gallery gallery.npz",
+    ),
+)
+@options.model
 @click.option(
     "--train", required=True, type=options.FILE, help="Its embeddings of training images."
 )
 @click.option(
-    "--out", type=options.FOLDER, help="The artifact to make.  [default: none, only measure]"
+    "--out",
+    type=options.FOLDER,
+    metavar="MODEL",
+    help="The model to make.  [default: none, only measure]",
 )
 @click.option(
     "--method",
@@ -49,10 +61,9 @@ if TYPE_CHECKING:
     help="Of lda: share of the average variance in every direction.",
 )
 @click.option(
-    "--normalise/--no-normalise",
-    default=True,
-    show_default=True,
-    help="Scale every embedding to length 1.",
+    "--no-normalise",
+    is_flag=True,
+    help="Do not scale the rows to length 1.",
 )
 @click.option(
     "--folds",
@@ -61,20 +72,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="Cross-validate all methods on that many parts of the training vehicles; 0 does not.",
 )
-@click.option("--query", type=options.FILE, help="Embeddings of queries, to measure before, after.")
-@click.option("--gallery", type=options.FILE, help="Embeddings of the gallery of these queries.")
+@click.option(
+    "--query", type=options.FILE, metavar="EMB", help="Queries, to measure before, after."
+)
+@click.option("--gallery", type=options.FILE, metavar="EMB", help="Gallery of these queries.")
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option("--images", metavar="SOURCE", help="Images for the check instead of training images.")
 @options.overwrite
 def compress(
     *,
-    artifact: Path,
+    model: Path,
     train: Path,
     out: Path | None,
     method: ProjectionMethod,
     dim: int | None,
     shrinkage: float,
-    normalise: bool,
+    no_normalise: bool,
     folds: int,
     query: Path | None,
     gallery: Path | None,
@@ -82,7 +95,7 @@ def compress(
     images: str | None,
     overwrite: bool,
 ) -> None:
-    """Learn a projection of embeddings, measure it, and write ARTIFACT with it.
+    """Learn a projection of embeddings, measure it, and write MODEL with it.
 
     First every method is measured on training vehicles that it did not learn from, and a table
     printed; without --out that is all. With --query and --gallery the metrics before and after are
@@ -115,11 +128,11 @@ def compress(
     from mtml_deploy.report.metrics_markdown import metrics_markdown
 
     rule = find_protocol(protocol)
-    asked = CompressOptions(method=method, dim=dim, shrinkage=shrinkage, normalise=normalise)
-    given = (artifact, train, *filter(None, (query, gallery)))
+    asked = CompressOptions(method=method, dim=dim, shrinkage=shrinkage, normalise=not no_normalise)
+    given = (model, train, *filter(None, (query, gallery)))
     if out is not None:
         require_output(out, ARTIFACT, overwrite=overwrite, inputs=given)
-    opened, training = open_artifact(artifact), Embeddings.load(train)
+    opened, training = open_artifact(model), Embeddings.load(train)
     require_compressible(opened, asked)
     require_made_by(opened, training)
     judged = None

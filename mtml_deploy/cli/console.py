@@ -7,21 +7,18 @@ In: texts, errors and counts of the library. Out: what a person or a pipe sees. 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIGINT, Signals
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
 import click
 
-from mtml_deploy.cli.streams import lasting_streams, lost_data, status_of_loss
 from mtml_deploy.errors import MtmlError
-from mtml_deploy.signals import Interrupted, ended_by_signals, received
+from mtml_deploy.signals import Interrupted, received
 from mtml_deploy.text import printable
 
 Progress = Callable[[int, int], None]
@@ -116,77 +113,6 @@ def _no_memory(error: MemoryError) -> str:
         f"not enough memory: {why}; expected room for all rows and one batch: close other "
         f"programs or raise the limit (ulimit -v){advice}"
     )
-
-
-class SafeCommand(click.Command):
-    """A command whose errors are shown by `exit_on_error`, and that takes each option once."""
-
-    def main(  # type: ignore[override]  # click's own is overloaded by standalone_mode
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object
-    ) -> object:
-        """Run the command line; what a signal or a lost stdout means is the exit status."""
-        with lasting_streams(), ended_by_signals():
-            try:
-                result = super().main(args, prog_name, **extra)  # type: ignore[call-overload]
-            except SystemExit as end:
-                if not end.code and (lost := lost_data()) is not None:
-                    raise SystemExit(status_of_loss(lost)) from None
-                raise
-            if not result and (lost := lost_data()) is not None:
-                return status_of_loss(lost)
-            return cast(object, result)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words; click alone would drop all but the last value of an option.
-
-        Raises:
-            click.UsageError: an option that takes one value is given twice.
-        """
-        if args and not ctx.resilient_parsing:
-            _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
-            for name, count in Counter(each.name for each in order if _takes_one(each)).items():
-                if count > 1:
-                    option = next(each for each in order if each.name == name)
-                    raise click.UsageError(
-                        f"{option.opts[-1]} is given {count} times, expected once: only the last "
-                        "value would be used; leave out the others",
-                        ctx=ctx,
-                    )
-            self._refuse_further(ctx, rest)
-        return super().parse_args(ctx, args)
-
-    def _refuse_further(self, ctx: click.Context, words: list[str]) -> None:
-        """Refuse what a shell makes of `--images folder/*.jpg`: one value, and words behind it.
-
-        Raises:
-            click.UsageError: words that no argument takes, all of them names of files.
-        """
-        if words and not isinstance(self, click.Group) and all(map(os.path.lexists, words)):
-            raise click.UsageError(
-                f"{len(words)} names too many ({', '.join(words[:2])}): an option takes one value, "
-                "and a shell makes many of a pattern; name the folder, or write a list: "
-                "ls PATTERN > LIST.txt",
-                ctx=ctx,
-            )
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
-        with exit_on_error():
-            return super().invoke(ctx)
-
-
-class SafeGroup(SafeCommand, click.Group):
-    """A group of such commands."""
-
-    command_class = SafeCommand
-
-
-def _takes_one(parameter: click.Parameter) -> bool:
-    """Whether a parameter is an option of which a second value would drop the first."""
-    if not isinstance(parameter, click.Option) or parameter.multiple or parameter.count:
-        return False
-    # a flag without an opposite says the same, however often it is given
-    return not parameter.is_flag or bool(parameter.secondary_opts)
 
 
 @contextmanager

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.conversion import conversion_group
 
 if TYPE_CHECKING:
     from mtml_deploy.precision.options import Conversion
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("artifact", type=options.FOLDER)
-@click.option("--out", type=options.FOLDER, required=True, help="Artifact to write.")
+@click.command(
+    cls=SafeCommand,
+    docs="docs/precision.md",
+    examples=(
+        "mtml-deploy convert model --fp16 --out model-fp16",
+        "mtml-deploy convert model --int8 --calibration LIST.txt --out model-int8",
+    ),
+)
+@options.model
+@click.option(
+    "--out", type=options.FOLDER, metavar="MODEL", required=True, help="The model to make."
+)
 @click.option(
     "--images",
     default="",
@@ -29,13 +39,13 @@ if TYPE_CHECKING:
 @options.overwrite
 def convert(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     images: str,
     conversion: Conversion | None,
     overwrite: bool,
 ) -> None:
-    """Convert the fp32 ARTIFACT to fp16 or int8.
+    """Convert the fp32 MODEL to fp16 or int8.
 
     The result is compared with fp32 on real images; if it differs too much, nothing is written and
     the exit status is 1. Its measured parity is printed as JSON.
@@ -47,7 +57,7 @@ def convert(
     from mtml_deploy.precision.convert import convert as run
 
     written = run(
-        open_artifact(artifact),
+        open_artifact(model),
         out,
         conversion,
         overwrite=overwrite,

@@ -49,7 +49,7 @@ def on_the_cpu(artifact: Path | None, *, ort: bool) -> tuple[tuple[JudgedWay, ..
     if artifact is None:
         return judged, (
             f"fastest on this CPU: {ways[0].flags}{missing}; which ways an artifact may take says "
-            "mtml-deploy doctor ARTIFACT"
+            "mtml-deploy doctor MODEL"
         )
     passed = [way.flags for way in judged if way.gate == "passed"]
     if not passed:

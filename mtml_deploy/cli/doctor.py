@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.cpu_advice import on_the_cpu
 from mtml_deploy.engine.fit import misfit, old_driver
 from mtml_deploy.engine.gpu import Gpu, GpuSearch, find_gpus
@@ -94,39 +94,51 @@ class Diagnosis:
     advice: str
 
 
-@click.command(cls=SafeCommand)
-@click.argument("artifact", type=options.FOLDER, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for bug reports and scripts.")
-def doctor(*, artifact: Path | None, as_json: bool) -> None:
+@click.command(
+    cls=SafeCommand,
+    docs="docs/engines.md",
+    examples=(
+        "mtml-deploy doctor",
+        "mtml-deploy doctor model --json doctor.json",
+    ),
+)
+@options.a_model
+@options.json_file
+@options.overwrite
+def doctor(*, model: Path | None, json_file: Path | None, overwrite: bool) -> None:
     """Show the processor, GPUs, versions, and which backends are usable here.
 
-    Nothing is changed. For each backend that is not usable it says what is missing. With ARTIFACT
+    Nothing is changed. For each backend that is not usable it says what is missing. With MODEL
     also which way to run it on the CPU is the fastest that the parity gate has passed.
     """
-    found = examine(artifact)
-    if as_json:
-        write_data(json.dumps(asdict(found), indent=1, allow_nan=False))
-        return
-    write_data(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
-    write_data(f"cpu  {found.processor.name}: {found.processor.told}")
+    from mtml_deploy.output_kind import json_kind
+    from mtml_deploy.outputs import require_outputs
+
+    kind = json_kind("what doctor found, as JSON", "version", "system", "processor", "abilities")
+    require_outputs([(options.on_disk(json_file), kind)], overwrite=overwrite)
+    found = examine(model)
+    options.write_json(json_file, lambda: json.dumps(asdict(found), indent=1, allow_nan=False))
+    tell = options.teller(json_file)
+    tell(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
+    tell(f"cpu  {found.processor.name}: {found.processor.told}")
     for gpu in found.gpus.gpus:
         driver = f", driver {gpu.driver}" if gpu.driver else ""
-        write_data(
+        tell(
             f"cuda:{gpu.index}  {gpu.name}, compute capability {gpu.compute_capability}, "
             f"{gpu.memory_bytes / 2**30:.0f} GiB{driver}, CUDA up to {gpu.cuda}"
         )
     if not found.gpus.gpus:
-        write_data(f"no GPU: {found.gpus.reason}")
-    write_data(", ".join(f"{name} {number}" for name, number in found.packages.items()))
+        tell(f"no GPU: {found.gpus.reason}")
+    tell(", ".join(f"{name} {number}" for name, number in found.packages.items()))
     if found.conflict:
-        write_data(f"conflict: {found.conflict}")
+        tell(f"conflict: {found.conflict}")
     width = max(len(ability.name) for ability in found.abilities)
     for ability in found.abilities:
         mark = "yes" if ability.usable else "no "
-        write_data(f"{mark}  {ability.name:<{width}}  {ability.reason}")
+        tell(f"{mark}  {ability.name:<{width}}  {ability.reason}")
     for way in found.cpu_ways:
-        write_data(f"{way.gate:<6}  {way.flags}: {way.what}")
-    write_data(found.advice)
+        tell(f"{way.gate:<6}  {way.flags}: {way.what}")
+    tell(found.advice)
 
 
 def examine(artifact: Path | None = None) -> Diagnosis:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("artifact", type=options.FOLDER, required=False)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/deployment.md",
+    examples=(
+        "mtml-deploy embed model --images veri:VeRi#gallery --out gallery.npz",
+        "mtml-deploy embed model --images photos --out photos.npz --batch-size 16 --skip-bad",
+    ),
+)
+@options.a_model
 @click.option("--images", metavar="SOURCE", help="The images to embed.")
 @click.option(
-    "--out", required=True, type=options.FOLDER,
+    "--out", required=True, type=options.FOLDER, metavar="FILE|DIR",
     help="The embeddings file, a .npz; with --shard the folder of the parts.",
 )  # fmt: skip
 @click.option(
@@ -29,15 +37,15 @@ if TYPE_CHECKING:
     "goes on after a kill.",
 )  # fmt: skip
 @click.option(
-    "--merge", type=options.FOLDER, metavar="FOLDER",
-    help="Join the parts in a folder into --out; no ARTIFACT is needed.",
+    "--merge", type=options.FOLDER, metavar="DIR",
+    help="Join the parts in a folder into --out; no MODEL is needed.",
 )  # fmt: skip
 @embedding_group
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @options.overwrite
 def embed(
     *,
-    artifact: Path | None,
+    model: Path | None,
     images: str | None,
     out: Path,
     shard: str | None,
@@ -46,23 +54,23 @@ def embed(
     resume: bool,
     overwrite: bool,
 ) -> None:
-    """Embed a set of images with the model in ARTIFACT.
+    """Embed a set of images with the model in MODEL.
 
     Until the file is whole, finished rows are kept in a folder beside it, so that a run that was
     stopped or killed can be continued.
     """
     if merge is not None:
-        if artifact is not None or images is not None or shard is not None or resume:
+        if model is not None or images is not None or shard is not None or resume:
             raise click.UsageError("--merge joins parts: leave ARTIFACT, --images, --shard and "
                                    "--resume out")  # fmt: skip
         _merge(merge, out, overwrite=overwrite)
         return
-    if artifact is None or images is None:
-        raise click.UsageError("give ARTIFACT and --images, or --merge FOLDER")
+    if model is None or images is None:
+        raise click.UsageError("give MODEL and --images, or --merge DIR")
     if shard is not None:
         if resume or overwrite:
             raise click.UsageError("--shard goes on by itself: leave --resume and --overwrite out")
-        _embed_shard(artifact, images, out, shard, how)
+        _embed_shard(model, images, out, shard, how)
         return
     if out.is_dir():
         raise click.BadParameter(f"{out} is a folder, expected a file", param_hint="--out")
@@ -70,18 +78,18 @@ def embed(
     from mtml_deploy.data.source import load_source
     from mtml_deploy.embed.embed_to import embed_to, partial_path
 
-    opened = open_artifact(artifact)
+    opened = open_artifact(model)
     image_set = load_source(images)
     for sentence in image_set.notes:
         write_note(f"note: {sentence}")
     try:
         with (
-            how.open(opened) as model,
+            how.open(opened) as running,
             progress_bar("embedding", unit="images") as progress,
         ):
-            options.note_model(model, how)
+            options.note_model(running, how)
             summary = embed_to(
-                model,
+                running,
                 image_set,
                 out,
                 batch_size=how.batch_size,
@@ -105,7 +113,7 @@ def embed(
     )
 
 
-def _embed_shard(artifact: Path, source: str, folder: Path, text: str, how: EmbedOptions) -> None:
+def _embed_shard(model: Path, source: str, folder: Path, text: str, how: EmbedOptions) -> None:
     """Embed one part of the images."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import load_source
@@ -115,14 +123,14 @@ def _embed_shard(artifact: Path, source: str, folder: Path, text: str, how: Embe
         shard = Shard.of_text(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--shard") from error
-    opened = open_artifact(artifact)
+    opened = open_artifact(model)
     images = load_source(source)
     for sentence in images.notes:
         write_note(f"note: {sentence}")
-    with how.open(opened) as model, progress_bar("embedding", unit="images") as progress:
-        options.note_model(model, how)
+    with how.open(opened) as running, progress_bar("embedding", unit="images") as progress:
+        options.note_model(running, how)
         summary = embed_shard(
-            model,
+            running,
             images,
             folder,
             shard,

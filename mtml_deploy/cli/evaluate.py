@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.evaluation_pairs import judge_drawn, judge_fixed, pairs_of
 from mtml_deploy.cli.groups import expansion_group, memory_group, rerank_group, was_given
 from mtml_deploy.defaults import DRAW_SEED, DRAWS, PROTOCOL
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from mtml_deploy.search.rerank import RerankOptions
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/evaluation.md",
+    examples=(
+        "mtml-deploy evaluate --query query.npz --gallery gallery.npz --protocol veri776",
+        "mtml-deploy evaluate --query query.npz --gallery gallery.npz --rerank "
+        "--json metrics.json --plot cmc.svg",
+    ),
+)
 @click.option(
     "--query",
     type=options.FILE,
@@ -63,7 +71,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of these galleries.",
 )
-@click.option("--json", "json_file", type=options.FILE, help="Write all results as JSON.")
+@options.json_file
 @click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
 @click.option("--plot", "plot_file", type=options.FILE, help="Draw the CMC curve, .png or .svg.")
 @click.option(
@@ -119,7 +127,7 @@ def evaluate(
     rule = find_protocol(protocol)
     require_outputs(
         [
-            (json_file, METRICS_JSON),
+            (options.on_disk(json_file), METRICS_JSON),
             (markdown_file, METRICS_MARKDOWN),
             (plot_file, CMC_PLOT),
         ],
@@ -152,12 +160,11 @@ def evaluate(
             for pair in pairs
         ]  # fmt: skip
     results = together(found)
-    if json_file is not None:
-        write_text(json_file, results.json)
+    options.write_json(json_file, lambda: results.json)
     if markdown_file is not None:
         write_text(markdown_file, results.markdown)
     # before the plot: a full disk must not hide the result
-    write_data(results.markdown.rstrip("\n"))
+    options.teller(json_file)(results.markdown.rstrip("\n"))
     if plot_file is not None:
         write_cmc_plot(plot_file, results.stages)
 
@@ -182,7 +189,7 @@ def _require_drawn(
     if normalised:
         raise click.UsageError(
             f"--normalised is for a fixed gallery, and protocol {protocol} draws it; export with "
-            f"mtml-export RUN --out ARTIFACT --normalise whole to judge embeddings of length 1"
+            f"mtml-export RUN --out MODEL --normalise whole to judge embeddings of length 1"
         )
     if leave_out_self:
         raise click.UsageError(

@@ -8,29 +8,42 @@ from typing import get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeGroup, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeGroup
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.gallery_add import add
 from mtml_deploy.cli.gallery_index import index, tune
 from mtml_deploy.cli.gallery_life import migrate, relabel, remove
 from mtml_deploy.defaults import StoredType
 
 
-@click.group(cls=SafeGroup)
+@click.group(cls=SafeGroup, docs="docs/gallery.md")
 def gallery() -> None:
     """Keep embeddings of one model in a gallery that grows; mtml-deploy search looks in it.
 
-    GALLERY is a folder on a local disk, or a Milvus collection: milvus://HOST:PORT/COLLECTION. One
-    process may write at a time, any number may read.
+    One process may write at a time, any number may read.
     """
 
 
-for _command in (add, remove, relabel, migrate, index, tune):
+for _command in (
+    add,
+    index,
+    migrate,
+    relabel,
+    remove,
+    tune,
+):
     gallery.add_command(_command)
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery create cars model",
+        "mtml-deploy gallery create milvus://localhost:19530/cars model",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
-@click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Its model.")
+@options.model
 @click.option(
     "--dtype",
     type=click.Choice(get_args(StoredType)),
@@ -40,7 +53,7 @@ for _command in (add, remove, relabel, migrate, index, tune):
     "little else.",
 )
 def create(*, name: str, model: Path, dtype: StoredType) -> None:
-    """Make an empty gallery for the model in ARTIFACT."""
+    """Make an empty gallery for the embeddings of MODEL."""
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.gallery.open import create_gallery
@@ -50,24 +63,38 @@ def create(*, name: str, model: Path, dtype: StoredType) -> None:
     write_note(f"{name}: made for {identity.label}, {dtype} [{identity.dim}]")
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery info cars",
+        "mtml-deploy gallery info cars --json -",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(*, name: str, as_json: bool) -> None:
+@options.json_file
+@options.overwrite
+def info(*, name: str, json_file: Path | None, overwrite: bool) -> None:
     """Print what a gallery holds."""
     from mtml_deploy.gallery.open import open_gallery
-    from mtml_deploy.gallery.summary import summary_json, summary_lines
+    from mtml_deploy.gallery.summary import SUMMARY_JSON, summary_json, summary_lines
+    from mtml_deploy.outputs import require_outputs
 
+    require_outputs([(options.on_disk(json_file), SUMMARY_JSON)], overwrite=overwrite)
     with open_gallery(name) as opened:
         summary = opened.summary()
-    if as_json:
-        write_data(summary_json(summary))
-        return
+    options.write_json(json_file, lambda: summary_json(summary))
+    tell = options.teller(json_file)
     for line in summary_lines(summary):
-        write_data(line)
+        tell(line)
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery verify cars",
+        "mtml-deploy gallery verify milvus://localhost:19530/cars",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 def verify(*, name: str) -> None:
     """Check every row; print missing, corrupted, foreign and duplicate ones.
@@ -88,7 +115,13 @@ def verify(*, name: str) -> None:
     write_note(f"{name}: {count} rows, no fault")
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery upgrade cars",
+        "mtml-deploy gallery upgrade /srv/galleries/cars",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 def upgrade(*, name: str) -> None:
     """Bring a gallery of an earlier version to the format of this one; nothing is lost.
@@ -105,7 +138,13 @@ def upgrade(*, name: str) -> None:
     write_note(f"{name}: upgraded, {done.rows} rows and {done.removed} removed ones kept")
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery compact cars",
+        "mtml-deploy gallery compact milvus://localhost:19530/cars",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 def compact(*, name: str) -> None:
     """Take removed rows off the disk; row numbers stay."""
@@ -118,7 +157,13 @@ def compact(*, name: str) -> None:
     write_note(f"{name}: {dropped} removed rows{after}, {done.kept} rows kept")
 
 
-@gallery.command()
+@gallery.command(
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery export cars --out cars.npz",
+        "mtml-deploy gallery export milvus://localhost:19530/cars --out cars.npz --overwrite",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 @click.option("--out", required=True, type=options.FILE, help="The embeddings file, a .npz.")
 @options.overwrite

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.data.records import UNKNOWN
 
@@ -20,13 +21,20 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery add cars model --images veri:VeRi#gallery",
+        "mtml-deploy gallery add cars --embeddings gallery.npz",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
-@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
+@options.a_model
 @click.option("--images", metavar="SOURCE", help="Images to embed and add.")
 @click.option("--embeddings", type=options.FILE, metavar="EMB", help="Embeddings file to add.")
 @click.option(
-    "--parts", type=options.FOLDER, metavar="FOLDER",
+    "--parts", type=options.FOLDER, metavar="DIR",
     help="Parts that embed wrote with --shard, added one after the other.",
 )  # fmt: skip
 @click.option(
@@ -35,11 +43,16 @@ if TYPE_CHECKING:
     metavar="ID",
     help="Camera of images whose source tells none.",
 )
-@click.option("--time", help="Time of the images: ISO 8601 (UTC without an offset) or seconds.")
+@click.option(
+    "--time",
+    metavar="TIME",
+    help="Time of the images: ISO 8601 (UTC without an offset) or seconds.",
+)
 @click.option(
     "--times",
     "times_file",
     type=options.FILE,
+    metavar="FILE",
     help="CSV file with the header path,time; paths as the source names them below its folder.",
 )
 @embedding_group
@@ -79,7 +92,7 @@ def add(
     elif images is not None and model is not None:
         summary = _add_images(name, model, images, known, how)
     else:
-        raise click.UsageError("--images needs --model ARTIFACT to embed them")
+        raise click.UsageError("--images needs MODEL to embed them: gallery add GALLERY MODEL")
     options.note_skipped(summary.skipped)
     write_note(
         f"{name}: {summary.added} added, {summary.present} there already, "

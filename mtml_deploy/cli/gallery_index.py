@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.gallery_search import filter_group
 from mtml_deploy.defaults import RECALL, TOP_K
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from mtml_deploy.gallery.values import Filter
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery-milvus.md",
+    examples=(
+        "mtml-deploy gallery index milvus://localhost:19530/cars",
+        "mtml-deploy gallery index milvus://localhost:19530/cars --exact",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 @click.option("--exact", is_flag=True, help="The index that misses no row, as of a new gallery.")
 def index(*, name: str, exact: bool) -> None:
@@ -42,7 +50,15 @@ def index(*, name: str, exact: bool) -> None:
     )
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery-milvus.md",
+    examples=(
+        "mtml-deploy gallery tune milvus://localhost:19530/cars",
+        "mtml-deploy gallery tune milvus://localhost:19530/cars --recall 0.99 --query query.npz "
+        "--exclude-camera 7",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 @click.option(
     "--recall",
@@ -59,13 +75,13 @@ def index(*, name: str, exact: bool) -> None:
     help="Places that are compared.",
 )
 @click.option(
-    "--queries",
+    "--query",
     type=options.FILE,
     metavar="EMB",
     help="Embeddings file of queries; without it 200 rows of the gallery ask for their like.",
 )
 @filter_group
-def tune(*, name: str, recall: float, top_k: int, queries: Path | None, where: Filter) -> None:
+def tune(*, name: str, recall: float, top_k: int, query: Path | None, where: Filter) -> None:
     """Measure the approximate index and keep the cheapest setting that is good enough.
 
     Reads every vector. Recall is measured without a filter, for the camera with the most rows and
@@ -79,11 +95,11 @@ def tune(*, name: str, recall: float, top_k: int, queries: Path | None, where: F
 
     features = None
     with open_collection(name) as opened:
-        if queries is not None:
-            asked = Embeddings.load(queries)
-            require_same_model(asked.model, opened.model, str(queries))
+        if query is not None:
+            asked = Embeddings.load(query)
+            require_same_model(asked.model, opened.model, str(query))
             if not len(asked):
-                raise EmbeddingsError(f"{queries} holds no queries, expected one or more")
+                raise EmbeddingsError(f"{query} holds no queries, expected one or more")
             features = asked.features
         write_data(f"   ef   recall@{top_k}   ms per query")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.groups import embedding_group, group
 from mtml_deploy.data.ids import UNKNOWN
 
@@ -69,15 +70,22 @@ _choice_group = group(
         "--camera", "cameras", type=options.an_id, metavar="ID", multiple=True,
         help="Only rows of this camera; may be repeated.",
     ),
-    click.option("--since", help="Only rows taken then or later: ISO 8601 or seconds."),
-    click.option("--until", help="Only rows taken before."),
+    click.option("--since", metavar="TIME", help="Only rows taken then or later."),
+    click.option("--until", metavar="TIME", help="Only rows taken before."),
 )  # fmt: skip
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Change nothing; print row and path of each that is meant."
 )
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery remove cars --vehicle 41 --dry-run",
+        "mtml-deploy gallery remove cars --camera 7 --until 2024-05-01",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 @_choice_group
 @_dry_run
@@ -144,11 +152,19 @@ _labels_group = group(
         "--set-orientation", type=click.Choice([*map(str, range(8)), _UNKNOWN]),
         help="Orientation class, or unknown.",
     ),
-    click.option("--set-time", help="Time: ISO 8601 or seconds, or unknown."),
+    click.option("--set-time", metavar="TIME", help="Time: ISO 8601 or seconds, or unknown."),
 )  # fmt: skip
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery relabel cars --vehicle 41 --set-vehicle 17",
+        "mtml-deploy gallery relabel cars --path inbox/0001.jpg --set-camera 7 "
+        "--set-time 2024-05-01T08:00",
+    ),
+)
 @click.argument("name", metavar="GALLERY")
 @_choice_group
 @_labels_group
@@ -167,16 +183,23 @@ def relabel(*, name: str, choice: Choice, labels: NewLabels, dry_run: bool) -> N
     write_note(f"{name}: {count} rows {'would be ' if dry_run else ''}labelled anew")
 
 
-@click.command(cls=SafeCommand)
-@click.argument("old", metavar="GALLERY")
+@click.command(
+    cls=SafeCommand,
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy gallery migrate cars cars-fp16 model-fp16",
+        "mtml-deploy gallery migrate cars cars-2 model-2 --skip-bad --device cuda:0",
+    ),
+)
+@click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.option("--model", required=True, type=options.FOLDER, metavar="ARTIFACT", help="Of NEW.")
+@options.model
 @embedding_group
 def migrate(*, old: str, new: str, model: Path, how: EmbedOptions) -> None:
-    """Embed the images that GALLERY names with another model, into the gallery NEW.
+    """Embed the images that gallery OLD names with another model, into the gallery NEW.
 
     NEW is made where it is not there. Vehicles, cameras, orientations, tracklets and times go with
-    each image; row numbers are new. GALLERY is only read. The same command goes on after a kill.
+    each image; row numbers are new. OLD is only read. The same command goes on after a kill.
     """
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity

@@ -15,8 +15,8 @@ from mtml_deploy.cli.calibrate import calibrate
 from mtml_deploy.cli.calibrate_threshold import calibrate_threshold
 from mtml_deploy.cli.card import card
 from mtml_deploy.cli.centre import centre
+from mtml_deploy.cli.command import SafeGroup
 from mtml_deploy.cli.compress import compress
-from mtml_deploy.cli.console import SafeGroup, prepare_streams
 from mtml_deploy.cli.convert import convert
 from mtml_deploy.cli.deepstream import deepstream
 from mtml_deploy.cli.doctor import doctor
@@ -34,17 +34,33 @@ from mtml_deploy.cli.triton import triton
 from mtml_deploy.version import __version__
 
 
-@click.group(cls=SafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("mtml-deploy", cls=SafeGroup, docs="README.md")
 @click.version_option(__version__, prog_name="mtml-deploy")
-@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
-def main(*, verbose: bool) -> None:
+def main() -> None:
     """Vehicle re-identification with an exported model: from images to ranked vehicles."""
-    prepare_streams(verbose=verbose)
 
 
 for _command in (
-    embed, rank, evaluate, report, gallery, search, info, parity, compress, convert, build,
-    calibrate, calibrate_threshold,
-    triton, deepstream, card, tracklets, centre, aicity, serve, doctor,
-):  # fmt: skip
+    aicity,
+    build,
+    calibrate,
+    calibrate_threshold,
+    card,
+    centre,
+    compress,
+    convert,
+    deepstream,
+    doctor,
+    embed,
+    evaluate,
+    gallery,
+    info,
+    parity,
+    rank,
+    report,
+    search,
+    serve,
+    tracklets,
+    triton,
+):
     main.add_command(_command)

@@ -61,7 +61,7 @@ def chosen_cut(asked: float | Calibrated | None, artifact: Artifact | None) -> C
     if asked != CALIBRATED:
         return Cut(asked)
     if artifact is None:
-        raise click.UsageError(f"--max-distance {CALIBRATED} is kept with a model; add --model")
+        raise click.UsageError(f"--max-distance {CALIBRATED} is kept with a model; give MODEL")
     record = require_calibrated(artifact)
     return Cut(record.distance, record)
 

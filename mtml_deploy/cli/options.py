@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
-from mtml_deploy.cli.console import Progress, progress_bar, write_note
+from mtml_deploy.cli.console import Progress, progress_bar, write_data, write_note
 from mtml_deploy.data.ids import UNKNOWN, read_id
 from mtml_deploy.defaults import (
     BACKEND,
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions, Model
     from mtml_deploy.search.rerank import RerankOptions
 
-# written out: what reads sources loads NumPy and Pillow, and --help must not wait for those
-SOURCES: Final = (
-    "SOURCE is veri:DIR, cityflow:DIR, vehicleid:DIR, veriwild:DIR, csv:FILE[@id=COLUMN,...], "
-    "folders:DIR, market1501:DIR, crops:FILE@frames=PLACE,format=FORMAT,..., all with #train, "
-    "#query or #gallery where they tell parts, a folder, a LIST.txt or an image."
-)
 PROTOCOLS: Final = "veri776, market, aicity-top100, vehicleid or plain"
 
 
@@ -60,7 +54,7 @@ class _File(click.Path):
         ctx: click.Context | None,
     ) -> str | bytes | os.PathLike[str]:
         """The path."""
-        if (path := Path(value)).is_dir():
+        if (path := Path(value)).is_dir() and not (self.allow_dash and path == STDOUT):
             self.fail(f"{path} is a folder, expected a file{what_it_is(path)}", param, ctx)
         return super().convert(value, param, ctx)
 
@@ -81,10 +75,21 @@ class _BackendChoice(click.Choice[str]):
 
 FILE: Final = _File(path_type=Path, dir_okay=False)
 FOLDER: Final = click.Path(path_type=Path)
+STDOUT: Final = Path("-")
+"""What --json is given to print."""
 
 _SHOWN_SKIPPED: Final = 20
 """Left out images that are listed one by one."""
 
+model = click.argument("model", type=FOLDER, metavar="MODEL")
+a_model = click.argument("model", type=FOLDER, metavar="[MODEL]", required=False)
+json_file = click.option(
+    "--json",
+    "json_file",
+    type=_File(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write all results as JSON; - prints them, and all other text goes to stderr.",
+)
 batch_size = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -175,6 +180,31 @@ def an_id(text: str) -> int:
     if found == UNKNOWN and text.strip() != str(UNKNOWN):
         raise click.BadParameter(f"{text!r} means that the id is unknown; give a number or a text")
     return found
+
+
+def on_disk(json_file: Path | None) -> Path | None:
+    """The file that JSON goes into; None where it is printed, or not asked for."""
+    return None if json_file == STDOUT else json_file
+
+
+def write_json(json_file: Path | None, text: Callable[[], str]) -> None:
+    """Write or print JSON, where it is asked for.
+
+    Args:
+        json_file: what the user gave.
+        text: makes it.
+    """
+    from mtml_deploy.files import write_text
+
+    if json_file == STDOUT:
+        write_data(text().rstrip("\n"))
+    elif json_file is not None:
+        write_text(json_file, text())
+
+
+def teller(json_file: Path | None) -> Callable[[str], None]:
+    """What prints the text of a result: on stdout, or on stderr where stdout holds JSON."""
+    return write_note if json_file == STDOUT else write_data
 
 
 def memory_bytes(memory_gib: float | None) -> int | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, progress_bar, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_note
 from mtml_deploy.cli.groups import comparing_group
 from mtml_deploy.defaults import DEVICE, PROTOCOL
 from mtml_deploy.errors import ParityError
@@ -17,10 +18,18 @@ if TYPE_CHECKING:
     from mtml_deploy.model import EmbedOptions
 
 
-@click.command(cls=SafeCommand, epilog=options.SOURCES)
-@click.argument("candidate", type=options.FOLDER)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/parity.md",
+    examples=(
+        "mtml-deploy parity model-fp16 --reference model --data veri:VeRi",
+        "mtml-deploy parity model --reference model --data veri:VeRi --backend openvino "
+        "--execution-precision bf16",
+    ),
+)
+@options.model
 @click.option(
-    "--reference", required=True, type=options.FOLDER, metavar="ART_FP32", help="The fp32 artifact."
+    "--reference", required=True, type=options.FOLDER, metavar="MODEL", help="The fp32 artifact."
 )
 @click.option(
     "--data", required=True, metavar="SOURCE", help="Labelled set with query and gallery images."
@@ -40,13 +49,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the reference runs, on ONNX Runtime.",
 )
-@click.option("--json", "json_file", type=options.FILE, help="Write the verdict here as well.")
+@options.json_file
 @click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
 @comparing_group
 @options.overwrite
 def parity(
     *,
-    candidate: Path,
+    model: Path,
     reference: Path,
     data: str,
     gallery: str | None,
@@ -58,7 +67,7 @@ def parity(
     how: EmbedOptions,
     overwrite: bool,
 ) -> None:
-    """Compare the artifact CANDIDATE with its fp32 reference and pass or fail it.
+    """Compare MODEL with its fp32 reference and pass or fail it.
 
     Compared are the embeddings of every image, branch by branch, the rank lists, mAP and CMC, and
     whether an image's embedding depends on its batch. The verdict is stored in the artifact; the
@@ -72,12 +81,12 @@ def parity(
 
     find_protocol(protocol)  # an unknown one is told first
     require_outputs(
-        [(json_file, VERDICT_JSON), (markdown_file, VERDICT_MARKDOWN)],
+        [(options.on_disk(json_file), VERDICT_JSON), (markdown_file, VERDICT_MARKDOWN)],
         overwrite=overwrite,
         inputs=filter(None, (thresholds,)),
     )
     found = check_parity(
-        candidate,
+        model,
         reference,
         data,
         gallery=gallery,
@@ -94,17 +103,16 @@ def parity(
         note=lambda text: write_note(f"note: {text}"),
         progress=lambda title: progress_bar(title, unit="images"),
     )
-    if json_file is not None:
-        write_text(json_file, found.json)
+    options.write_json(json_file, lambda: found.json)
     if markdown_file is not None:
         write_text(markdown_file, found.markdown)
-    write_data(found.markdown.rstrip("\n"))
+    options.teller(json_file)(found.markdown.rstrip("\n"))
     write_note(f"verdict stored as {found.file}")
     result = found.result
     if not result.passed:
         failed = [check for check in result.checks if not check.passed]
         raise ParityError(
-            f"{candidate} does not pass: {failed[0].name} is {failed[0].value:.6g}, must be "
+            f"{model} does not pass: {failed[0].name} is {failed[0].value:.6g}, must be "
             f"{failed[0].bound}"
             + (f" (and {len(failed) - 1} more)" if len(failed) > 1 else "")
             + "; do not deploy it"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.cli.groups import (
     embedding_group,
     expansion_group,
@@ -30,11 +31,17 @@ _TEXT_QUERIES: Final = 5
 
 @click.command(
     cls=SafeCommand,
-    epilog=f"QUERY and GALLERY are embeddings files (.npz) or sources of images. {options.SOURCES}",
+    epilog="Images of a SOURCE need MODEL, which embeds them.",
+    docs="docs/search.md",
+    examples=(
+        "mtml-deploy rank model --query car.jpg --gallery gallery.npz",
+        "mtml-deploy rank --query query.npz --gallery gallery.npz --protocol veri776 --rerank "
+        "--html ranks.html",
+    ),
 )
-@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
-@click.option("--query", required=True, metavar="QUERY", help="What is looked for.")
-@click.option("--gallery", required=True, metavar="GALLERY", help="Where it is looked for.")
+@options.a_model
+@click.option("--query", required=True, metavar="EMB|SOURCE", help="What is looked for.")
+@click.option("--gallery", required=True, metavar="EMB|SOURCE", help="Where it is looked for.")
 @click.option(
     "--top-k",
     type=click.IntRange(min=1),
@@ -48,10 +55,11 @@ _TEXT_QUERIES: Final = 5
     show_default=True,
     help=f"What the lists leave out: {options.PROTOCOLS}.",
 )
-@click.option("--json", "json_file", type=options.FILE, help="Write every list of the model.")
+@options.json_file
 @click.option("--html", "html_file", type=options.FILE, help="Write one page with pictures.")
 @click.option(
-    "--compare",
+    "--compare-query",
+    "compare",
     multiple=True,
     metavar="EMB",
     help="Query embeddings of another model, shown below on the page; may be repeated.",
@@ -60,7 +68,7 @@ _TEXT_QUERIES: Final = 5
     "--compare-gallery",
     multiple=True,
     metavar="EMB",
-    help="Gallery embeddings of that model, one for each --compare.",
+    help="Gallery embeddings of that model, one for each --compare-query.",
 )
 @click.option("--label", multiple=True, help="Name of a model on the page, once per model.")
 @click.option(
@@ -119,7 +127,7 @@ def rank(
 
     rule = find_protocol(protocol)
     require_outputs(
-        [(json_file, RANK_JSON), (html_file, RANK_HTML)],
+        [(options.on_disk(json_file), RANK_JSON), (html_file, RANK_HTML)],
         overwrite=overwrite,
         inputs=source_paths(query, gallery, *compare, *compare_gallery),
     )
@@ -146,11 +154,11 @@ def rank(
     ]
     steps = (expansion is not None) + (reranking is not None)
     before, last = ranked[0], ranked[steps]
-    if json_file is not None:
-        expanded = None if expansion is None else ranked[1]
-        reranked = None if reranking is None else last
-        text = rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
-        write_text(json_file, text)
+    expanded = None if expansion is None else ranked[1]
+    reranked = None if reranking is None else last
+    options.write_json(
+        json_file, lambda: rank_json(before, length=top_k, expanded=expanded, reranked=reranked)
+    )
     if html_file is not None:
         other = steps + 1 if compare else None  # as embedded, as the first one is
         page = rank_page(ranked, rule, which=show, baseline=other, limit=max_queries, length=top_k)
@@ -161,8 +169,9 @@ def rank(
         done = [] if expansion is None else ["of expanded queries"]
         done += [] if reranking is None else ["re-ranked"]
         write_note(f"the lists are {', '.join(done)}{_change(before.metrics, last.metrics)}")
+    tell = options.teller(json_file)
     for line in rank_text(last, length=top_k, limit=_TEXT_QUERIES):
-        write_data(line)
+        tell(line)
 
 
 def _check_models(
@@ -173,9 +182,11 @@ def _check_models(
 ) -> None:
     """Refuse options that do not fit together."""
     if len(compare) != len(compare_gallery):
-        raise click.UsageError("give --compare and --compare-gallery in pairs, once per model")
+        raise click.UsageError(
+            "give --compare-query and --compare-gallery in pairs, once per model"
+        )
     if compare and html_file is None:
-        raise click.UsageError("--compare is shown on the page; add --html FILE")
+        raise click.UsageError("--compare-query is shown on the page; add --html FILE")
     if label and len(label) != 1 + len(compare):
         raise click.UsageError(f"{1 + len(compare)} models need as many --label, or none")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.cli.gallery_search import (
     Finding,
     chosen_finder,
@@ -35,18 +36,23 @@ _TEXT_QUERIES: Final = 5
 
 @click.command(
     cls=SafeCommand,
-    epilog=f"QUERY is an embeddings file (.npz) or a source of images. {options.SOURCES} TIME is "
-    "ISO 8601 (UTC without an offset) or seconds since 1970. Rows whose camera, time or "
+    epilog="Images of a SOURCE need MODEL, which embeds them. Rows whose camera, time or "
     "orientation is unknown fail a test that asks for one.",
+    docs="docs/gallery.md",
+    examples=(
+        "mtml-deploy search model --gallery cars --query car.jpg --top-k 5",
+        "mtml-deploy search --gallery cars --query query.npz --exclude-camera 7 "
+        "--since 2024-05-01T08:00 --html lists.html",
+    ),
 )
+@options.a_model
 @click.option("--gallery", "name", required=True, metavar="GALLERY", help="Where to look.")
-@click.option("--model", type=options.FOLDER, metavar="ARTIFACT", help="Embeds the images.")
 @click.option(
     "--query",
     "sources",
     required=True,
     multiple=True,
-    metavar="QUERY",
+    metavar="EMB|SOURCE",
     help="What is looked for; may be repeated.",
 )
 @click.option(
@@ -64,13 +70,13 @@ _TEXT_QUERIES: Final = 5
     type=MaxDistance(),
     metavar="D|calibrated",
     help="Leave out rows that are farther away; calibrated: the distance that calibrate-threshold "
-    "kept in --model.",
+    "kept in MODEL.",
 )
 @filter_group
 @expansion_group
 @rerank_group
 @finding_group
-@click.option("--json", "json_file", type=options.FILE, help="Write every list.")
+@options.json_file
 @click.option("--html", type=options.FILE, help="Write a page with every list and its images.")
 @embedding_group
 @options.overwrite
@@ -105,7 +111,7 @@ def search(
     from mtml_deploy.outputs import require_outputs
 
     given = source_paths(*sources)
-    outputs = [(json_file, HITS_JSON)]
+    outputs = [(options.on_disk(json_file), HITS_JSON)]
     if html is not None:
         from mtml_deploy.report.search_page.page import SEARCH_HTML
 
@@ -142,8 +148,9 @@ def search(
         nearest = [min((hit.distance for hit in hits), default=None) for hits in lists]
         lists = near_hits(lists, cut.distance)
         note_cut(cut, lists, changed=as_one or expansion is not None)
-    if json_file is not None:
-        text = hits_json(
+    options.write_json(
+        json_file,
+        lambda: hits_json(
             name,
             queries,
             lists,
@@ -152,13 +159,14 @@ def search(
             shortlist=finding.shortlist,
             tuning=finder.tuning,
             cut=cut,
-        )
-        write_text(json_file, text)
+        ),
+    )
     if html is not None:
         from mtml_deploy.report.search_page.facts import page_facts
         from mtml_deploy.report.search_page.page import lists_page
 
         facts = page_facts(queries.model, artifact)
         write_text(html, lists_page("Vehicle search", facts, queries, lists))
+    tell = options.teller(json_file)
     for line in hits_text(queries, lists, limit=_TEXT_QUERIES, nearest=nearest):
-        write_data(line)
+        tell(line)

@@ -114,7 +114,7 @@ class SourceReader:
         images = load_source(text, split=split)
         if self._artifact is None:
             raise EmbeddingsError(
-                f"{text} holds images, and no model was given to embed them; add --model ARTIFACT, "
+                f"{text} holds images, and no model was given to embed them; give MODEL as well, "
                 f"or give an embeddings file ({EMBEDDINGS_SUFFIX})"
             )
         for sentence in images.notes:

@@ -8,11 +8,19 @@ from typing import get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_note
 from mtml_deploy.defaults import Grouping, Pool
 
 
-@click.command(cls=SafeCommand)
+@click.command(
+    cls=SafeCommand,
+    docs="docs/tracklets.md",
+    examples=(
+        "mtml-deploy tracklets gallery.npz --out tracks.npz",
+        "mtml-deploy tracklets query.npz --by vehicle-camera --out joined.npz",
+    ),
+)
 @click.argument("embeddings", type=options.FILE, metavar="EMB")
 @click.option("--out", required=True, type=options.FILE, help="The file of tracklets, a .npz.")
 @click.option(

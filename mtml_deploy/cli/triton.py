@@ -8,13 +8,21 @@ from typing import get_args
 import click
 
 from mtml_deploy.cli import options
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.triton.options import Kind, ServingOptions
 
 
-@click.command(cls=SafeCommand)
-@click.argument("artifact", type=options.FOLDER)
-@click.option("--out", required=True, type=options.FOLDER, metavar="REPO",
+@click.command(
+    cls=SafeCommand,
+    docs="docs/triton.md",
+    examples=(
+        "mtml-deploy triton model --out repository",
+        "mtml-deploy triton model --out repository --plan --max-batch 32 --instances 2 --kind gpu",
+    ),
+)
+@options.model
+@click.option("--out", required=True, type=options.FOLDER, metavar="DIR",
               help="Model repository; the model becomes a folder in it.")  # fmt: skip
 @click.option("--name", default=ServingOptions.name, show_default=True,
               help="Of the model on the server.")  # fmt: skip
@@ -24,16 +32,16 @@ from mtml_deploy.triton.options import Kind, ServingOptions
               help="Versions that are served: latest:N, all or specific:N,N.")  # fmt: skip
 @click.option("--plan", is_flag=True,
               help="Serve the TensorRT engine of ARTIFACT, not its ONNX file.")  # fmt: skip
-@click.option("--engine", metavar="FILE",
+@click.option("--plan-file", metavar="NAME",
               help="Name of that engine, where there are several.")  # fmt: skip
 @click.option("--max-batch", type=click.IntRange(min=1), default=ServingOptions.max_batch,
               show_default=True, help="Most images of one run.")  # fmt: skip
 @click.option("--preferred-batch", "preferred", type=click.IntRange(min=1), multiple=True,
               help="Images a run starts with at once; may be repeated.  "
               "[default: none; with --plan what it is tuned for]")  # fmt: skip
-@click.option("--queue-delay-us", type=click.IntRange(min=0), show_default=True,
-              default=ServingOptions.queue_delay_us,
-              help="Microseconds a request waits for others to run with.")  # fmt: skip
+@click.option("--queue-delay-ms", type=click.FloatRange(min=0), show_default=True,
+              default=ServingOptions.queue_delay_us / 1000,
+              help="How long a request waits for others to run with.")  # fmt: skip
 @click.option("--queue-size", type=click.IntRange(min=0), show_default=True,
               default=ServingOptions.queue_size,
               help="Most waiting requests, further ones are refused; 0 sets no limit.")  # fmt: skip
@@ -51,16 +59,16 @@ from mtml_deploy.triton.options import Kind, ServingOptions
 @options.overwrite
 def triton(
     *,
-    artifact: Path,
+    model: Path,
     out: Path,
     name: str,
     version: int,
     version_policy: str,
     plan: bool,
-    engine: str | None,
+    plan_file: str | None,
     max_batch: int,
     preferred: tuple[int, ...],
-    queue_delay_us: int,
+    queue_delay_ms: float,
     queue_size: int,
     queue_timeout_ms: int,
     instances: int,
@@ -69,7 +77,7 @@ def triton(
     warm_up: bool,
     overwrite: bool,
 ) -> None:
-    """Write ARTIFACT as a model of a Triton model repository.
+    """Write MODEL as a model of a Triton model repository.
 
     The configuration names the model file it was made from. Commands that are given the server as
     triton://HOST:PORT/NAME compare that with their own artifact.
@@ -77,10 +85,10 @@ def triton(
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.triton.repository import servable_engine, write_repository
 
-    if engine is not None and not plan:
-        raise click.UsageError("--engine names the engine to serve; add --plan")
-    opened = open_artifact(artifact)
-    chosen = servable_engine(opened, engine) if plan else None
+    if plan_file is not None and not plan:
+        raise click.UsageError("--plan-file names the engine to serve; add --plan")
+    opened = open_artifact(model)
+    chosen = servable_engine(opened, plan_file) if plan else None
     if chosen is not None and not preferred:
         preferred = (min(chosen.manifest.profile.opt, max_batch),)
     try:
@@ -89,7 +97,7 @@ def triton(
             version=version,
             max_batch=max_batch,
             preferred_batches=preferred,
-            queue_delay_us=queue_delay_us,
+            queue_delay_us=round(1000 * queue_delay_ms),
             queue_size=queue_size,
             queue_timeout_ms=queue_timeout_ms,
             instances=instances,

@@ -113,7 +113,7 @@ def require_unseen(train: Embeddings, test: Embeddings) -> None:
     """
     fix = (
         "metrics measured on them would be too good; learn from the training split, for example "
-        "mtml-deploy embed ARTIFACT --images veri:DIR#train --out FILE.npz"
+        "mtml-deploy embed MODEL --images veri:DIR#train --out FILE.npz"
     )
     # a folder may be reached by several names
     train_root, test_root = Path(train.root).resolve(), Path(test.root).resolve()

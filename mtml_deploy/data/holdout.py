@@ -125,13 +125,13 @@ def split_by_id(images: ImageSet, *, seed: int, test_share: float) -> LocalSplit
     if len(vehicles) <= count:
         raise DataError(
             f"{images.source} has {len(vehicles)} vehicles, and {count} to test on leave none to "
-            "train on; lower --test-share or give a set of more vehicles"
+            "train on; lower --holdout or give a set of more vehicles"
         )
     queries = _query_paths([r for r in images.records if r.vehicle_id in test], seed)
     if not queries:
         raise DataError(
             f"none of the {count} test vehicles of {images.source} was seen by two cameras, one of "
-            "them with two images, so none can be looked for; raise --test-share, choose another "
+            "them with two images, so none can be looked for; raise --holdout, choose another "
             "--seed or give a set that tells its cameras"
         )
     tested = [record for record in images.records if record.vehicle_id in test]

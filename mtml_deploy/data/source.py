@@ -34,7 +34,7 @@ from mtml_deploy.data.listed_path import not_a_path, why_missing
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
-from mtml_deploy.path_kind import data_set_form, is_there, what_it_is
+from mtml_deploy.path_kind import data_set_form, is_there, part_form, what_it_is
 from mtml_deploy.regular_file import open_regular
 
 
@@ -268,7 +268,13 @@ def load_source(text: str, *, split: str = "") -> ImageSet:
     part = source.split or split
     if not part:
         raise DataError(f"{text!r} names no split; write {text}#train, #query or #gallery")
-    return source.data_set.load(source.path, cast(Split, part))
+    try:
+        return source.data_set.load(source.path, cast(Split, part))
+    except DataError as error:
+        form = data_set_form(source.path)
+        if form is None or form.partition(":")[0] in source.kind:
+            raise
+        raise DataError(f"{error}; did you mean {form}#{part}") from error
 
 
 def _load_path(path: Path, text: str) -> ImageSet:
@@ -278,12 +284,10 @@ def _load_path(path: Path, text: str) -> ImageSet:
     if path.is_dir():
         images = load_folder(path)
         form = data_set_form(path)
-        if form is None:
+        meant = part_form(path) if form is None else f"{form}, or one part of it, {form}#gallery"
+        if meant is None:
             return images
-        note = (
-            f"these are images without labels; for those of the data set write {form}, or one part "
-            f"of it, {form}#gallery"
-        )
+        note = f"these are images without labels; for those of the data set write {meant}"
         return replace(images, notes=(*images.notes, note))
     suffix = path.suffix.lower()
     if suffix == ".csv":
@@ -306,6 +310,9 @@ def _why_no_source(path: Path, text: str) -> str:
     kind, colon, rest = text.partition(":")
     if reason := not_a_path(text):
         return f"{text!r} {reason}"
+    folder, sign, split = text.rpartition("#")
+    if sign and split in SPLITS and (form := data_set_form(Path(folder))):
+        return f"{nothing}; did you mean {form}#{split}"
     parts = re.split("[,;]", text)
     if len(parts) > 1 and all(is_there(Path(part.strip())) for part in parts):
         return (

@@ -34,7 +34,7 @@ ARRAYS: Final = ("features", "vehicle_ids", "camera_ids", "orientations", "track
 OPTIONAL: Final = ("pixels", "times_us")
 """What a file may hold."""
 
-_FIX: Final = "embed the images again: mtml-deploy embed ARTIFACT --images ... --out FILE.npz"
+_FIX: Final = "embed the images again: mtml-deploy embed MODEL --images ... --out FILE.npz"
 _DAMAGE: Final = (
     # what zipfile raises on damaged bytes; unknown compression or encryption is a RuntimeError
     ValueError,

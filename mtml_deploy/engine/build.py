@@ -146,7 +146,7 @@ def _aux_streams(library: Library, log: LibraryLog, plan: object) -> int | None:
         raise BackendError(
             f"{library.target} {library.version} built an engine that it cannot load: "
             f"{_few(list(log.errors))}; free memory on the GPU, or "
-            "build for smaller batches: mtml-deploy build ART --opt-batch N"
+            "build for smaller batches: mtml-deploy build MODEL --opt-batch N"
         )
     count = int(engine.num_aux_streams)
     del engine  # before its runtime
@@ -195,7 +195,7 @@ def require_fitting(
     if gpu is None:
         raise BackendError(
             "tensorrt builds engines by measuring on a GPU, and none was found here; build on the "
-            "machine that will run the engine: mtml-deploy build ART"
+            "machine that will run the engine: mtml-deploy build MODEL"
         )
 
 

@@ -101,7 +101,7 @@ def gallery_folder(name: str | Path) -> Path:
     if scheme is not None:
         raise GalleryError(
             f"{name!r} names a gallery of the kind {scheme!r}, expected a folder here, made "
-            "with mtml-deploy gallery create FOLDER --model ARTIFACT"
+            "with mtml-deploy gallery create GALLERY MODEL"
         )
     return user_path(name)
 

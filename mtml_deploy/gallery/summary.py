@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mtml_deploy.defaults import StoredType
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.tuning import Tuning
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.record_file import record_json
 from mtml_deploy.text import printable
 
@@ -46,6 +48,11 @@ class GallerySummary:
     model: ModelIdentity
     index: str | None = None
     tuning: Tuning | None = None
+
+
+SUMMARY_JSON: Final = json_kind(
+    "facts about a gallery as JSON", "rows", "vehicles", "with_orientation", "dtype", "model"
+)
 
 
 def summary_json(summary: GallerySummary) -> str:

@@ -52,7 +52,7 @@ def require_same_model(candidate: Manifest, reference: Manifest) -> None:
     if reference.precision != "fp32":
         raise ParityError(
             f"the reference is {reference.precision}, expected fp32, which was compared with the "
-            "trained model at export; give the fp32 artifact: mtml-export RUN --out ART_FP32"
+            "trained model at export; give the fp32 artifact: mtml-export RUN --out FP32"
         )
     for name in _SAME:
         left, right = getattr(candidate, name), getattr(reference, name)

@@ -81,7 +81,7 @@ class TensorRtRuntime:
             self.close()
             raise BackendError(
                 f"{gpu.name} has no room for {engine.path.name}: {error}; free memory on it, or "
-                "build it for smaller batches: mtml-deploy build ART --opt-batch N --overwrite"
+                "build it for smaller batches: mtml-deploy build MODEL --opt-batch N --overwrite"
             ) from error
         except BaseException:
             self.close()

@@ -89,7 +89,7 @@ class LoadedEngine:
             if self._engine is None:  # it does not raise
                 raise BackendError(
                     f"{library.target} {library.version} cannot load {name}: {self._reasons()}; "
-                    "build it again: mtml-deploy build ART"
+                    "build it again: mtml-deploy build MODEL"
                 )
             self._require({INPUT_NAME: input_kind(manifest)}, output_kinds(manifest), name)
             # an engine of an earlier version has one profile for all
@@ -130,7 +130,7 @@ class LoadedEngine:
         if context is None:
             raise BackendError(
                 f"the GPU has no room for a context of the engine: {self._reasons()}; free memory, "
-                "or build it for smaller batches: mtml-deploy build ART --opt-batch N "
+                "or build it for smaller batches: mtml-deploy build MODEL --opt-batch N "
                 "--overwrite"
             )
         part = next((i for i, one in enumerate(self._parts) if one.min <= batch <= one.max), 0)
@@ -206,7 +206,7 @@ class LoadedEngine:
         if not fits:
             raise ArtifactError(
                 f"the inputs and outputs of {name} ({', '.join(found)}) are not those of its "
-                "manifest; build it again: mtml-deploy build ART"
+                "manifest; build it again: mtml-deploy build MODEL"
             )
 
     def _reasons(self) -> str:

@@ -73,7 +73,7 @@ class ServeOptions:
         if self.queue < self.images:
             raise ServeError(
                 f"the queue holds {self.queue} images, and one request may have {self.images}; "
-                "raise --queue or lower --max-images"
+                "raise --queue-size or lower --max-images"
             )
 
 

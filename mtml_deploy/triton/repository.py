@@ -105,7 +105,7 @@ def servable_engine(artifact: Artifact, name: str | None = None) -> Engine:
     if chosen:
         raise ArtifactError(
             f"{artifact.folder / ENGINES} has {len(chosen)} engines of TensorRT for this model: "
-            f"{there}; name one with --engine"
+            f"{there}; name one with --plan-file"
         )
     wanted = "an engine" if name is None else f"the engine {name}"
     raise ArtifactError(

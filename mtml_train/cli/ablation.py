@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mtml_deploy.cli.console import SafeCommand, write_data, write_note
-from mtml_deploy.data.source import FORMS
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data, write_note
 from mtml_deploy.errors import DataError
-from mtml_deploy.figure import require_plot
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.config import TrainConfig
 from mtml_train.settings import RECIPES, build_config, parse_setting
@@ -22,12 +21,16 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=SafeCommand,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Train variants with several seeds, test them alike, and write one table.\n\n"
     "Each run is an ordinary run in OUT/runs. Started again, the command keeps what is done and "
     "goes on with the run that was stopped. OUT gets table.md, table.json and table.html in the "
-    "layout of the paper's Tables 2 to 4, and a plot of the CMC curves.\n\n"
-    f"SOURCE is {FORMS}.",
+    "layout of the paper's Tables 2 to 4, and a plot of the CMC curves.",
+    docs="docs/training.md",
+    examples=(
+        "mtml-train ablation --data veri:VeRi --test veri:VeRi --out ablation",
+        "mtml-train ablation --data veri:VeRi --test veri:VeRi --variants S,OSG --seeds 0,1,2 "
+        "--vary consensus_weight=0,1 --out ablation",
+    ),
 )
 @click.option("--data", multiple=True, required=True, metavar="SOURCE", help="Training source; "
               "repeat to join sets.")  # fmt: skip
@@ -68,6 +71,8 @@ def ablation_command(
     """Train variants with several seeds, test them alike, and write one table."""
     needed = ("torch", "torchvision", "safetensors", "tensorboard")
     require_libraries("training", needed)
+    from mtml_deploy.figure import require_plot
+
     require_plot(out / "cmc.svg")  # before hours of training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise DataError(

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mtml_deploy.cli.console import (
-    SafeCommand,
-    prepare_streams,
-    progress_bar,
-    write_data,
-    write_note,
-)
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.cli.conversion import conversion_group
 from mtml_deploy.cli.variant import variant_group
 from mtml_deploy.engine.library import TARGETS
@@ -36,10 +31,19 @@ if TYPE_CHECKING:
     from mtml_train.checkpoint import Which
 
 
-@click.command(cls=SafeCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    "mtml-export",
+    cls=SafeCommand,
+    docs="docs/deployment.md",
+    examples=(
+        "mtml-export run --out model",
+        "mtml-export run --out model-fp16 --fp16 --keep-fp32 model --normalise whole",
+    ),
+)
 @click.version_option(__version__, prog_name="mtml-export")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Artifact to write.")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="MODEL",
+              help="The model to make.")  # fmt: skip
 @click.option(
     "--checkpoint", "which", type=click.Choice(["best", "last"]),
     help="Of a run folder.  [default: the best where it was validated, else the last]",
@@ -72,8 +76,8 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-fp32",
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Write the fp32 artifact too, which mtml-deploy parity compares with.",
+    metavar="MODEL",
+    help="Write the fp32 model too, which mtml-deploy parity compares with.",
 )
 @click.option(
     "--target",
@@ -91,7 +95,6 @@ if TYPE_CHECKING:
     "needs no GPU here.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an artifact that is there.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
 def export_main(
     *,
     run: Path,
@@ -111,7 +114,6 @@ def export_main(
     targets: tuple[str, ...],
     sm: tuple[int, ...],
     overwrite: bool,
-    verbose: bool,
 ) -> None:
     """Export a trained run to a deployable artifact: model.onnx and manifest.json.
 
@@ -120,7 +122,6 @@ def export_main(
     much, nothing is written and the exit status is 1. TensorRT engines are built into it where the
     library and a GPU are here.
     """
-    prepare_streams(verbose=verbose)
     if conversion is None and keep_fp32 is not None:
         raise click.UsageError("--keep-fp32 is for --fp16 and --int8; --out is fp32 already")
     needed = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxruntime")

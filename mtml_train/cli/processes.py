@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from mtml_deploy.cli.console import SafeGroup
+from mtml_deploy.cli.command import SafeGroup
 
 
 class OneVoiceGroup(SafeGroup):

@@ -7,21 +7,16 @@ stderr. torch is imported only when a command really runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mtml_deploy.cli.console import (
-    SafeCommand,
-    prepare_streams,
-    progress_bar,
-    write_data,
-    write_note,
-)
-from mtml_deploy.data.source import FORMS
+from mtml_deploy.cli import options
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import progress_bar, write_data, write_note
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_deploy.write_error import WriteError
@@ -35,8 +30,6 @@ from mtml_train.settings import RECIPES, build_config, parse_setting, setting_te
 if TYPE_CHECKING:
     from mtml_train.checkpoint import Checkpoint
 
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
-
 
 def _setting(name: str, kind: click.ParamType[Any] | type, text: str) -> click.Option:
     """An option for one field of `TrainConfig`; not given means the recipe's or file's value."""
@@ -45,7 +38,7 @@ def _setting(name: str, kind: click.ParamType[Any] | type, text: str) -> click.O
         [f"--{name.replace('_', '-')}"],
         type=kind,
         default=None,
-        help=f"{text}  [recipe paper: {default}]",
+        help=text if default == "" else f"{text}  [recipe paper: {default}]",
     )
 
 
@@ -78,16 +71,29 @@ _SETTINGS = (
 class _TrainGroup(OneVoiceGroup):
     """`mtml-train` trains when no subcommand is named."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own arguments
-        self.params.extend(_SETTINGS)
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - click's own
+        params: Sequence[click.Parameter] = (),
+        **kwargs: Any,  # noqa: ANN401 - click's own
+    ) -> None:
+        super().__init__(*args, params=[*params, *_SETTINGS], **kwargs)
 
 
-@click.group(cls=_TrainGroup, invoke_without_command=True, context_settings=_CONTEXT)
+@click.group(
+    "mtml-train",
+    cls=_TrainGroup,
+    invoke_without_command=True,
+    docs="docs/training.md",
+    examples=(
+        "mtml-train --data veri:VeRi --val holdout:0.1 --out run",
+        "mtml-train --out run --resume",
+        "torchrun --nproc-per-node 4 -m mtml_train --data veri:VeRi --recipe strong --out run",
+    ),
+)
 @click.version_option(__version__, prog_name="mtml-train")
-@click.option("-v", "--verbose", is_flag=True, help="Show what is being done, on stderr.")
 @click.option("--data", multiple=True, help="Training source, e.g. veri:DIR; repeat to join sets.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run.")
 @click.option(
     "--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True,
     help="Named settings to start from.",
@@ -104,7 +110,6 @@ def train_main(
     ctx: click.Context,
     /,
     *,
-    verbose: bool,
     data: tuple[str, ...],
     out: Path | None,
     recipe: str,
@@ -116,14 +121,8 @@ def train_main(
 ) -> None:
     """Train MTML on labelled vehicle images.
 
-    \b
-    mtml-train --data veri:DIR --val holdout:0.1 --out RUN
-    mtml-train --out RUN --resume
-    torchrun --nproc-per-node 4 -m mtml_train --data veri:DIR --out RUN
-
     Settings without a flag of their own: --set NAME=VALUE, or a TOML file.
-    """  # noqa: D301 - click keeps the lines behind the control character that "\b" is
-    prepare_streams(verbose=verbose)
+    """
     if ctx.invoked_subcommand is not None:
         return
     if out is None:
@@ -178,7 +177,7 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
     if progress.validation is not None:
         write_note(f"best {config.best_by} {100 * progress.best:.1f} % in {out / BEST}")
         write_note("last validation: " + in_percent(progress.validation))
-    write_note(f"next: mtml-export {out} --out ARTIFACT")
+    write_note(f"next: mtml-export {out} --out MODEL")
 
 
 def _shaped(
@@ -229,14 +228,18 @@ def _resumable(out: Path) -> Checkpoint:
 @train_main.command(
     "check-data",
     cls=SafeCommand,
-    context_settings=_CONTEXT,
     help="Compare a copy of a data set with the published counts, and list its faults.\n\n"
-    f"SOURCE is {FORMS}. Exit status 1 where something is missing, repeated or "
-    "unreadable; a smaller set than the published one is no fault.",
+    "The exit status is 1 where something is missing, repeated or unreadable; a smaller set than "
+    "the published one is no fault.",
+    docs="docs/data.md",
+    examples=(
+        "mtml-train check-data veri:VeRi",
+        "mtml-train check-data csv:cars.csv --no-decode",
+    ),
 )
-@click.argument("source")
+@click.argument("source", metavar="SOURCE")
 @click.option("--no-decode", is_flag=True, help="Do not decode the images, only look at files.")
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Decoding; 0 = all CPUs.")
+@options.threads
 def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
     """Compare a copy of a data set with the published counts, and list its faults."""
     from mtml_train.data_check.check import check_data
@@ -249,13 +252,22 @@ def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
         raise click.exceptions.Exit(1)
 
 
-@train_main.command("synthetic", cls=SafeCommand, context_settings=_CONTEXT)
-@click.argument("folder", type=click.Path(path_type=Path))
+@train_main.command(
+    "synthetic",
+    cls=SafeCommand,
+    docs="docs/data.md",
+    examples=(
+        "mtml-train synthetic cars --train-vehicles 6 --test-vehicles 6 --images-per-vehicle 6",
+        "mtml-train synthetic cars --longest-side 128 --seed 7 --overwrite",
+    ),
+)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--train-vehicles", type=int, default=64, show_default=True)
 @click.option("--test-vehicles", type=int, default=32, show_default=True)
 @click.option("--images-per-vehicle", type=int, default=16, show_default=True)
 @click.option("--cameras", type=int, default=6, show_default=True)
-@click.option("--image-size", type=int, default=160, show_default=True, help="Longest side.")
+@click.option("--longest-side", "image_size", type=int, default=160, show_default=True,
+              help="Of an image, pixels.")  # fmt: skip
 @click.option("--twins", type=int, default=2, show_default=True, help="Vehicles that look alike.")
 @click.option("--queries-per-vehicle", type=int, default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -280,7 +292,15 @@ def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values
     )
 
 
-@train_main.command("settings", cls=SafeCommand, context_settings=_CONTEXT)
+@train_main.command(
+    "settings",
+    cls=SafeCommand,
+    docs="docs/training.md",
+    examples=(
+        "mtml-train settings",
+        "mtml-train settings --recipe strong",
+    ),
+)
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="paper", show_default=True)
 def settings_command(*, recipe: str) -> None:
     """Print every setting, what it is and its values in the recipes, as a TOML file."""

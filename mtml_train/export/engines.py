@@ -85,7 +85,7 @@ def plan_engines(targets: Sequence[str], *, sm: tuple[int, ...] = ()) -> EngineP
             if gpu is None:
                 left_out.append(
                     f"no {target} engine: {found.reason}; on the machine that will run it: "
-                    f"mtml-deploy build ART --target {target}"
+                    f"mtml-deploy build MODEL --target {target}"
                 )
             else:
                 jobs.append(EngineJob(library, BuildOptions(), gpu))

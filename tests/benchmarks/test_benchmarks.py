@@ -470,9 +470,9 @@ def run(*words: object) -> Result:
 def test_embed_command_writes_and_prints_the_record(place: Path, tmp_path: Path, monkeypatch):
     bench = partial(EmbedBench, matrix_size=16, settle_s=0)
     monkeypatch.setattr(benchmarks.speed.embed, "EmbedBench", bench)
-    words = ("embed", "--artifact", place / "art", "--images", f"csv:{place / 'set.csv'}",
+    words = ("embed", place / "art", "--images", f"csv:{place / 'set.csv'}",
              "--run", place / "run", "--out", tmp_path / "out", "--rounds", 1, "--limit", 3,
-             "--threads", 1, "--batch-size", 2, "--decode-threads", 1)  # fmt: skip
+             "--model-threads", 1, "--batch-size", 2, "--threads", 1)  # fmt: skip
     result = run(*words)
     assert result.exit_code == 0, result.output
     values = json.loads((tmp_path / "out" / "embed.json").read_text())
@@ -496,7 +496,7 @@ def test_train_command_passes_its_settings_on(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(benchmarks.speed.train, "measure_train", measure)
     words = ("--data", "veri:A", "--data", "veri:B", "--out", tmp_path, "--recipe", "strong",
-             "--batch-size", 8, "--workers", 1, "--steps", 7, "--threads", 2)  # fmt: skip
+             "--batch-size", 8, "--workers", 1, "--steps", 7, "--model-threads", 2)  # fmt: skip
     result = run("train", *words)
     assert result.exit_code == 0, result.output
     assert asked["config"].data == ("veri:A", "veri:B")
@@ -522,7 +522,7 @@ def test_all_measures_what_its_options_name(place: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(
         benchmarks.speed.throughput, "measure_throughput", lambda *a, **k: record("throughput")
     )
-    words = ("all", "--artifact", place / "art", "--images", f"csv:{place / 'set.csv'}",
+    words = ("all", place / "art", "--images", f"csv:{place / 'set.csv'}",
              "--data", "veri:A", "--out", tmp_path, "--limit", 3)  # fmt: skip
     result = run(*words)
     assert result.exit_code == 0, result.output
@@ -548,7 +548,7 @@ def test_what_the_user_can_fix_is_one_line(place: Path, tmp_path: Path, monkeypa
         return result.stderr.splitlines()[-1]
 
     images = ("--images", f"csv:{place / 'set.csv'}", "--out", tmp_path / "out")
-    assert "error: " in refused("embed", "--artifact", tmp_path / "none", *images)
+    assert "error: " in refused("embed", tmp_path / "none", *images)
     train_words = ("train", "--data", f"csv:{place / 'set.csv'}", "--out", tmp_path / "out")
     assert "do not fill one batch" in refused(*train_words, "--batch-size", 64, "--workers", 0)
     assert "image_size" in refused(*train_words, "--image-size", 8)
@@ -558,7 +558,7 @@ def test_what_the_user_can_fix_is_one_line(place: Path, tmp_path: Path, monkeypa
         "find_spec",
         lambda n: None if n == "onnx" else real(n),
     )
-    line = refused("embed", "--artifact", place / "art", *images)
+    line = refused("embed", place / "art", *images)
     assert line.startswith("error: measuring needs onnx, ")
     assert "pip install" in line
 

@@ -505,8 +505,8 @@ def run(*words: object) -> Result:
 
 
 def test_latency_command_writes_percentiles(place: Path, tmp_path: Path):
-    words = ("latency", "--artifact", place / "art", "--out", tmp_path, "--batch", 2, "--batch", 1,
-             "--runner", "ort", "--runs", 4, "--no-memory", "--threads", 1)  # fmt: skip
+    words = ("latency", place / "art", "--out", tmp_path, "--batch-size", 2, "--batch-size", 1,
+             "--runner", "ort", "--runs", 4, "--no-memory", "--model-threads", 1)  # fmt: skip
     result = run(*words)
     assert result.exit_code == 0, result.output
     values = json.loads((tmp_path / "latency.json").read_text())
@@ -525,9 +525,9 @@ def test_branches_command_puts_time_beside_map(
     from mtml_train.export.export import ExportOptions, export
 
     part = export(load_checkpoint(tiny_run), tmp_path / "gray", ExportOptions(branches=("gray",)))
-    result = run("branches", "--artifact", tiny_artifact, "--out", tmp_path / "out",
-                 "--branch-artifact", f"gray={part.folder}", "--data", f"veri:{tiny_set}",
-                 "--runs", 2, "--batch-size", 4, "--threads", 1)  # fmt: skip
+    result = run("branches", tiny_artifact, "--out", tmp_path / "out",
+                 "--branch-model", f"gray={part.folder}", "--data", f"veri:{tiny_set}",
+                 "--runs", 2, "--batch-size", 4, "--model-threads", 1)  # fmt: skip
     assert result.exit_code == 0, result.output
     values = json.loads((tmp_path / "out" / "branches.json").read_text())
     assert [item["key"] for item in values["series"]] == ["whole", "gray"]
@@ -540,10 +540,10 @@ def test_branches_command_puts_time_beside_map(
         sets.append(embedded(words, tmp_path / f"{split}.npz"))
     own = evaluate(*sets, find_protocol("veri776")).mean_ap
     assert ratios["gray/map"] == pytest.approx(own, abs=1e-9)  # equal orders give equal mAP
-    bad = run("branches", "--artifact", tiny_artifact, "--out", tmp_path / "other",
-              "--branch-artifact", "gray", "--data", f"veri:{tiny_set}")  # fmt: skip
+    bad = run("branches", tiny_artifact, "--out", tmp_path / "other",
+              "--branch-model", "gray", "--data", f"veri:{tiny_set}")  # fmt: skip
     assert bad.exit_code == 2
-    assert "NAME=ARTIFACT" in bad.stderr
+    assert "NAME=MODEL" in bad.stderr
 
 
 def embedded(words: tuple[str, ...], out: Path):
@@ -557,7 +557,7 @@ def embedded(words: tuple[str, ...], out: Path):
 
 def test_layouts_command_needs_no_run(tmp_path: Path):
     result = run("layouts", "--backbone", "resnet18", "--image-size", SIZE, "--device", "cpu",
-                 "--out", tmp_path, "--batch", 1, "--runs", 1, "--threads", 1,
+                 "--out", tmp_path, "--batch-size", 1, "--runs", 1, "--model-threads", 1,
                  "--matrix-size", 16)  # fmt: skip
     assert result.exit_code == 0, result.output
     values = json.loads((tmp_path / "layouts.json").read_text())
@@ -581,13 +581,13 @@ def test_all_is_latency_throughput_and_their_report(place: Path, tmp_path: Path,
     ):
         real = getattr(module, f"measure_{name}")
         monkeypatch.setattr(module, f"measure_{name}", quick(real, name))
-    result = run("all", "--artifact", place / "art", "--out", tmp_path, "--threads", 1)
+    result = run("all", place / "art", "--out", tmp_path, "--model-threads", 1)
     assert result.exit_code == 0, result.output
     assert {path.name for path in tmp_path.iterdir()} == {
         "latency.json", "latency.md", "throughput.json", "throughput.md", "report.html",
         "summary.md", "smaller-is-better.json", "bigger-is-better.json",
     }  # fmt: skip
-    bad = run("all", "--artifact", place / "art", "--out", tmp_path, "--reference", place)
+    bad = run("all", place / "art", "--out", tmp_path, "--reference", place)
     assert bad.exit_code == 2
     assert "--reference needs one --data" in bad.stderr
 

@@ -523,7 +523,7 @@ def run(*words: object) -> Result:
 def test_the_command_measures_with_a_peer_from_a_relative_folder(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkout(tmp_path / "peer")
-    words = ("ranking", "--out", "out", "--quick", "--case", "rerank", "--threads", 1,
+    words = ("ranking", "--out", "out", "--quick", "--case", "rerank", "--model-threads", 1,
              "--peer-torchreid", "peer")  # fmt: skip
     result = run(*words)
     assert result.exit_code == 0, result.output
@@ -555,7 +555,7 @@ def test_what_the_user_can_fix_is_one_line(tmp_path: Path):
     assert (bad.exit_code, bad.stderr.count("\n")) == (1, 1)
     assert "rerank has no size 1m" in bad.stderr
     bad = run("ranking", "--out", tmp_path, "--quick", "--case", "evaluate",
-              "--peer-fastreid", tmp_path / "none")  # fmt: skip
+              "--peer-fast-reid", tmp_path / "none")  # fmt: skip
     assert bad.exit_code == 1
     assert "compiled evaluation of fast-reid" in bad.stderr
     assert list(tmp_path.iterdir()) == []

@@ -72,12 +72,8 @@ def test_kernels_that_reach_half_take_twice_as_long():
 def test_the_command_prints_the_bound(tmp_path):
     assert tuple(GPUS) == GPU_NAMES
     artifact = write_artifact(tmp_path / "model")
-    result = CliRunner().invoke(
-        main, ["roofline", "--artifact", str(artifact.folder), "--gpu", "l4"]
-    )
+    result = CliRunner().invoke(main, ["roofline", str(artifact.folder), "--gpu-name", "l4"])
     assert result.exit_code == 0, result.output
     assert "l4, fp16, batch 64: at most" in result.output and "| MatMul |" in result.output
-    result = CliRunner().invoke(
-        main, ["roofline", "--artifact", str(artifact.folder), "--gpu", "abacus"]
-    )
+    result = CliRunner().invoke(main, ["roofline", str(artifact.folder), "--gpu-name", "abacus"])
     assert result.exit_code == 2 and "h100-sxm" in result.output

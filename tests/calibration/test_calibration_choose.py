@@ -303,7 +303,7 @@ def test_choices_that_cannot_be_kept(tiny_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "list.txt"
     refused(*choose_words(tiny_set, out, "--count", 512), text="lower --count")
     refused(*choose_words(tiny_set, tmp_path / "LIST"), text="is a .txt file")
-    assert run(*choose_words(tiny_set, out, "--heldout-fraction", 1)).exit_code == 2
+    assert run(*choose_words(tiny_set, out, "--holdout", 1)).exit_code == 2
     assert run(*choose_words(tiny_set, out, "--count", 0)).exit_code == 2
     assert not out.exists()
 

@@ -130,7 +130,7 @@ def run(*words: object) -> Result:
 
 def test_the_command(place: Path, tmp_path: Path) -> None:
     files = ("--json", tmp_path / "c.json", "--markdown", tmp_path / "c.md")
-    result = run("compare", place / "fp32", "--list", place / "list.txt", *files)
+    result = run("compare", place / "fp32", "--calibration", place / "list.txt", *files)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "c.md").read_text() == result.stdout.removesuffix("\n")
     values = json.loads((tmp_path / "c.json").read_text())
@@ -140,7 +140,7 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
         values["calibrators"], key=lambda name: values["calibrators"][name]["worst_cosine"]
     )
     assert (values["calibration_images"], values["heldout_images"]) == (12, 5)
-    again = run("compare", place / "fp32", "--list", place / "list.txt", *files)
+    again = run("compare", place / "fp32", "--calibration", place / "list.txt", *files)
     assert again.exit_code == 1 and "exists already" in again.stderr
     assert COMPARISON_JSON.known(tmp_path / "c.json")
     assert COMPARISON_MARKDOWN.known(tmp_path / "c.md")
@@ -153,10 +153,10 @@ def test_what_is_refused(place: Path, tmp_path: Path) -> None:
     found = chosen(write_pictures(tmp_path / "images", 4), heldout=1)
     write_calibration(tmp_path / "list.txt", found)
     (tmp_path / "images" / "003.png").unlink()  # the one that is held out
-    result = run("compare", place / "fp32", "--list", tmp_path / "list.txt")
+    result = run("compare", place / "fp32", "--calibration", tmp_path / "list.txt")
     assert result.exit_code == 1 and "1 images of" in result.stderr
     (tmp_path / "list.json").unlink()
-    result = run("compare", place / "fp32", "--list", tmp_path / "list.txt")
+    result = run("compare", place / "fp32", "--calibration", tmp_path / "list.txt")
     assert result.exit_code == 1 and "has no manifest" in result.stderr
 
 

@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     local = folder / "local"
     result = ok("aicity", "split", f"csv:{folder / 'images' / 'all.csv'}", "--out", local,
-                "--test-share", "0.5", "--seed", "3")  # fmt: skip
+                "--holdout", "0.5", "--seed", "3")  # fmt: skip
     assert result.stdout.splitlines()[1:] == [
         "query   12 images of 4 vehicles before 3 cameras",
         "gallery 132 images of 4 vehicles before 3 cameras",
@@ -60,7 +60,7 @@ def test_write_check_score(place: Path, tmp_path: Path, extra: tuple[str, ...]) 
     written = ok("aicity", "write", *sets(place), "--out", out, "--local", *extra)
     assert written.stdout == ""
     assert "12 lines of 100 from 132 gallery images" in written.stderr
-    checked = ok("aicity", "check", out, "--queries", 12, "--gallery", 132)
+    checked = ok("aicity", "check", out, "--query-count", 12, "--gallery-count", 132)
     assert checked.stdout == "" and "no fault" in checked.stderr
     scored = ok("aicity", "score", out, *sets(place), "--json", tmp_path / "score.json")
     assert "| track2.txt |" in scored.stdout
@@ -114,7 +114,7 @@ def test_split_takes_the_training_part_of_the_published_layout(tmp_path: Path) -
     write_list(tmp_path / "name_train.txt", names)
     write_xml(tmp_path / "train_label.xml", items)
     result = ok("aicity", "split", f"cityflow:{tmp_path}", "--out", tmp_path / "local",
-                "--test-share", "0.5")  # fmt: skip
+                "--holdout", "0.5")  # fmt: skip
     assert result.stdout.splitlines() == [
         "train   8 images of 1 vehicles before 2 cameras",
         "query   2 images of 1 vehicles before 2 cameras",

@@ -186,7 +186,7 @@ def test_broken_files_are_one_line(embedded: Path) -> None:
     for words in (
         ("info", embedded / "art"),
         ("embed", embedded / "art", "--images", embedded / "query", "--out", embedded / "x.npz"),
-        ("rank", "--model", embedded / "art", "--query", gallery, "--gallery", gallery),
+        ("rank", embedded / "art", "--query", gallery, "--gallery", gallery),
     ):
         refused(*words, text="is not a valid manifest")
     assert not (embedded / "x.npz").exists()
@@ -199,7 +199,7 @@ def test_rank_gives_the_same_from_files_and_from_images(embedded: Path) -> None:
         "--top-k", 3, "--json", embedded / "files.json",
     )  # fmt: skip
     images = ok(
-        "rank", "--model", embedded / "art",
+        "rank", embedded / "art",
         "--query", f"csv:{embedded / 'query' / 'labels.csv'}",
         "--gallery", f"csv:{embedded / 'gallery' / 'labels.csv'}",
         "--top-k", 3, "--json", embedded / "images.json",
@@ -221,7 +221,7 @@ def test_rank_gives_the_same_from_files_and_from_images(embedded: Path) -> None:
 def test_rank_one_image_in_a_folder_finds_itself(embedded: Path) -> None:
     image = embedded / "gallery" / "0007.png"
     result = ok(
-        "rank", "--model", embedded / "art", "--query", image,
+        "rank", embedded / "art", "--query", image,
         "--gallery", embedded / "gallery", "--top-k", 2,
     )  # fmt: skip
     lines = result.stdout.splitlines()
@@ -234,9 +234,9 @@ def test_rank_refuses_files_of_another_model_and_images_without_one(embedded: Pa
     write_artifact(embedded / "other", tiny_manifest(), seed=9)
     gallery = embedded / "gallery.npz"
     image = embedded / "query" / "0000.png"
-    refused("rank", "--query", image, "--gallery", gallery, text="--model")
+    refused("rank", "--query", image, "--gallery", gallery, text="give MODEL")
     refused(
-        "rank", "--model", embedded / "other", "--query", image, "--gallery", gallery,
+        "rank", embedded / "other", "--query", image, "--gallery", gallery,
         text="was not made by",
     )  # fmt: skip
 
@@ -263,7 +263,7 @@ def test_rank_without_a_match_still_lists(embedded: Path) -> None:
     rows = [f"{i:04d}.png,{90 + i}" for i in range(4)]
     (embedded / "query" / "strange.csv").write_text("\n".join(["path,vehicle_id", *rows]))
     result = ok(
-        "rank", "--model", embedded / "art", "--query", f"csv:{embedded / 'query/strange.csv'}",
+        "rank", embedded / "art", "--query", f"csv:{embedded / 'query/strange.csv'}",
         "--gallery", embedded / "gallery.npz",
     )  # fmt: skip
     assert "note: no metrics" in result.stderr
@@ -279,7 +279,7 @@ def test_page_shows_two_models(embedded: Path) -> None:
     page = embedded / "page.html"
     words = (
         "rank", "--query", embedded / "query.npz", "--gallery", embedded / "gallery.npz",
-        "--compare", embedded / "query2.npz",
+        "--compare-query", embedded / "query2.npz",
     )  # fmt: skip
     second = ("--compare-gallery", embedded / "gallery2.npz")
     result = ok(
@@ -309,7 +309,7 @@ def test_info_prints_the_manifest(place: Path) -> None:
         line.split() for line in text.splitlines()
     ]
     assert ["training.images", "12"] in [line.split() for line in text.splitlines()]
-    printed = ok("info", place / "art", "--json").stdout
+    printed = ok("info", place / "art", "--json", "-").stdout
     assert json.loads(printed) == json.loads((place / "art" / "manifest.json").read_text())
 
 
@@ -342,7 +342,7 @@ def test_names_with_odd_bytes_never_break_printing(place: Path) -> None:
             shutil.copy(source, place / "gallery" / os.fsdecode(name))
         except OSError:
             pytest.skip("this file system refuses names that are not UTF-8")
-    words = ("--model", place / "art", "--query", source, "--gallery", place / "gallery")
+    words = (place / "art", "--query", source, "--gallery", place / "gallery")
     for encoding in ("utf-8", "latin-1"):
         done = shell("rank", *words, "--skip-bad", "--top-k", 20, PYTHONIOENCODING=encoding)
         assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import click
 import pytest
 
 import mtml_deploy
-from mtml_deploy.cli import options
+from mtml_deploy.cli.help import SOURCES
 from mtml_deploy.cli.main import main
 from mtml_deploy.data.source import FORMS
 from mtml_train.cli.export import export_main
@@ -163,4 +163,4 @@ def test_missing_inference_library_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_forms_of_sources_in_help_are_those_that_are_read():
-    assert f"SOURCE is {FORMS}." == options.SOURCES
+    assert f"images: {FORMS}" == SOURCES

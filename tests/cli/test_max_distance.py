@@ -51,7 +51,7 @@ def place(tmp_path: Path) -> Path:
     points(artifact, [0, 100], [7, 8], "q").save(tmp_path / "q.npz")
     rows = points(artifact, [*range(1, 21), 0.5, 100], [1] * 20 + [7, 8], "g")
     rows.save(tmp_path / "g.npz")
-    ok("gallery", "create", tmp_path / "store", "--model", tmp_path / "art")
+    ok("gallery", "create", tmp_path / "store", tmp_path / "art")
     ok("gallery", "add", tmp_path / "store", "--embeddings", tmp_path / "g.npz")
     return tmp_path
 
@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> Path:
 def search(place: Path, *words: object) -> tuple[dict, Result]:
     out = place / "out.json"
     done = ok("search", "--gallery", place / "store", "--query", place / "q.npz", "--json", out,
-              "--overwrite", "--model", place / "art", *words)  # fmt: skip
+              "--overwrite", place / "art", *words)  # fmt: skip
     return json.loads(out.read_text()), done
 
 
@@ -123,10 +123,10 @@ def test_a_distance_that_is_given_cuts_at_it_and_empty_lists_are_told(place: Pat
 
 def test_what_is_not_there_is_told(place: Path) -> None:
     words = ("search", "--gallery", place / "store", "--query", place / "q.npz")
-    done = run(*words, "--max-distance", "calibrated", "--model", place / "art")
+    done = run(*words, "--max-distance", "calibrated", place / "art")
     assert done.exit_code == 1 and "has no calibrated distance, expected" in done.stderr
     done = run(*words, "--max-distance", "calibrated")
-    assert done.exit_code == 2 and "add --model" in done.stderr
+    assert done.exit_code == 2 and "give MODEL" in done.stderr
     for wrong in ("-1", "nan", "inf", "far", "calibrate"):
         done = run(*words, "--max-distance", wrong)
         assert done.exit_code == 2 and "expected a number of 0 or more, or cal" in done.stderr
@@ -135,5 +135,5 @@ def test_what_is_not_there_is_told(place: Path) -> None:
     assert few.exit_code == 1 and "42 pairs of q and g do not match, expected 1000" in few.stderr
     artifact = Artifact(place / "art", _manifest(place))
     save_threshold(artifact, a_threshold(artifact, model_sha256="9" * 64))
-    done = run(*words, "--max-distance", "calibrated", "--model", place / "art")
+    done = run(*words, "--max-distance", "calibrated", place / "art")
     assert done.exit_code == 1 and "is of a model file 999999999999..." in done.stderr

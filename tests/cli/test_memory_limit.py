@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
 STATM = Path("/proc/self/statm")

@@ -46,8 +46,8 @@ def test_from_a_folder_to_every_file_and_back(place: Path) -> None:
     assert "<script>alert(1)" not in page.read_text() and "&lt;script&gt;" in page.read_text()
 
     gallery, back = place / "g", place / "back.npz"
-    ok("gallery", "create", gallery, "--model", place / "art")
-    ok("gallery", "add", gallery, "--model", place / "art", "--images", place / "images")
+    ok("gallery", "create", gallery, place / "art")
+    ok("gallery", "add", gallery, place / "art", "--images", place / "images")
     ok("gallery", "export", gallery, "--out", back)
     exported = md.Embeddings.load(back)
     assert exported.names == tuple(sorted(NAMES)) and Path(exported.root) == place / "images"

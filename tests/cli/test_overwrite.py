@@ -25,7 +25,7 @@ WRITERS = {
     "tracklets": Writer(
         main, "tracklets {}/q.npz --by vehicle-camera", "--out", "t.npz", reads="q.npz"
     ),
-    "centre": Writer(main, "centre {}/q.npz --by {}/g.npz", "--out", "c.npz", reads="q.npz"),
+    "centre": Writer(main, "centre {}/q.npz --means-of {}/g.npz", "--out", "c.npz", reads="q.npz"),
     "gallery export": Writer(main, "gallery export {}/store", "--out", "e.npz"),
     "rank json": Writer(main, f"rank {PAIR}", "--json", "r.json"),
     "rank html": Writer(main, f"rank {PAIR}", "--html", "r.html"),
@@ -45,7 +45,7 @@ WRITERS = {
     ),
     "synthetic": Writer(
         train_main,
-        "synthetic --train-vehicles 1 --test-vehicles 1 --images-per-vehicle 2 --image-size 32 "
+        "synthetic --train-vehicles 1 --test-vehicles 1 --images-per-vehicle 2 --longest-side 32 "
         "--cameras 2 --processes 1",
         "", "set", folder=True,
     ),
@@ -66,8 +66,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ok("embed", place / "art", "--images", source, "--out", place / "g.npz")
     gallery = Embeddings.load(place / "g.npz")
     gallery[np.arange(4)].save(place / "q.npz")
-    ok("gallery", "create", place / "store", "--model", place / "art")
-    ok("gallery", "add", place / "store", "--model", place / "art", "--images", source)
+    ok("gallery", "create", place / "store", place / "art")
+    ok("gallery", "add", place / "store", place / "art", "--images", source)
     return place
 
 
@@ -185,7 +185,7 @@ def test_two_results_need_two_names(place: Path) -> None:
 
 def test_a_split_leaves_lists_that_it_did_not_write(place: Path) -> None:
     labels = place / "cars" / "labels.csv"
-    split = Writer(main, f"aicity split csv:{labels} --test-share 0.5", "--out", "local")
+    split = Writer(main, f"aicity split csv:{labels} --holdout 0.5", "--out", "local")
     local = place / "local"
     local.mkdir()
     # a table of one's own has the columns of such a list
@@ -197,9 +197,7 @@ def test_a_split_leaves_lists_that_it_did_not_write(place: Path) -> None:
     refused(place, lambda: split.run(place), hint=True)
     assert split.run(place, "--overwrite").exit_code == 0
     # not the list that it is made from
-    again = Writer(
-        main, f"aicity split csv:{local / 'train.csv'} --test-share 0.5", "--out", "local"
-    )
+    again = Writer(main, f"aicity split csv:{local / 'train.csv'} --holdout 0.5", "--out", "local")
     assert "is what this command reads" in refused(place, lambda: again.run(place, "--overwrite"))
     # an image that somebody took out
     lines = (local / "query.csv").read_text().splitlines()
@@ -208,7 +206,7 @@ def test_a_split_leaves_lists_that_it_did_not_write(place: Path) -> None:
 
 
 def test_commands_without_the_flag_do_not_propose_it(place: Path) -> None:
-    words = ["gallery", "create", str(place / "store"), "--model", str(place / "art")]
+    words = ["gallery", "create", str(place / "store"), str(place / "art")]
     error = refused(place, lambda: CliRunner().invoke(main, words))
     assert error.endswith("exists already and was left as it is; choose another name")
 

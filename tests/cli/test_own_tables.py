@@ -90,8 +90,8 @@ def test_one_table_with_parts_and_names_of_ones_own(place: Path) -> None:
 def test_a_gallery_of_plates(place: Path) -> None:
     gallery = place / "g"
     table = f"csv:{place / 'cars' / 'all.csv'}@path=Bild,id=Plate"
-    ok("gallery", "create", gallery, "--model", place / "art")
-    ok("gallery", "add", gallery, "--model", place / "art", "--images", f"{table}#gallery")
+    ok("gallery", "create", gallery, place / "art")
+    ok("gallery", "add", gallery, place / "art", "--images", f"{table}#gallery")
     with open_gallery(str(gallery)) as opened:
         times = {Path(s.record.path).name: s.record.time_us for s in opened.rows()}
     assert sorted(times.values()) == [n * 1_000_000 for n in range(8, 24)]
@@ -99,7 +99,7 @@ def test_a_gallery_of_plates(place: Path) -> None:
     embed(place, f"{table}#gallery", "rows")
     ok("gallery", "export", gallery, "--out", place / "exported.npz")
     for name in ("rows", "exported"):
-        ok("gallery", "create", place / f"g-{name}", "--model", place / "art")
+        ok("gallery", "create", place / f"g-{name}", place / "art")
         ok("gallery", "add", place / f"g-{name}", "--embeddings", place / f"{name}.npz")
         with open_gallery(str(place / f"g-{name}")) as opened:
             found = {Path(s.record.path).name: s.record for s in opened.rows()}

@@ -33,7 +33,7 @@ def test_from_images_to_a_rank_list(tmp_path: Path) -> None:
     data, run, art = tmp_path / "data", tmp_path / "run", tmp_path / "art"
     command(
         "mtml-train", "synthetic", data, "--train-vehicles", 4, "--test-vehicles", 3,
-        "--images-per-vehicle", 4, "--cameras", 2, "--image-size", 48,
+        "--images-per-vehicle", 4, "--cameras", 2, "--longest-side", 48,
         "--queries-per-vehicle", 2, "--processes", 1,
     )  # fmt: skip
     trained = command(

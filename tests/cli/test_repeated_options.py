@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main as benchmarks_main
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.main import main
 from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mtml_deploy.cli.console import SafeCommand
+from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.streams import READER_GONE
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
@@ -91,7 +91,8 @@ def test_notes_to_a_reader_that_has_gone_end_nothing() -> None:
     # three notes, the reader gone after none of them, and then a result
     code = """
 import click
-from mtml_deploy.cli.console import SafeCommand, prepare_streams, write_data, write_note
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import prepare_streams, write_data, write_note
 import logging
 def run():
     prepare_streams(verbose=True)
@@ -112,7 +113,8 @@ SafeCommand("run", callback=run).main()
 
 def test_names_that_no_terminal_shows_are_escaped() -> None:
     code = """
-from mtml_deploy.cli.console import SafeCommand, write_data
+from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_data
 SafeCommand("run", callback=lambda: write_data("\\u0416")).main()
 """
     done = subprocess.run(

@@ -66,9 +66,10 @@ def place(tmp_path: Path, untrained_run: Path, tiny_set: Path) -> tuple[Path, di
         "BACKEND": "ort", "DEVICE": "cpu", "RUN": str(untrained_run), "DATA": f"veri:{tiny_set}",
         "BATCHES": "1", "RUNS": "8", "SECONDS_EACH": "0.2", "BASELINE": "baseline",
         "REPORTS": "reports", "PROCESSES": "1",
-        "LATENCY_EXTRA": "--runner ort --threads 1 --no-memory",
-        "THROUGHPUT_EXTRA": "--runner ort --threads 1 --rounds 1 --seconds 0.1 --matrix-size 64",
-        "LAYOUTS_EXTRA": "--threads 1 --matrix-size 64",
+        "LATENCY_EXTRA": "--runner ort --model-threads 1 --no-memory",
+        "THROUGHPUT_EXTRA": "--runner ort --model-threads 1 --rounds 1 --seconds 0.1 "
+        "--matrix-size 64",
+        "LAYOUTS_EXTRA": "--model-threads 1 --matrix-size 64",
         "GITHUB_STEP_SUMMARY": str(tmp_path / "step-summary.md"),
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),

@@ -106,7 +106,7 @@ def test_the_manifest_says_what_was_done(small):
     assert record["explained_variance"] == pytest.approx(share, abs=1e-6)  # of float32 features
     assert record["check"]["images"] == 16
     assert record["check"]["max_relative"] < CLOSE
-    assert json.loads(ok("info", small / "small", "--json").stdout)["compression"] == record
+    assert json.loads(ok("info", small / "small", "--json", "-").stdout)["compression"] == record
     assert "compression.parent.dim" in ok("info", small / "small").stdout
     assert "compression" not in ok("info", small / "art").stdout
 
@@ -130,10 +130,10 @@ def test_the_metrics_are_those_before_and_after(small):
 
 def test_rank_and_gallery_take_it(small):
     art, query = small / "small", small / "q"
-    ok("rank", "--model", art, "--query", query, "--gallery", small / "g", "--top-k", 2)
-    ok("gallery", "create", small / "cars", "--model", art)
-    ok("gallery", "add", small / "cars", "--model", art, "--images", small / "g")
-    found = ok("search", "--gallery", small / "cars", "--model", art, "--query", query)
+    ok("rank", art, "--query", query, "--gallery", small / "g", "--top-k", 2)
+    ok("gallery", "create", small / "cars", art)
+    ok("gallery", "add", small / "cars", art, "--images", small / "g")
+    found = ok("search", "--gallery", small / "cars", art, "--query", query)
     assert found.stdout
     refused("rank", "--query", small / "q.npz", "--gallery", small / "new.npz", text="model_sha256")
 

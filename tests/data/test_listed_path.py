@@ -104,8 +104,14 @@ def test_a_data_set_named_without_its_format(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=f"as lists of data sets do; write veri:{root}$"):
         load_source(str(root / "name_train.txt"))
-    # its split of images alone is just a folder
-    assert load_source(str(root / "image_test")).notes == ()
+    # a part of it
+    assert load_source(str(root / "image_test")).notes == (
+        f"these are images without labels; for those of the data set write veri:{root}#gallery",
+    )
+    with pytest.raises(DataError, match=rf"did you mean veri:{root}#query$"):
+        load_source(f"{root}#query")
+    with pytest.raises(DataError, match=rf"did you mean veri:{root}#query$"):
+        load_source(f"vehicleid:{root}#query")
     (root / "train_track.txt").touch()
     assert load_source(str(root)).notes[-1].endswith(f", cityflow:{root}#gallery")
 

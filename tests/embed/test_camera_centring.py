@@ -91,7 +91,7 @@ def test_files_searches_and_galleries_keep_the_mark(tmp_path):
     both.save(tmp_path / "all.npz")
     run = CliRunner()
     for name in "qg":
-        words = [tmp_path / f"{name}.npz", "--by", tmp_path / "all.npz"]
+        words = [tmp_path / f"{name}.npz", "--means-of", tmp_path / "all.npz"]
         done = run.invoke(
             main, ["centre", *map(str, words), "--out", str(tmp_path / f"{name}c.npz")]
         )

@@ -63,7 +63,7 @@ def test_parts_together_are_the_bytes_of_one_process(place):
 
 
 def test_a_gallery_takes_parts(place):
-    assert run("gallery", "create", place / "g", "--model", place / "art").exit_code == 0
+    assert run("gallery", "create", place / "g", place / "art").exit_code == 0
     assert shard(place, "1/2").exit_code == 0
     result = run("gallery", "add", place / "g", "--parts", place / "parts")
     assert result.exit_code == 1 and "lacks 1 of 2 parts: 2/2; embed them" in result.stderr

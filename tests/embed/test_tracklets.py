@@ -271,7 +271,7 @@ def test_a_gallery_of_images_takes_no_tracklets(tmp_path: Path) -> None:
     made = images([1, 1])
     features = np.ones((2, model.dim), dtype=np.float32)
     pool_tracklets(replace(made, model=model, features=features)).save(tmp_path / "t.npz")
-    assert run("gallery", "create", tmp_path / "g", "--model", artifact.folder).exit_code == 0
+    assert run("gallery", "create", tmp_path / "g", artifact.folder).exit_code == 0
     result = run("gallery", "add", tmp_path / "g", "--embeddings", tmp_path / "t.npz")
     assert result.exit_code == 1
     assert "holds tracklets, and the rows of a gallery are images" in result.stderr

@@ -34,7 +34,7 @@ def ability(name: str):
 def test_the_command_tells_the_same_in_both_forms():
     plain = CliRunner().invoke(main, ["doctor"])
     assert plain.exit_code == 0, plain.output
-    values = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    values = json.loads(CliRunner().invoke(main, ["doctor", "--json", "-"]).stdout)
     for one in values["abilities"]:
         line = next(line for line in plain.stdout.splitlines() if f"  {one['name']} " in line)
         assert line.startswith("yes" if one["usable"] else "no")
@@ -185,7 +185,7 @@ def test_a_gpu_that_is_here_is_found():
 
 def test_an_artifact_gets_its_ways_and_the_one_to_take(tmp_path, monkeypatch):
     folder = write_artifact(tmp_path / "art").folder
-    found = json.loads(CliRunner().invoke(main, ["doctor", str(folder), "--json"]).stdout)
+    found = json.loads(CliRunner().invoke(main, ["doctor", str(folder), "--json", "-"]).stdout)
     last = found["cpu_ways"][-1]
     assert (last["flags"], last["gate"]) == ("--backend ort", "passed")
     assert all(way["gate"] == "open" for way in found["cpu_ways"][:-1])
@@ -221,5 +221,5 @@ def test_two_libraries_of_one_module_are_told(tmp_path, monkeypatch):
     lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
     told = "conflict: onnxruntime 9.8.0 and onnxruntime-gpu 9.7.0 are both installed"
     assert sum(line.startswith(told) for line in lines) == 1
-    values = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    values = json.loads(CliRunner().invoke(main, ["doctor", "--json", "-"]).stdout)
     assert values["conflict"].startswith("onnxruntime 9.8.0 and onnxruntime-gpu")

@@ -168,15 +168,15 @@ def test_latency_of_all_that_is_here(tiny_artifact: Path, tiny_run: Path, tmp_pa
                 stack.enter_context(offer.open())
             keys.append(offer.key)
     assert keys == ["torch", "torch-fp16", "torch-fp16-graph"]
-    words = ["latency", "--artifact", str(tiny_artifact), "--run", str(tiny_run)]
+    words = ["latency", str(tiny_artifact), "--run", str(tiny_run)]
     words += [
         "--device",
         DEVICE,
         "--out",
         str(tmp_path),
-        "--batch",
+        "--batch-size",
         "1",
-        "--batch",
+        "--batch-size",
         "4",
         "--runs",
         "20",
@@ -194,7 +194,8 @@ def test_latency_of_all_that_is_here(tiny_artifact: Path, tiny_run: Path, tmp_pa
 def test_layouts_on_the_gpu(tmp_path: Path):
     require_torch()
     words = ["layouts", "--backbone", "resnet18", "--image-size", str(SIZE), "--device", DEVICE,
-             "--out", str(tmp_path), "--batch", "1", "--batch", "64", "--runs", "20"]  # fmt: skip
+             "--out", str(tmp_path), "--batch-size", "1", "--batch-size", "64",
+             "--runs", "20"]  # fmt: skip
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     values = json.loads((tmp_path / "layouts.json").read_text())

@@ -43,13 +43,13 @@ def place(tmp_path: Path) -> Path:
     rows = [f"{path.name},{i % 4},{i // 4}" for i, path in enumerate(paths)]
     table = "\n".join(["path,vehicle_id,camera_id", *rows])
     (tmp_path / "cars" / "labels.csv").write_text(table + "\n")
-    ok("gallery", "create", tmp_path / "g", "--model", tmp_path / "art")
+    ok("gallery", "create", tmp_path / "g", tmp_path / "art")
     return tmp_path
 
 
 def add(place: Path, *words: object) -> Result:
     source = f"csv:{place / 'cars' / 'labels.csv'}"
-    return ok("gallery", "add", place / "g", "--model", place / "art", "--images", source, *words)
+    return ok("gallery", "add", place / "g", place / "art", "--images", source, *words)
 
 
 def test_search_equals_rank_on_the_same_images(place: Path) -> None:
@@ -67,7 +67,7 @@ def test_search_equals_rank_on_the_same_images(place: Path) -> None:
     words = ("--gallery", place / "g", "--top-k", 12)
     for i, query in enumerate((queries, place / "q.npz")):
         out = place / f"{i}.json"
-        result = ok("search", *words, "--model", place / "art", "--query", query, "--json", out)
+        result = ok("search", *words, place / "art", "--query", query, "--json", out)
         found = json.loads(out.read_text())
         rows = [[hit["row"] - 1 for hit in query["ranks"]] for query in found["queries"]]
         assert rows == expected.rows.tolist()
@@ -85,7 +85,7 @@ def test_adding_again_and_after_an_interruption(place: Path) -> None:
     bad = place / "cars" / "0007.png"
     good = bad.read_bytes()
     bad.write_bytes(good[:50])
-    words = ("gallery", "add", place / "g", "--model", place / "art", "--images", place / "cars")
+    words = ("gallery", "add", place / "g", place / "art", "--images", place / "cars")
     refused(*words, "--batch-size", 3, text="0007.png")  # two batches are added before it
     bad.write_bytes(good)
     assert "6 added, 6 there already, 0 skipped" in ok(*words).stderr
@@ -117,7 +117,7 @@ def test_times_cameras_and_what_is_filtered(place: Path) -> None:
     result = add(place, "--times", table, "--time", "50")
     assert "1 of 4 times name no image here" in result.stderr
     query = place / "cars" / "0000.png"
-    words = ("search", "--gallery", place / "g", "--model", place / "art", "--query", query)
+    words = ("search", "--gallery", place / "g", place / "art", "--query", query)
     for i, (options, rows) in enumerate(
         (
             (("--since", 100), {1, 5, 9}),
@@ -139,7 +139,7 @@ def test_times_cameras_and_what_is_filtered(place: Path) -> None:
     refused(*words, "--since", "noon", text="is not a time")
     table.write_text("path,time\nelsewhere/1.png,100\n")
     refused(
-        "gallery", "add", place / "g", "--model", place / "art", "--images", place / "cars",
+        "gallery", "add", place / "g", place / "art", "--images", place / "cars",
         "--times", table, text="none of the 1 paths",
     )  # fmt: skip
 
@@ -149,8 +149,8 @@ def test_predicted_orientations_are_kept(tmp_path: Path) -> None:
         tmp_path / "art", tiny_manifest(with_orientation=True), with_orientation=True
     )  # fmt: skip
     write_images(tmp_path / "cars", 2)
-    ok("gallery", "create", tmp_path / "g", "--model", tmp_path / "art")
-    words = ("gallery", "add", tmp_path / "g", "--model", tmp_path / "art", "--images")
+    ok("gallery", "create", tmp_path / "g", tmp_path / "art")
+    words = ("gallery", "add", tmp_path / "g", tmp_path / "art", "--images")
     ok(*words, tmp_path / "cars" / "0000.png")
     (tmp_path / "one.csv").write_text("path,orientation\ncars/0001.png,5\n")
     ok(*words, f"csv:{tmp_path / 'one.csv'}")
@@ -172,7 +172,7 @@ def test_orientations_that_are_made_up_are_not_kept(
     manifest = tiny_manifest(with_orientation=True, training={"images": 12, **learnt})
     write_artifact(tmp_path / "art", manifest, with_orientation=True)
     write_images(tmp_path / "cars", 2)
-    model = ("--model", tmp_path / "art")
+    model = (tmp_path / "art",)
     ok("gallery", "create", tmp_path / "g", *model)
     added = ok("gallery", "add", tmp_path / "g", *model, "--images", tmp_path / "cars")
     assert f"orientations that the model tells are not kept: {why}" in added.stderr
@@ -199,7 +199,7 @@ def test_remove_info_compact(place: Path) -> None:
     ).stderr  # fmt: skip
     refused("gallery", "remove", place / "g", "--row", 1, text="nothing was changed")
     assert run("gallery", "remove", place / "g").exit_code == 2
-    info = json.loads(ok("gallery", "info", place / "g", "--json").stdout)
+    info = json.loads(ok("gallery", "info", place / "g", "--json", "-").stdout)
     assert (info["rows"], info["removed"], info["vehicles"]) == (7, 5, 3)
     assert info["cameras"] == [0, 1, 2]
     assert info["first_time"] == info["last_time"] == "2024-05-01T00:00:00+00:00"
@@ -224,19 +224,19 @@ def test_verify_names_a_corrupted_row_and_ends_with_1(place: Path) -> None:
 def test_refusals(place: Path) -> None:
     write_artifact(place / "other", tiny_manifest(), seed=9)
     image = place / "cars" / "0000.png"
-    other = ("--model", place / "other")
+    other = (place / "other",)
     text = "cannot be used with this gallery: model_sha256"
     refused("search", "--gallery", place / "g", *other, "--query", image, text=text)
     refused("gallery", "add", place / "g", *other, "--images", image, text=text)
     ok("embed", place / "other", "--images", image, "--out", place / "other.npz")
     refused("gallery", "add", place / "g", "--embeddings", place / "other.npz", text=text)
     refused("search", "--gallery", place / "g", "--query", place / "other.npz", text=text)
-    refused("search", "--gallery", place / "g", "--query", image, text="add --model")
+    refused("search", "--gallery", place / "g", "--query", image, text="give MODEL")
     refused("search", "--gallery", place / "no", "--query", image, text="is not a gallery")
-    for words in (("create", "--model", place / "art"), ("info",), ("verify",), ("compact",)):
+    for words in (("create", place / "art"), ("info",), ("verify",), ("compact",)):
         name = "other://host/cars"
         refused("gallery", words[0], name, *words[1:], text="of the kind 'other'")
-    refused("gallery", "create", place / "g", "--model", place / "art", text="exists already")
+    refused("gallery", "create", place / "g", place / "art", text="exists already")
     refused("gallery", "export", place / "g", "--out", place / "e.txt", text="does not end in .npz")
     assert run("gallery", "add", place / "g").exit_code == 2
     assert run("gallery", "add", place / "g", "--images", image).exit_code == 2
@@ -252,28 +252,23 @@ def test_a_float16_gallery_of_before_says_how_it_is_kept(place: Path) -> None:
     assert result.stderr == (
         f"error: {place / 'g'} holds float16 vectors, which are no longer read, expected float32 "
         "or int8; with the previous release run: mtml-deploy gallery export "
-        f"{place / 'g'} --out rows.npz, then with this one: mtml-deploy gallery create NEW --model "
-        "ARTIFACT, and: mtml-deploy gallery add NEW --embeddings rows.npz (times are not in that "
+        f"{place / 'g'} --out rows.npz, then with this one: mtml-deploy gallery create NEW "
+        "MODEL, and: mtml-deploy gallery add NEW --embeddings rows.npz (times are not in that "
         "file; give them with --times)\n"
     )
     # the commands of the text; the previous release's export is that of today
     manifest.write_text(today)
     ok("gallery", "export", place / "g", "--out", place / "rows.npz")
-    ok("gallery", "create", place / "new", "--model", place / "art")
+    ok("gallery", "create", place / "new", place / "art")
     added = ok("gallery", "add", place / "new", "--embeddings", place / "rows.npz")
     assert "12 added" in added.stderr
-    assert (
-        run(
-            "gallery", "create", place / "h", "--model", place / "art", "--dtype", "float16"
-        ).exit_code
-        == 2
-    )
+    assert run("gallery", "create", place / "h", place / "art", "--dtype", "float16").exit_code == 2
 
 
 def test_real_cars(place: Path) -> None:
     if not DATA.is_dir():
         pytest.skip(f"needs the real images in {DATA}")
-    words = ("gallery", "add", place / "g", "--model", place / "art", "--images")
+    words = ("gallery", "add", place / "g", place / "art", "--images")
     result = ok(*words, f"veri:{DATA}#gallery")
     assert "1120 added, 0 there already" in result.stderr
     ok("gallery", "verify", place / "g")
@@ -322,7 +317,7 @@ def test_rounded_vectors_are_kept_only_if_the_gate_passed_them(place: Path) -> N
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU does not compute in bf16")
-    model = ("--model", place / "art", "--backend", "openvino", "--execution-precision", "bf16")
+    model = (place / "art", "--backend", "openvino", "--execution-precision", "bf16")
     source = f"csv:{place / 'cars' / 'labels.csv'}"
     add_rounded = ("gallery", "add", place / "g", *model, "--images", source)
     refused(*add_rounded, text="no passed parity verdict lay beside the model for bf16")
@@ -336,5 +331,5 @@ def test_rounded_vectors_are_kept_only_if_the_gate_passed_them(place: Path) -> N
     ok(*gate, "--gallery", source, "--protocol", "plain", "--thresholds", bounds, *where)
     assert (place / "art" / "parity" / "openvino-cpu-bf16.json").is_file()
     assert "12 added" in ok(*add_rounded).stderr
-    result = ok("search", "--gallery", place / "g", "--model", place / "art", "--query", source)
+    result = ok("search", "--gallery", place / "g", place / "art", "--query", source)
     assert "cannot be" not in result.output

@@ -27,8 +27,8 @@ def place(tmp_path):
         lines.append(f"{file},{n // 2},{1 + n // 4},2024-05-01T0{n % 4}:00:00")
     lines.append(f"{files[8]},9,,")
     (tmp_path / "cars.csv").write_text("\n".join(lines))
-    assert run("gallery", "create", tmp_path / "g", "--model", tmp_path / "art").exit_code == 0
-    result = run("gallery", "add", tmp_path / "g", "--model", tmp_path / "art", "--images",
+    assert run("gallery", "create", tmp_path / "g", tmp_path / "art").exit_code == 0
+    result = run("gallery", "add", tmp_path / "g", tmp_path / "art", "--images",
                  f"csv:{tmp_path / 'cars.csv'}")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     return tmp_path
@@ -115,7 +115,7 @@ def test_export_keeps_times(place):
 
 
 def migrated(place, *words):
-    return run("gallery", "migrate", place / "g", place / "new", "--model", place / "other", *words)
+    return run("gallery", "migrate", place / "g", place / "new", place / "other", *words)
 
 
 def test_another_model_keeps_labels_and_times(place):
@@ -150,7 +150,7 @@ def test_what_was_stopped_goes_on(place):
 
 def test_a_gallery_of_another_model_is_no_target(place):
     write_artifact(place / "other", seed=5)
-    assert run("gallery", "create", place / "new", "--model", place / "art").exit_code == 0
+    assert run("gallery", "create", place / "new", place / "art").exit_code == 0
     result = migrated(place)
     assert result.exit_code == 1 and "model" in result.stderr
     assert len(records(place / "new")) == 0

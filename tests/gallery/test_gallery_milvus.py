@@ -537,7 +537,7 @@ def test_the_commands_do_the_same_as_in_a_folder(tmp_path, lite):
     rows = [f"{path.name},{i % 4},{i // 4}" for i, path in enumerate(paths)]
     table = tmp_path / "cars" / "labels.csv"
     table.write_text("\n".join(["path,vehicle_id,camera_id", *rows]) + "\n")
-    model = ("--model", tmp_path / "art")
+    model = (tmp_path / "art",)
     outputs = []
     for name in (str(tmp_path / "g"), f"{lite}cli"):
         steps = (
@@ -550,7 +550,7 @@ def test_the_commands_do_the_same_as_in_a_folder(tmp_path, lite):
             ("gallery", "remove", name, "--vehicle", 77),
             ("gallery", "compact", name),
             ("gallery", "verify", name),
-            ("gallery", "info", name, "--json"),
+            ("gallery", "info", name, "--json", "-"),
             ("gallery", "info", name),
             ("gallery", "export", name, "--out", tmp_path / f"{len(outputs)}.npz"),
             ("gallery", "add", name, "--embeddings", tmp_path / f"{len(outputs)}.npz"),
@@ -586,7 +586,7 @@ def test_the_commands_do_the_same_as_in_a_folder(tmp_path, lite):
     assert np.array_equal(left.features, right.features)
     assert left.names == right.names
     write_artifact(tmp_path / "other", seed=5)
-    refused = run("search", "--gallery", f"{lite}cli", "--model", tmp_path / "other",
+    refused = run("search", "--gallery", f"{lite}cli", tmp_path / "other",
                   "--query", paths[0])  # fmt: skip
     assert refused.exit_code == 1
     assert "model_sha256" in refused.stderr

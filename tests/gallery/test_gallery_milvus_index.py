@@ -67,7 +67,7 @@ def test_built_measured_used_and_given_back(name, tmp_path):
     assert "cannot be searched exactly; add --approximate" in run(*ask).stderr
     assert "is not tuned" in run(*ask, "--approximate").stderr
 
-    result = ok("gallery", "tune", name, "--recall", 0.5, "--queries", tmp_path / "q.npz",
+    result = ok("gallery", "tune", name, "--recall", 0.5, "--query", tmp_path / "q.npz",
                 "--exclude-camera", 1)  # fmt: skip
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["ef", "recall@10", "ms", "per", "query"]
@@ -76,7 +76,7 @@ def test_built_measured_used_and_given_back(name, tmp_path):
     assert "the given filter: 67 % of the rows" in result.stdout
     # 0.45 and 0.55 of the last time, 2999 s, to the nearest: 1350 s until 1649 s, 299 rows
     assert "1970-01-01T00:22:30+00:00 to 1970-01-01T00:27:29+00:00: 9.97 %" in result.stdout
-    tuning = json.loads(ok("gallery", "info", name, "--json").stdout)["tuning"]
+    tuning = json.loads(ok("gallery", "info", name, "--json", "-").stdout)["tuning"]
     assert tuning["recall"] == min(one["recall"] for one in tuning["measured"]) >= 0.5
     assert len(tuning["measured"]) == 5
 

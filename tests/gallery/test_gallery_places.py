@@ -165,8 +165,8 @@ def test_what_is_no_image_file_is_skipped(tmp_path: Path):
     (tmp_path / "t.csv").write_text("\n".join(["path,vehicle_id", *(f"{x},1" for x in table[1:])]))
     runner = CliRunner()
     art, out = str(tmp_path / "art"), str(tmp_path / "g")
-    assert runner.invoke(main, ["gallery", "create", out, "--model", art]).exit_code == 0
-    words = ["gallery", "add", out, "--model", art, "--images", f"csv:{tmp_path / 't.csv'}"]
+    assert runner.invoke(main, ["gallery", "create", out, art]).exit_code == 0
+    words = ["gallery", "add", out, art, "--images", f"csv:{tmp_path / 't.csv'}"]
     result = runner.invoke(main, words)
     assert result.exit_code == 1 and "Traceback" not in result.output
     result = runner.invoke(main, [*words, "--skip-bad"])

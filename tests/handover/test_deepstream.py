@@ -54,7 +54,7 @@ def artifact(tmp_path):
 
 def test_both_files_feed_the_graph_what_it_expects(artifact, tmp_path):
     out = tmp_path / "ds"
-    result = run(artifact, "--out", out, "--batch", "8", "--class", "2", "--class", "7")
+    result = run(artifact, "--out", out, "--batch-size", "8", "--class", "2", "--class", "7")
     assert result.exit_code == 0, result.stderr
     assert "nchw-float, 0..255, RGB" in result.stderr
     infer, tracker = nvinfer(out), nvtracker(out)

@@ -115,7 +115,7 @@ def test_embedding_with_an_ungated_model_warns_once(tmp_path):
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     assert result.output.count("never compared with its reference") == 1
-    words = ["rank", "--model", str(artifact.folder), "--query", source, "--gallery", source]
+    words = ["rank", str(artifact.folder), "--query", source, "--gallery", source]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     assert result.output.count("never compared with its reference") == 1

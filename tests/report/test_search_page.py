@@ -30,7 +30,7 @@ def test_search_writes_every_list_with_its_images(tmp_path):
         gallery.add(rows)
     paths[3].unlink()  # it has a placeholder
     page = tmp_path / "page.html"
-    words = ["search", "--gallery", f"{tmp_path / 'cars'}", "--model", f"{tmp_path / 'model'}",
+    words = ["search", "--gallery", f"{tmp_path / 'cars'}", f"{tmp_path / 'model'}",
              "--query", f"{tmp_path / 'images'}", "--html", f"{page}"]  # fmt: skip
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output

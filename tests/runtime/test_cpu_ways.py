@@ -149,7 +149,7 @@ def test_each_way_with_its_verdict(artifact):
 def test_another_precision_needs_the_fp32_artifact(tmp_path, monkeypatch):
     here(monkeypatch, WITHOUT)
     half = write_artifact(tmp_path / "half", tiny_manifest(precision="fp16"))
-    assert "--reference ART_FP32" in told(half, ORT)
+    assert "--reference FP32" in told(half, ORT)
     here(monkeypatch, WITH_BF16)
     int8 = write_artifact(tmp_path / "int8", tiny_manifest(precision="int8"))
     assert told(int8, ORT).startswith("--backend openvino is likely faster")
@@ -173,13 +173,13 @@ def test_commands_say_it_once_on_stderr(artifact, tmp_path, monkeypatch):
         == 1
     )
     # two sources, one model
-    done = run("rank", "--model", art, "--query", images, "--gallery", images)
+    done = run("rank", art, "--query", images, "--gallery", images)
     assert done.stderr.count("is likely faster") == 1
     assert "is likely faster" not in run("rank", "--query", rows, "--gallery", rows).stderr
-    run("gallery", "create", tmp_path / "gallery", "--model", art)
-    done = run("gallery", "add", tmp_path / "gallery", "--model", art, "--images", images)
+    run("gallery", "create", tmp_path / "gallery", art)
+    done = run("gallery", "add", tmp_path / "gallery", art, "--images", images)
     assert done.stderr.count("is likely faster") == 1
-    done = run("search", "--gallery", tmp_path / "gallery", "--model", art, "--query", images)
+    done = run("search", "--gallery", tmp_path / "gallery", art, "--query", images)
     assert done.stderr.count("is likely faster") == 1
     here(monkeypatch, WITH_BF16, openvino=False)
     assert (

@@ -190,7 +190,7 @@ def test_a_model_that_fails_ends_the_process(place):
 
 def test_too_many_are_refused_and_a_signal_finishes_what_was_accepted(place):
     """With a slow model: 429 at once beyond the limits, and after SIGTERM right answers."""
-    words = ["--queue", "8", "--max-images", "4", "--max-requests", "12", "--batch-size", "2"]
+    words = ["--queue-size", "8", "--max-images", "4", "--max-requests", "12", "--batch-size", "2"]
     with md.open_model(place / "model") as model:
         expected = model.embed([png(n) for n in range(30)]).features
     with Served("serve", "model", "--port", "0", *words, code=SLOW, cwd=place) as served:
@@ -297,7 +297,7 @@ def test_what_cannot_be_served_is_said_before_it_listens(place, tmp_path):
         ([str(place / "model"), "--gallery", str(place / "none")], "mtml-deploy gallery create"),
         ([str(place / "model"), "--host", "0.0.0.0"], "expected a token"),
         ([str(place / "model"), "--token-file", str(token)], "chmod 600"),
-        ([str(place / "model"), "--queue", "3"], "raise --queue"),
+        ([str(place / "model"), "--queue-size", "3"], "raise --queue-size"),
         ([str(place / "model"), "--device", "cuda:9"], "cuda"),
     ):
         done = CliRunner().invoke(main, ["serve", "--port", "0", *words])

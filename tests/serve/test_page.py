@@ -221,7 +221,7 @@ def test_two_models_stand_side_by_side_behind_a_token(place, other_place, tab, t
     secret.write_text(TOKEN)
     secret.chmod(0o600)
     words = ["serve", "model", "--gallery", "cars", "--port", "0", "--token-file", secret]
-    words += ["--compare", "model", "--compare-gallery", other_place / "few"]
+    words += ["--compare-model", "model", "--compare-gallery", other_place / "few"]
     with Served(*words, cwd=place) as served:
         served.until_ready()
         assert served.get("/v1/info").status == served.get("/compare/v1/info").status == 401

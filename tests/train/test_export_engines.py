@@ -63,7 +63,7 @@ def test_without_a_gpu_nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch)
     plan = plan_engines(())
     assert plan.jobs == ()
     assert "no driver" in plan.left_out[0]
-    assert "mtml-deploy build ART --target tensorrt" in plan.left_out[0]
+    assert "mtml-deploy build MODEL --target tensorrt" in plan.left_out[0]
 
 
 def test_a_gpu_and_a_library_build_an_engine_unasked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,7 +262,7 @@ def test_check_data_tells_by_its_exit_status(tiny_set: Path, tmp_path: Path) -> 
 def test_synthetic_writes_a_set_once(tmp_path: Path) -> None:
     words = (
         "synthetic", tmp_path / "set", "--train-vehicles", 2, "--test-vehicles", 2,
-        "--images-per-vehicle", 2, "--cameras", 2, "--image-size", 32,
+        "--images-per-vehicle", 2, "--cameras", 2, "--longest-side", 32,
         "--queries-per-vehicle", 1, "--processes", 1,
     )  # fmt: skip
     result = run(*words)
@@ -324,4 +324,4 @@ def test_notes_of_a_run(tiny_set: Path, tmp_path: Path) -> None:
     assert "no validation: name query and gallery with --val" in result.stderr
     assert re.search(r"step 1/1  epoch 1  [\d.]+ images/s  total [\d.]+  identity", result.stderr)
     assert f"1 steps, 8 images; weights in {tmp_path / 'run' / LAST}" in result.stderr
-    assert f"next: mtml-export {tmp_path / 'run'} --out ARTIFACT" in result.stderr
+    assert f"next: mtml-export {tmp_path / 'run'} --out MODEL" in result.stderr

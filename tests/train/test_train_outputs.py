@@ -49,7 +49,7 @@ def test_a_run_in_place_of_a_model_is_told_where_to_export_to(place: Path) -> No
         return CliRunner().invoke(main, list(map(str, words)))
 
     error = refused(place, embed)
-    assert f"mtml-export {place / 'run'} --out ARTIFACT" in error
+    assert f"mtml-export {place / 'run'} --out MODEL" in error
     # one of its files lost, and another that has its name
     (place / "run" / "manifest.json").write_text("{}")
     assert f"--out {place}" not in refused(place, embed)

@@ -122,7 +122,7 @@ def test_defaults_and_a_plan(artifact):
         (["--name", ".."], "the name is '..', expected letters"),
         (["--version-policy", "newest"], "expected latest:N, all or specific:N,N"),
         (["--version-policy", "specific:2"], "leaves out version 1; name it there"),
-        (["--engine", "a.engine"], "add --plan"),
+        (["--plan-file", "a.engine"], "add --plan"),
     ],
 )
 def test_options_that_do_not_go_together_write_nothing(artifact, words, says):
@@ -198,9 +198,11 @@ def test_a_plan_that_cannot_be_served_is_told(artifact):
     write_engine(artifact)
     assert "takes batches of up to 16 images and --max-batch is 32" in says()
     assert "is for a GPU and --kind is cpu" in says("--max-batch", "8", "--kind", "cpu")
-    assert "lacks the engine b.engine of TensorRT" in says("--engine", "b.engine")
+    assert "lacks the engine b.engine of TensorRT" in says("--plan-file", "b.engine")
     write_engine(artifact, "b", profile=BatchProfile(2, 8, 64))
     assert "has 2 engines of TensorRT for this model: a.engine, b.engine; name one" in says()
-    assert "takes 2 images and more, and a server runs single ones" in says("--engine", "b.engine")
+    assert "takes 2 images and more, and a server runs single ones" in says(
+        "--plan-file", "b.engine"
+    )
     (artifact.folder / "engines" / "b.engine").write_bytes(b"ftrt changed")
-    assert "lacks the engine b.engine" in says("--engine", "b.engine")
+    assert "lacks the engine b.engine" in says("--plan-file", "b.engine")

@@ -150,7 +150,7 @@ def read_submission(path: Path, *, queries: int, gallery: int) -> Ranking:
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
         raise DataError(
             f"{printable(path)}: {faults[0]}{more}; see all with mtml-deploy aicity check "
-            f"{printable(path)} --queries {queries} --gallery {gallery}"
+            f"{printable(path)} --query-count {queries} --gallery-count {gallery}"
         )
     numbers = [[int(word) for word in line.split(" ")] for line in _lines(path)]
     rows = np.array(numbers, dtype=np.int32).reshape(queries, TRACK2_LENGTH) - np.int32(1)

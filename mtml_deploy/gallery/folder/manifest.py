@@ -113,7 +113,7 @@ def _read(folder: Path) -> tuple[Path, bytes]:
     if not path.is_file():
         raise GalleryError(
             f"{folder} is not a gallery: it lacks {_FILE}{what_it_is(folder)}; make one with "
-            f"mtml-deploy gallery create GALLERY --model ARTIFACT"
+            f"mtml-deploy gallery create GALLERY MODEL"
         )
     try:
         return path, read_regular(path, most_bytes=RECORD_BYTES)
@@ -141,6 +141,6 @@ def _require_readable_vectors(folder: Path, content: bytes) -> None:
             f"{folder} holds float16 vectors, which are no longer read, expected float32 or "
             "int8; with the previous release run: mtml-deploy gallery export "
             f"{folder} --out rows.npz, then with this one: mtml-deploy gallery create NEW "
-            "--model ARTIFACT, and: mtml-deploy gallery add NEW --embeddings rows.npz (times "
+            "MODEL, and: mtml-deploy gallery add NEW --embeddings rows.npz (times "
             "are not in that file; give them with --times)"
         )

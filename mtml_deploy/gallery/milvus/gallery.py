@@ -355,7 +355,7 @@ def _absent(address: MilvusAddress) -> GalleryError:
     """The error that there is no gallery."""
     return GalleryError(
         f"there is no gallery {address.text}; make one with mtml-deploy gallery create "
-        f"{address.text} --model ARTIFACT"
+        f"{address.text} MODEL"
     )
 
 
