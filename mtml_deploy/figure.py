@@ -18,6 +18,7 @@ from mtml_deploy.files import atomic_file
 from mtml_deploy.output_kind import FileKind, text_kind
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist as Artist
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure as Figure
 

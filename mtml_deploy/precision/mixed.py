@@ -26,11 +26,11 @@ from mtml_deploy.precision.sensitivity import (
     SENSITIVITY_IMAGES,
     LayerNoise,
     Quality,
+    SensitivityReport,
     beyond,
     keep_until_passed,
     rank_layers,
 )
-from mtml_deploy.precision.sensitivity_report import SensitivityReport
 from mtml_deploy.precision.verify import Outputs, Progress, compare, mean_ap, model_outputs
 
 if TYPE_CHECKING:

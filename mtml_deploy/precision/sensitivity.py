@@ -66,6 +66,35 @@ class TradeOff:
     quality: Quality
 
 
+@dataclass(frozen=True)
+class SensitivityReport:
+    """What the search for a mixed model found.
+
+    Attributes:
+        ranking: layers, the most sensitive first.
+        curve: layers kept against quality; the last point is the artifact.
+        beyond: the same for more layers than needed, cosines only.
+        min_cosine: bound of every cosine.
+        max_map_drop: bound of |mAP - mAP in fp32|, a fraction.
+        reference_map: mAP in fp32; None where there was no labelled data.
+        data: labelled source; empty where there was none.
+        protocol: of the mAP.
+        images: images that cosines were measured on.
+        noise_images: images that the ranking was measured on.
+    """
+
+    ranking: tuple[LayerNoise, ...]
+    curve: tuple[TradeOff, ...]
+    beyond: tuple[TradeOff, ...]
+    min_cosine: float
+    max_map_drop: float
+    reference_map: float | None
+    data: str
+    protocol: str
+    images: int
+    noise_images: int
+
+
 def rank_layers(
     network: Network,
     steps: Mapping[str, float],

@@ -8,46 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.files import atomic_file, write_text
-from mtml_deploy.precision.sensitivity import LayerNoise, TradeOff
+from mtml_deploy.files import write_text
+from mtml_deploy.precision.sensitivity import LayerNoise, SensitivityReport, TradeOff
+from mtml_deploy.precision.sensitivity_plot import write_sensitivity_plot
 from mtml_deploy.text import table
 
 SCHEMA: Final = 1
 NAME: Final = "sensitivity"
-
-
-@dataclass(frozen=True)
-class SensitivityReport:
-    """What the search for a mixed model found.
-
-    Attributes:
-        ranking: layers, the most sensitive first.
-        curve: layers kept against quality; the last point is the artifact.
-        beyond: the same for more layers than needed, cosines only.
-        min_cosine: bound of every cosine.
-        max_map_drop: bound of |mAP - mAP in fp32|, a fraction.
-        reference_map: mAP in fp32; None where there was no labelled data.
-        data: labelled source; empty where there was none.
-        protocol: of the mAP.
-        images: images that cosines were measured on.
-        noise_images: images that the ranking was measured on.
-    """
-
-    ranking: tuple[LayerNoise, ...]
-    curve: tuple[TradeOff, ...]
-    beyond: tuple[TradeOff, ...]
-    min_cosine: float
-    max_map_drop: float
-    reference_map: float | None
-    data: str
-    protocol: str
-    images: int
-    noise_images: int
 
 
 def write_report(folder: Path, report: SensitivityReport) -> None:
@@ -59,7 +31,7 @@ def write_report(folder: Path, report: SensitivityReport) -> None:
     """
     write_text(folder / f"{NAME}.json", report_json(report))
     try:
-        _write_plot(folder / f"{NAME}.svg", (*report.curve, *report.beyond))
+        write_sensitivity_plot(folder / f"{NAME}.svg", report)
         plot = f"\n![Layers kept against quality]({NAME}.svg)\n"
     except MissingExtraError as error:
         plot = f"\nNo plot: {error}.\n"
@@ -180,33 +152,3 @@ def _outcome(point: TradeOff, last: TradeOff) -> str:
     if point.kept > last.kept:
         return "not needed"
     return "passed" if point.quality.passed else "failed"
-
-
-def _write_plot(path: Path, curve: Sequence[TradeOff]) -> None:
-    """Draw worst cosine and mAP over the number of layers kept."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("drawing the trade-off needs matplotlib", "report") from error
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    kept = [point.kept for point in curve]
-    axes.plot(
-        kept, [min(point.quality.cosine_min.values()) for point in curve], "o-", color="tab:blue"
-    )
-    axes.set_xlabel("layers kept in fp16")
-    axes.set_ylabel("worst cosine to fp32", color="tab:blue")
-    measured = [point for point in curve if point.quality.mean_ap is not None]
-    if measured:
-        right = axes.twinx()
-        right.plot(
-            [point.kept for point in measured],
-            [100 * (point.quality.mean_ap or 0.0) for point in measured],
-            "s--",
-            color="tab:orange",
-        )
-        right.set_ylabel("mAP, %", color="tab:orange")
-    # a fixed salt gives equal files for equal curves
-    with atomic_file(path) as temporary, mpl.rc_context({"svg.hashsalt": "mtml"}):
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
