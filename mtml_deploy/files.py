@@ -6,6 +6,8 @@ in work, and removed by the next writer of the same output.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import re
 import shutil
@@ -19,6 +21,11 @@ from typing import Any, Final
 from mtml_deploy.errors import OutputExistsError
 from mtml_deploy.lock import give_back, is_free, one_writer, take
 from mtml_deploy.write_error import making, writing
+
+logger = logging.getLogger(__name__)
+
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems without hard links say."""
 
 _MARK: Final = "mtml-"
 """In the names of all that is temporary, so that no other program's file is taken for ours."""
@@ -45,11 +52,13 @@ def require_absent(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed onto it on success, removed on error.
 
     Args:
         path: the file to write; its folder is created.
+        keep_first: replace nothing: of several processes, also of several machines, that write it
+            at once, the first one's file stays, and the others' are dropped.
 
     Yields:
         Path of an empty file in the same folder, so that the rename is atomic.
@@ -68,7 +77,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            temporary.replace(path)
+            if keep_first:
+                _link(temporary, path)
+            else:
+                temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -177,11 +189,29 @@ def sweep(path: Path) -> None:
             give_back(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
-    with atomic_file(path) as temporary:
+def write_text(path: Path, text: str, *, keep_first: bool = False) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all; `keep_first` as of `atomic_file`."""
+    with atomic_file(path, keep_first=keep_first) as temporary:
         # file names that are not UTF-8 never reach here (they are refused), but be total
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless something has it: unlike a rename, a link replaces nothing."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        logger.warning(
+            "%s is on a file system without hard links: start the command that writes it alone, "
+            "and others when it is there",
+            path,
+        )
+        if not os.path.lexists(path):
+            temporary.replace(path)
 
 
 def _umask() -> int:

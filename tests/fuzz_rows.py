@@ -15,6 +15,8 @@ from fuzz_mutations import damaged_bytes, damaged_json
 
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.embed.resume import PartialRows, RowsManifest
+from mtml_deploy.embed.shard_plan import PLAN_FILE, ShardPlan, agree
+from mtml_deploy.embed.shards import Shard, merged
 
 MODEL = ModelIdentity("a" * 64, "fp32", "fused", 3)
 
@@ -134,5 +136,36 @@ def partial_rows(folder: Path) -> Kind:
     return Kind("partial rows", files, read, (damaged_line,) * 2)
 
 
-ROW_KINDS = (embeddings, crafted_embeddings, partial_rows)
+def parts_of_a_set(folder: Path) -> Kind:
+    """The plan of a set that workers embed, and its parts: never rows of something else."""
+    plan = ShardPlan(
+        shards=3, images=10, images_sha256="b" * 64, batch_size=2, source="s", model=MODEL
+    )
+    agree(folder, plan)
+    rows = np.arange(30, dtype=np.float32).reshape(10, 3)
+    shards = [Shard(number, 3) for number in (1, 2, 3)]
+    for shard in shards:
+        part = shard.rows(10, 2)
+        unknown = np.full(len(part), -1, dtype=np.int32)
+        Embeddings(
+            features=rows[part.start : part.stop], vehicle_ids=unknown, camera_ids=unknown,
+            orientations=unknown, tracklet_ids=unknown, names=tuple(f"{i}.jpg" for i in part),
+            root="/r", source="s", model=MODEL,
+        ).save(shard.path(folder))  # fmt: skip
+
+    def read() -> object:
+        found = merged(folder)
+        assert found.names == tuple(f"{i}.jpg" for i in range(10))
+        assert np.array_equal(found.features, rows)
+        return None
+
+    def damaged(content: bytes, draw: random.Random) -> tuple[str, bytes]:
+        change = damaged_json if content.startswith(b"{") else damaged_bytes
+        return change(content, draw)
+
+    files = (folder / PLAN_FILE,) * 6 + tuple(shard.path(folder) for shard in shards)
+    return Kind("parts", files, read, (damaged,) * 3)
+
+
+ROW_KINDS = (embeddings, crafted_embeddings, partial_rows, parts_of_a_set)
 """Each makes its files in an empty folder."""

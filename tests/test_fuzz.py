@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fuzz_boxes import BOX_KINDS
 from fuzz_kinds import Kind, damage_once
 from fuzz_lists import LIST_KINDS
 from fuzz_models import MODEL_KINDS
@@ -24,7 +25,9 @@ MOST = 180
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize(
-    "make", [*ROW_KINDS, *MODEL_KINDS, *LIST_KINDS, *TRAINING_KINDS], ids=lambda make: make.__name__
+    "make",
+    [*ROW_KINDS, *BOX_KINDS, *MODEL_KINDS, *LIST_KINDS, *TRAINING_KINDS],
+    ids=lambda make: make.__name__,
 )
 def test_damage_is_refused_or_does_no_harm(tmp_path: Path, make: Callable[[Path], Kind]) -> None:
     kind = make(tmp_path)

@@ -123,7 +123,8 @@ def _model_of(name: str, model: Path | None) -> ModelIdentity:
 
 def _add_parts(name: str, model: Path | None, folder: Path, known: Known) -> AddSummary:
     """Add the parts of a folder, each in its turn."""
-    from mtml_deploy.embed.shards import parts, read_plan
+    from mtml_deploy.embed.shard_plan import read_plan
+    from mtml_deploy.embed.shards import parts
     from mtml_deploy.gallery.add import AddSummary, add_embeddings
     from mtml_deploy.gallery.checks import require_same_model
     from mtml_deploy.gallery.open import open_gallery

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from mtml_deploy.data.clock import read_time
+from mtml_deploy.data.clock import FIRST_US, LAST_US, read_time
 from mtml_deploy.data.crop_options import FORMATS
 from mtml_deploy.data.decode import image_size
 from mtml_deploy.data.detections.detection import Detection, Reader
@@ -23,7 +23,7 @@ from mtml_deploy.data.detections.text_formats import read_aicity, read_mot, read
 from mtml_deploy.data.frame_crop import Box, FrameCrop
 from mtml_deploy.data.frame_index import FrameIndex
 from mtml_deploy.data.frame_store import FrameStore
-from mtml_deploy.data.ids import UNKNOWN, NamedId, read_id
+from mtml_deploy.data.ids import UNKNOWN, read_id
 from mtml_deploy.data.records import ImageRecord, ImageSet
 from mtml_deploy.data.video import frame_rate, frame_size
 from mtml_deploy.errors import DataError
@@ -39,6 +39,8 @@ _READERS: Final[Mapping[str, tuple[Reader, int, int]]] = {
 }
 _CAMERA: Final = re.compile(r"\{camera(?::0(\d)d)?\}")
 _MICROSECONDS: Final = 1_000_000
+_FARTHEST: Final = 100_000_000
+"""Pixels: no frame is so large, and the name of a crop has room for it."""
 
 Key: TypeAlias = tuple[Path, "int | None", Box, str]
 """What makes a box the same as another: frame, region, track."""
@@ -92,7 +94,7 @@ class _CropReader:
 
     def read(self) -> ImageSet:
         """See `load_crops`."""
-        found: dict[Key, tuple[Detection, FrameIndex]] = {}
+        found: dict[Key, tuple[Detection, FrameIndex, str]] = {}
         dropped = again = 0
         for each in self._read(self._path, self._origin):
             if (each.score is not None and each.score < self._least) or (
@@ -102,9 +104,10 @@ class _CropReader:
                 continue
             index = self._index(each)
             file, number = index.find(each.frame, each.where)
-            key = (file, number, self._pixels(each, file, number), each.track)
+            box = self._pixels(each, file, number)
+            key = (file, number, box or (0, 0, 0, 0), each.track)
             again += key in found
-            found.setdefault(key, (each, index))
+            found.setdefault(key, (each, index, _problem(each, box)))
         if not found:
             less = f", {dropped} were left out" if dropped else ""
             raise DataError(
@@ -117,12 +120,12 @@ class _CropReader:
                 wanted.setdefault(file.absolute(), set()).add(number)
         store = FrameStore(wanted)
         crops = tuple(
-            FrameCrop(store, file.absolute(), number, box, _problem(each, box))
-            for (file, number, box, _), (each, _) in found.items()
+            FrameCrop(store, file.absolute(), number, box, problem)
+            for (file, number, box, _), (_, _, problem) in found.items()
         )
         records = tuple(
             self._record(crop, each, index)
-            for crop, (each, index) in zip(crops, found.values(), strict=True)
+            for crop, (each, index, _) in zip(crops, found.values(), strict=True)
         )
         notes = []
         if dropped:
@@ -138,12 +141,11 @@ class _CropReader:
         camera_text = self._options.get("camera") or each.camera
         try:
             camera = read_id(camera_text) if camera_text else UNKNOWN
-            track = read_id(each.track) if each.track else UNKNOWN
+            track = tracklet = read_id(each.track) if each.track else UNKNOWN
+            if track != UNKNOWN and camera_text:  # trackers count from 1 before every camera
+                tracklet = read_id(f"{camera_text}/{each.track}")
         except ValueError as error:
             raise DataError(f"{each.where}: {error}; correct it") from error
-        tracklet = track
-        if track != UNKNOWN and camera_text:  # trackers count from 1 before every camera
-            tracklet = NamedId(f"{camera_text}/{each.track}")
         vehicle = track if self._options.get("ids") == "vehicle" else UNKNOWN
         return ImageRecord(
             crop.name, vehicle, camera, tracklet_id=tracklet, time_us=self._moment(each, index)
@@ -163,11 +165,11 @@ class _CropReader:
             )
         return self._cameras[camera]
 
-    def _pixels(self, each: Detection, file: Path, number: int | None) -> Box:
-        """The whole pixels that a box touches; one that is not finite gives none."""
+    def _pixels(self, each: Detection, file: Path, number: int | None) -> Box | None:
+        """The whole pixels that a box touches; None where it is not of this world."""
         box = each.box
-        if not all(map(math.isfinite, box)):
-            return (0, 0, 0, 0)
+        if not all(abs(value) < _FARTHEST for value in box):  # also NaN
+            return None
         if each.shares:
             if file not in self._sizes:
                 self._sizes[file] = image_size(file) if number is None else frame_size(file)
@@ -176,6 +178,8 @@ class _CropReader:
             x1, x2 = (round(share * width, 3) for share in box[::2])
             y1, y2 = (round(share * height, 3) for share in box[1::2])
             box = (x1, y1, x2, y2)
+        if not all(abs(value) < _FARTHEST for value in box):
+            return None
         x1, y1, x2, y2 = box
         return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
 
@@ -187,7 +191,11 @@ class _CropReader:
         if at is None:
             raise DataError(f"{each.where}: {each.frame} tells no number, so start= gives it no "
                             "time; leave start= out")  # fmt: skip
-        return self._start + round(at * _MICROSECONDS / self._rate(index, each.where))
+        moment = self._start + round(at * _MICROSECONDS / self._rate(index, each.where))
+        if not FIRST_US <= moment <= LAST_US:
+            raise DataError(f"{each.where}: start=, fps= and the number of its frame give a time "
+                            "outside the years 1 to 9999; correct them")  # fmt: skip
+        return moment
 
     def _rate(self, index: FrameIndex, where: str) -> Fraction:
         """Frames per second."""
@@ -231,10 +239,11 @@ class _CropReader:
             raise DataError(f"start={error}; correct it") from error
 
 
-def _problem(each: Detection, box: Box) -> str:
+def _problem(each: Detection, box: Box | None) -> str:
     """Why a box cannot be cut, whatever its frame."""
-    if not all(map(math.isfinite, each.box)):
-        return f"{each.where}: the box holds a value that is not finite, expected pixels"
+    if box is None:
+        return (f"{each.where}: the box holds a value that is not finite, or too large for any "
+                "frame, expected pixels")  # fmt: skip
     if box[0] >= box[2] or box[1] >= box[3]:
         return f"{each.where}: the box has no area"
     return ""

@@ -12,9 +12,14 @@ from typing import Final
 from mtml_deploy.data.formats import image_suffixes
 from mtml_deploy.data.video import SUFFIXES as VIDEO_SUFFIXES
 from mtml_deploy.errors import DataError
+from mtml_deploy.path_kind import is_there
 from mtml_deploy.text import printable
 
 _NUMBER: Final = re.compile(r"(\d{1,12})\Z")
+
+
+_MOST_SHOWN: Final = 200
+"""Characters of a name that an error shows."""
 
 
 class FrameIndex:
@@ -37,6 +42,9 @@ class FrameIndex:
             DataError: there is no such place, or it holds no image.
         """
         self.place = place
+        if not is_there(place):
+            raise DataError(f"no frames at {_shown(place)}: no such folder or file; correct "
+                            "frames=")  # fmt: skip
         self.is_video = place.suffix.lower() in VIDEO_SUFFIXES and place.is_file()
         self._first, self._offset = first, offset
         self._names: dict[str, Path] = {}
@@ -50,7 +58,7 @@ class FrameIndex:
                 raise DataError(f"{printable(place)} holds no image, expected frames; name the "
                                 "folder of frames, or a video")  # fmt: skip
         elif not place.is_file():
-            raise DataError(f"no frames at {printable(place)}: no such folder or file; correct "
+            raise DataError(f"{_shown(place)} is neither a folder nor a file of frames; correct "
                             "frames=")  # fmt: skip
 
     def find(self, frame: int | str, where: str) -> tuple[Path, int | None]:
@@ -75,9 +83,9 @@ class FrameIndex:
             if frame in self._names:
                 return self._names[frame], None
             below = self.place / frame
-            if below.is_file():
+            if is_there(below) and below.is_file():
                 return below, None
-            raise DataError(f"{where}: no image {printable(frame)} in {printable(self.place)}; "
+            raise DataError(f"{where}: no image {_shown(frame)} in {printable(self.place)}; "
                             "correct frames=")  # fmt: skip
         number = frame + self._offset
         found = self._numbers.get(number, [])
@@ -109,7 +117,7 @@ class FrameIndex:
             return frame
         found = _NUMBER.search(Path(frame).stem)
         if found is None:
-            raise DataError(f"{where}: {printable(frame)} tells no number of a frame, expected one "
+            raise DataError(f"{where}: {_shown(frame)} tells no number of a frame, expected one "
                             f"of the video {printable(self.place)}")  # fmt: skip
         return int(found[1])
 
@@ -119,3 +127,9 @@ class FrameIndex:
         self._names.setdefault(path.stem, path)
         if found := _NUMBER.search(path.stem):
             self._numbers.setdefault(int(found[1]), []).append(path)
+
+
+def _shown(name: Path | str) -> str:
+    """A name as an error shows it."""
+    text = printable(name)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -153,9 +153,11 @@ def _require_writable(out: Path, part: Path, *, resume: bool, overwrite: bool) -
 
 
 def images_sha256(images: ImageSet) -> str:
-    """Hash of the ordered names and labels: equal only for the same list of images."""
+    """Hash of the ordered names, labels and times: equal only for the same list of images."""
     digest = hashlib.sha256()
     for name, record in zip(images.names(), images.records, strict=True):
-        labels = (record.vehicle_id, record.camera_id, record.orientation, record.tracklet_id)
+        labels = [record.vehicle_id, record.camera_id, record.orientation, record.tracklet_id]
+        if record.time_us is not None:
+            labels.append(record.time_us)
         digest.update(json.dumps([name, *labels]).encode() + b"\n")
     return digest.hexdigest()

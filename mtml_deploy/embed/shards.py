@@ -16,44 +16,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.embed.embed import Embedder
 from mtml_deploy.embed.embed_to import EmbedSummary, embed_to, images_sha256
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed.shard_plan import PLAN_FILE, ShardPlan, agree, read_plan
 from mtml_deploy.errors import EmbeddingsError
-from mtml_deploy.files import write_text
-from mtml_deploy.record_file import Positive, Record, Sha256, parse_json, record_json
-from mtml_deploy.regular_file import RECORD_BYTES, read_regular
-from mtml_deploy.write_error import writing
+from mtml_deploy.text import printable
 
-PLAN_FILE: Final = "shards.json"
 _SHARD: Final = re.compile(r"(\d{1,6})/(\d{1,6})")
 _SHOWN: Final = 10
 """Missing parts that an error names."""
-
-
-class ShardPlan(Record, frozen=True, kw_only=True):
-    """What the parts in a folder are of.
-
-    Attributes:
-        schema: version of this record.
-        shards: how many parts.
-        images: in all of them together.
-        images_sha256: hash of the ordered names and labels of all images.
-        batch_size: images per run of the model; parts begin where a batch does.
-        source: what was asked for.
-        model: which model embeds.
-    """
-
-    schema: Literal[1] = 1
-    shards: Positive
-    images: Positive
-    images_sha256: Sha256
-    batch_size: Positive
-    source: str
-    model: ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -142,28 +117,57 @@ def embed_shard(
         OutputBusyError: another worker is at this part.
         MtmlError: what `embed_to` raises.
     """
-    rows = shard.rows(len(images.records), batch_size)
-    plan = ShardPlan(
-        shards=shard.of,
+    plan = plan_of(model, images, shard.of, batch_size=batch_size)
+    agree(folder, plan)
+    return embed_part(
+        model,
+        images,
+        folder,
+        shard,
+        plan,
+        threads=threads,
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+
+
+def plan_of(model: Embedder, images: ImageSet, shards: int, *, batch_size: int) -> ShardPlan:
+    """What a worker is about to embed; arguments as of `embed_shard`.
+
+    Raises:
+        EmbeddingsError: there are fewer batches than parts.
+    """
+    Shard(1, shards).rows(len(images.records), batch_size)
+    return ShardPlan(
+        shards=shards,
         images=len(images.records),
         images_sha256=images_sha256(images),
         batch_size=batch_size,
         source=images.source,
         model=model.identity,
     )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / PLAN_FILE).exists():  # every worker would write the same bytes
-        write_text(folder / PLAN_FILE, record_json(plan, indent=2) + "\n")
-    _require_same(read_plan(folder), plan, folder)
+
+
+def embed_part(
+    model: Embedder,
+    images: ImageSet,
+    folder: Path,
+    shard: Shard,
+    plan: ShardPlan,
+    *,
+    threads: int = 0,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> EmbedSummary | None:
+    """`embed_shard` where all workers agreed on the plan already."""
     out = shard.path(folder)
     if out.exists():
         return None
     return embed_to(
         model,
-        images.take(rows),
+        images.take(shard.rows(plan.images, plan.batch_size)),
         out,
-        batch_size=batch_size,
+        batch_size=plan.batch_size,
         threads=threads,
         skip_bad=skip_bad,
         resume=True,
@@ -171,31 +175,11 @@ def embed_shard(
     )
 
 
-def read_plan(folder: Path) -> ShardPlan:
-    """What the parts in a folder are of.
-
-    Raises:
-        EmbeddingsError: it is no folder of parts.
-    """
-    path = folder / PLAN_FILE
-    try:
-        return parse_json(read_regular(path, most_bytes=RECORD_BYTES), ShardPlan)
-    except FileNotFoundError as error:
-        raise EmbeddingsError(
-            f"{folder} is no folder of parts: it lacks {PLAN_FILE}; name the folder that "
-            "workers wrote to with --shard"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise EmbeddingsError(
-            f"{path} cannot be read ({error}); embed into a new folder"
-        ) from error
-
-
 def parts(folder: Path) -> Iterator[Embeddings]:
     """The parts of a folder in their order, one after the other in memory.
 
     Raises:
-        EmbeddingsError: one is missing, damaged, or of another model.
+        EmbeddingsError: one is missing, damaged, or of another model or source.
     """
     plan = read_plan(folder)
     every = [Shard(number, plan.shards) for number in range(1, plan.shards + 1)]
@@ -209,9 +193,17 @@ def parts(folder: Path) -> Iterator[Embeddings]:
         )
     for shard in every:
         part = Embeddings.load(shard.path(folder))
-        if found := part.model.difference(plan.model):
-            raise EmbeddingsError(f"{shard.path(folder)} is of another model: {found}; remove it "
-                                  "and embed it again")  # fmt: skip
+        found = part.model.difference(plan.model)
+        if not found and part.source != plan.source:
+            found = f"source is {printable(part.source)} and {printable(plan.source)}"
+        expected = len(shard.rows(plan.images, plan.batch_size))
+        if not found and len(part) > expected:
+            found = f"{len(part)} rows, where at most {expected} images belong"
+        if found:
+            raise EmbeddingsError(
+                f"{shard.path(folder)} is of something else than {PLAN_FILE} beside it says: "
+                f"{found}; remove it and embed it again"
+            )
         yield part
 
 
@@ -223,17 +215,3 @@ def merged(folder: Path) -> Embeddings:
     """
     rows = Embeddings.concat(list(parts(folder)))
     return replaced(rows, source=read_plan(folder).source)
-
-
-def _require_same(found: ShardPlan, wanted: ShardPlan, folder: Path) -> None:
-    """Refuse parts of something else."""
-    differing = [
-        name
-        for name in ShardPlan.__struct_fields__
-        if getattr(found, name) != getattr(wanted, name)
-    ]
-    if differing:
-        raise EmbeddingsError(
-            f"{folder} holds parts with another {', '.join(differing)} than asked for now, "
-            "expected the same command but for I of --shard I/N; embed into a new folder"
-        )

@@ -207,6 +207,71 @@ def test_what_cannot_be_read(text, more, words, frames, tmp_path):
         load_source(f"crops:{tmp_path / 'd.txt'}@frames={frames},format=mot{more}")
 
 
+COCO = {"image_id": "000001.png", "bbox": [1, 2, 9, 9], "score": 0.5, "category_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"file_name": "x" * 5000}, "no image x{200}[.]{3} in"),
+        ({"bbox": [1, 2, 10**400, 9]}, "bbox is 10{99}[.]{3}, expected a number"),
+        ({"bbox": ["1_0", 2, 9, 9]}, "bbox is '1_0', expected a number"),
+        ({"bbox": ["\u0663", 2, 9, 9]}, "expected a number"),
+        ({"track_id": {"id": 3}}, "track_id is {'id': 3}, expected a name or number"),
+        ({"category_id": True}, "category_id is True, expected a name or number"),
+        ({"track_id": "x" * 201}, "is no id: more than 200 characters"),
+        ({"track_id": "x" * 190}, "is no id: more than 200 characters"),  # with its camera
+    ],
+)
+def test_records_that_nobody_writes(change, words, frames, tmp_path):
+    row = COCO | change
+    if "file_name" in change:
+        row["image_id"] = row.pop("file_name")
+    (tmp_path / "d.json").write_text(json.dumps([row]))
+    source = f"crops:{tmp_path / 'd.json'}@frames={frames},format=coco,camera=the north gate"
+    with pytest.raises(DataError, match=words):
+        load_source(source)
+
+
+def test_images_of_coco_without_a_usable_id_are_passed_over(frames, tmp_path):
+    images = [{"id": [1], "file_name": "a.png"}, {"id": 1, "file_name": "000002.png"}]
+    rows = [COCO | {"image_id": 1}]
+    (tmp_path / "d.json").write_text(json.dumps({"images": images, "annotations": rows}))
+    found = load_source(f"crops:{tmp_path / 'd.json'}@frames={frames},format=coco")
+    assert [crop.path.name for crop in found.crops] == ["000002.png"]
+
+
+@pytest.mark.parametrize("line", ["1,9,1e8,1,5,5,1", "1,9,1,1,1e300,5,1", "1,9,1,inf,5,5,1"])
+def test_boxes_larger_than_any_frame(line, model, frames, tmp_path):
+    (tmp_path / "det.txt").write_text(line)
+    with pytest.raises(ImageError, match="not finite, or too large for any frame"):
+        model.embed(f"crops:{tmp_path / 'det.txt'}@frames={frames},format=mot")
+    (tmp_path / "000001.txt").write_text("0 0.5 0.5 1e307 1e307")  # its shares are finite
+    with pytest.raises(ImageError, match="not finite, or too large for any frame"):
+        model.embed(f"crops:{tmp_path / '000001.txt'}@frames={frames},format=yolo")
+
+
+def test_a_time_that_no_calendar_has(frames, tmp_path):
+    (tmp_path / "det.txt").write_text("99999999999999,1,2,3,4,5,1")
+    one = frames / "000001.png"  # for every frame
+    with pytest.raises(DataError, match=r"line 1: start=, fps= and .* outside the years 1 to 9999"):
+        load_source(f"crops:{tmp_path / 'det.txt'}@frames={one},format=mot,start=0,fps=1")
+
+
+def test_a_cell_that_no_table_has(frames, tmp_path):
+    head = "x_min,y_min,x_max,y_max,frame_index"
+    (tmp_path / "d.csv").write_text(f"{head}\n1,2,3,4,{'1' * 200_000}\n")
+    with pytest.raises(DataError, match=r"not CSV \(field larger"):
+        load_source(f"crops:{tmp_path / 'd.csv'}@frames={frames},format=supervision")
+
+
+@pytest.mark.parametrize("camera", ["x" * 5000, "..", "a/b"])
+def test_a_camera_that_is_no_folder(camera, frames, tmp_path):
+    (tmp_path / "d.txt").write_text(f"{camera} 1 1 2 3 4 5 -1 -1")
+    with pytest.raises(DataError, match=r"no frames at|holds no image"):
+        load_source(f"crops:{tmp_path / 'd.txt'}@frames={frames}/{{camera}}/img,format=aicity")
+
+
 def test_options(frames, tmp_path):
     text = "crops:a@b.txt@format=mot,frames=x,y/z,camera=c,1"
     source = parse_source(text)

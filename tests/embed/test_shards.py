@@ -1,20 +1,29 @@
 """Parts of a set by workers that are killed: together they are what one process writes."""
 
+import dataclasses
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from msgspec.structs import replace
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.data.source import load_source
-from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.embed import shard_plan
+from mtml_deploy.embed.embed_to import images_sha256
+from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.shard_plan import ShardPlan, agree, read_plan
 from mtml_deploy.embed.shards import Shard, embed_shard, merged
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.model import open_model
@@ -125,15 +134,98 @@ def test_workers_that_are_killed_again_and_again(place):
 def test_parts_of_something_else_are_refused(place):
     assert shard(place, "1/2").exit_code == 0
     result = shard(place, "2/3")
-    assert result.exit_code == 1 and "parts with another shards than asked for" in result.stderr
+    assert result.exit_code == 1 and "shards is 2 and 3, the second as asked" in result.stderr
     write_images(place / "images", 24, seed=3)
     result = shard(place, "2/2")
-    assert result.exit_code == 1 and "another images, images_sha256" in result.stderr
+    assert result.exit_code == 1 and "images is 23 and 24; images_sha256 is" in result.stderr
     with open_model(place / "art") as model, pytest.raises(EmbeddingsError, match="6 batches"):
         embed_shard(model, load_source(str(place / "images")), place / "new", Shard(1, 7),
                     batch_size=4)  # fmt: skip
     with pytest.raises(EmbeddingsError, match="is no folder of parts: it lacks shards"):
         merged(place / "images")
+
+
+def test_times_are_part_of_what_workers_agree_on(place):
+    for hour in ("08", "09"):
+        (place / f"{hour}.csv").write_text(
+            "path,time\n" + "".join(f"images/{n:04d}.png,2024-05-01T{hour}:00\n" for n in range(8))
+        )
+    assert images_sha256(load_source(f"csv:{place / '08.csv'}")) != images_sha256(
+        load_source(f"csv:{place / '09.csv'}")
+    )
+
+
+PLAN = ShardPlan(
+    shards=3, images=23, images_sha256="a" * 64, batch_size=4, source="s",
+    model=ModelIdentity("b" * 64, "fp32", "fused", 6),
+)  # fmt: skip
+OTHERS = {
+    "source is s and t": replace(PLAN, source="t"),
+    "batch_size is 4 and 2": replace(PLAN, batch_size=2),
+    "model.precision is fp32 and fp16": replace(PLAN, model=replace(PLAN.model, precision="fp16")),
+    f"images_sha256 is {'a' * 64} and {'c' * 64}": replace(PLAN, images_sha256="c" * 64),
+}
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_of_workers_that_begin_at_once_the_first_decides(tmp_path, text, monkeypatch):
+    """The second finds no plan, and the first writes its own before the second does."""
+    real = shard_plan.write_text
+
+    def late(path, content, **how):
+        monkeypatch.setattr(shard_plan, "write_text", real)
+        agree(tmp_path / "parts", PLAN)
+        real(path, content, **how)
+
+    monkeypatch.setattr(shard_plan, "write_text", late)
+    with pytest.raises(EmbeddingsError, match=re.escape(f"{text}, the second as asked for now")):
+        agree(tmp_path / "parts", OTHERS[text])
+    assert read_plan(tmp_path / "parts") == PLAN
+    agree(tmp_path / "parts", PLAN)
+
+
+def test_one_of_many_that_begin_at_once_decides(tmp_path):
+    plans = [replace(PLAN, source=f"source {n}") for n in range(4)]
+    for attempt in range(15):
+        folder, begin = tmp_path / str(attempt), threading.Barrier(len(plans))
+
+        def worker(plan, folder=folder, begin=begin):
+            begin.wait()
+            try:
+                agree(folder, plan)
+            except EmbeddingsError as error:
+                assert "source is source" in str(error)
+                return None
+            return plan
+
+        with ThreadPoolExecutor(len(plans)) as pool:
+            agreed = [plan for plan in pool.map(worker, plans) if plan]
+        assert agreed == [read_plan(folder)]
+        assert [path.name for path in folder.iterdir()] == ["shards.json"]
+
+
+def test_a_file_system_without_hard_links_is_told(tmp_path, monkeypatch, caplog):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    agree(tmp_path / "parts", PLAN)
+    assert read_plan(tmp_path / "parts") == PLAN
+    assert "without hard links: start the command that writes it alone" in caplog.text
+
+
+def test_a_part_of_another_set_is_named(place):
+    for number in (1, 2):
+        assert shard(place, f"{number}/2").exit_code == 0
+    parts = [Shard(number, 2).path(place / "parts") for number in (1, 2)]
+    rows = Embeddings.load(parts[1])
+    parts[1].unlink()
+    dataclasses.replace(rows, source="other").save(parts[1])
+    with pytest.raises(EmbeddingsError, match=r"part-00002.* is other and .*images; remove"):
+        merged(place / "parts")
+    dataclasses.replace(Embeddings.concat([rows, rows]), source=rows.source).save(parts[1])
+    with pytest.raises(EmbeddingsError, match="22 rows, where at most 11 images belong"):
+        merged(place / "parts")
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
@@ -144,9 +236,18 @@ def test_what_is_no_shard(place, text):
 
 @pytest.mark.parametrize(
     "words",
-    [("--merge", "parts", "--shard", "1/2"), ("--images", "x"), (), ("--merge", "p", "--resume")],
+    [
+        ("--merge", "parts", "--shard", "1/2"),
+        ("--images", "x"),
+        (),
+        ("--merge", "p", "--resume"),
+        ("--merge", "p", "--engine", "ray"),
+        ("--merge", "p", "--workers", "2"),
+    ],
 )
 def test_words_that_do_not_go_together(place, words):
     assert run("embed", "--out", place / "x.npz", *words).exit_code == 2
     assert shard(place, "1/2", "--resume").exit_code == 2
+    assert shard(place, "1/2", "--engine", "ray").exit_code == 2
+    assert shard(place, "1/2", "--shards", "2").exit_code == 2
     assert np.all([path.name != "x.npz" for path in place.iterdir()])

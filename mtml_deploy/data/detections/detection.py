@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mtml_deploy.errors import DataError
+
+_PLAIN: Final = re.compile(r"[\x20-\x5e\x60-\x7e]+")
+"""What may stand in a text that is a number, "_" left out."""
+
+_MOST_SHOWN: Final = 100
+"""Characters of a value that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +53,14 @@ def number(text: object, what: str, where: str) -> float:
         DataError: it is none.
     """
     try:
-        if isinstance(text, bool):
+        # Python's own float would take "1_0" and other scripts' digits
+        if isinstance(text, bool) or (isinstance(text, str) and not _PLAIN.fullmatch(text)):
             raise ValueError(text)
         return float(text)  # type: ignore[arg-type]  # what is no number raises
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: {what} is {text!r}, expected a number; correct it") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{where}: {what} is {shown(text)}, expected a number; correct it"
+        ) from error
 
 
 def whole(text: object, what: str, where: str) -> int:
@@ -61,8 +71,27 @@ def whole(text: object, what: str, where: str) -> int:
     """
     value = number(text, what, where)
     if not value.is_integer():
-        raise DataError(f"{where}: {what} is {text!r}, expected a whole number; correct it")
+        raise DataError(f"{where}: {what} is {shown(text)}, expected a whole number; correct it")
     return int(value)
+
+
+def told_text(value: object, what: str, where: str) -> str:
+    """A name or number of a record as a text; "" where it is null.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}: {what} is {shown(value)}, expected a name or number; correct it")
+    return str(value)
+
+
+def shown(value: object) -> str:
+    """A value of a file as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def track_text(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.detections.detection import Detection, number, track_text, whole
+from mtml_deploy.data.detections.detection import Detection, number, told_text, track_text, whole
 from mtml_deploy.data.text_files import read_text
 from mtml_deploy.errors import DataError
 from mtml_deploy.record_file import parse_plain
@@ -33,8 +33,10 @@ def read_coco(path: Path, origin: float) -> Iterator[Detection]:
         rows = content.get("annotations")
         images = content.get("images")
         for image in images if isinstance(images, list) else []:
-            if isinstance(image, dict) and isinstance(image.get("file_name"), str):
-                files[image.get("id")] = image["file_name"]
+            if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
+                continue
+            if isinstance(image.get("id"), int | str):
+                files[image["id"]] = image["file_name"]
     if not isinstance(rows, list):
         raise DataError(f"{printable(path)} holds no list of boxes, expected COCO results; "
                         "say another format=")  # fmt: skip
@@ -51,9 +53,9 @@ def read_coco(path: Path, origin: float) -> Iterator[Detection]:
             where,
             frame if isinstance(frame, str) else whole(frame, "image_id", where),
             (x - origin, y - origin, x + w - origin, y + h - origin),
-            track=track_text(str(row.get("track_id", ""))),
+            track=track_text(told_text(row.get("track_id"), "track_id", where)),
             score=None if score is None else number(score, "score", where),
-            kind=str(row.get("category_id", "")),
+            kind=told_text(row.get("category_id"), "category_id", where),
         )
 
 
@@ -69,9 +71,9 @@ def read_supervision(path: Path, origin: float) -> Iterator[Detection]:
             where,
             _frame(row, where),
             (x1, y1, x2, y2),
-            track=track_text(str(row.get("tracker_id", ""))),
+            track=track_text(told_text(row.get("tracker_id"), "tracker_id", where)),
             score=None if score in (None, "") else number(score, "confidence", where),
-            kind=track_text(str(row.get("class_id", ""))),
+            kind=track_text(told_text(row.get("class_id"), "class_id", where)),
         )
 
 
@@ -82,7 +84,7 @@ def _frame(row: Mapping[str, object], where: str) -> int | str:
             return whole(row[name], name, where)
     for name in _NAMES:
         if name in row:
-            return str(row[name])
+            return told_text(row[name], name, where)
     raise DataError(
         f"{where}: no column tells the frame, expected one of {', '.join((*_FRAMES, *_NAMES))}; "
         "write it: sink.append(detections, custom_data={'frame_index': index})"
@@ -98,12 +100,19 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
                 raise DataError(f"{printable(path)} box {at}: no record, expected a list of them")
             yield f"{printable(path)} box {at}", row
         return
-    reader = csv.DictReader(io.StringIO(read_text(path, what="the file of detections")))
-    for row in reader:
-        if None in row or None in row.values():
-            raise DataError(f"{printable(path)} line {reader.line_num}: another number of cells "
-                            "than the header has; correct it")  # fmt: skip
-        yield f"{printable(path)} line {reader.line_num}", row
+    reader = csv.DictReader(
+        io.StringIO(read_text(path, what="the file of detections"), newline=""), strict=True
+    )
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(f"{printable(path)} line {reader.line_num}: another number of "
+                                "cells than the header has; correct it")  # fmt: skip
+            yield f"{printable(path)} line {reader.line_num}", row
+    except csv.Error as error:
+        raise DataError(
+            f"{printable(path)} line {reader.line_num}: not CSV ({error}); write it again"
+        ) from error
 
 
 def _json(path: Path) -> object:
