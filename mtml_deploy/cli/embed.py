@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--images", metavar="SOURCE", help="The images to embed.")
 @click.option(
     "--out", required=True, type=options.FOLDER, metavar="FILE|DIR",
-    help="The embeddings file, a .npz; with --shard the folder of the parts.",
+    help="The embeddings file, a .npz; with --shard or --engine ray the folder of the parts.",
 )  # fmt: skip
 @click.option(
     "--shard", metavar="I/N",
@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 @click.option(
     "--merge", type=options.FOLDER, metavar="DIR",
     help="Join the parts in a folder into --out; no MODEL is needed.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["ray"]),
+    help="ray: embed all parts into the folder --out, by workers on the Ray cluster that "
+    "RAY_ADDRESS names, or on this machine; the same command again goes on after a kill.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N",
+    help="With --engine: models at work at once; without it as many as there is room for.",
+)  # fmt: skip
+@click.option(
+    "--shards", type=click.IntRange(1, 999_999), metavar="N",
+    help="With --engine: how many parts; without it 100, or as many as there are batches.",
 )  # fmt: skip
 @embedding_group
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
@@ -50,6 +63,9 @@ def embed(
     out: Path,
     shard: str | None,
     merge: Path | None,
+    engine: str | None,
+    workers: int | None,
+    shards: int | None,
     how: EmbedOptions,
     resume: bool,
     overwrite: bool,
@@ -59,17 +75,24 @@ def embed(
     Until the file is whole, finished rows are kept in a folder beside it, so that a run that was
     stopped or killed can be continued.
     """
+    if engine is None and (workers or shards):
+        raise click.UsageError("--workers and --shards belong to a cluster; add --engine ray")
     if merge is not None:
-        if model is not None or images is not None or shard is not None or resume:
-            raise click.UsageError("--merge joins parts: leave ARTIFACT, --images, --shard and "
-                                   "--resume out")  # fmt: skip
+        if model is not None or images is not None or shard is not None or resume or engine:
+            raise click.UsageError("--merge joins parts: leave MODEL, --images, --shard, "
+                                   "--engine and --resume out")  # fmt: skip
         _merge(merge, out, overwrite=overwrite)
         return
     if model is None or images is None:
         raise click.UsageError("give MODEL and --images, or --merge DIR")
+    if (shard is not None or engine is not None) and (resume or overwrite):
+        raise click.UsageError("parts go on by themselves: leave --resume and --overwrite out")
+    if engine is not None:
+        if shard is not None:
+            raise click.UsageError("--engine embeds every part: leave --shard out")
+        _embed_on_ray(model, images, out, how, workers=workers or 0, shards=shards or 0)
+        return
     if shard is not None:
-        if resume or overwrite:
-            raise click.UsageError("--shard goes on by itself: leave --resume and --overwrite out")
         _embed_shard(model, images, out, shard, how)
         return
     if out.is_dir():
@@ -146,6 +169,35 @@ def _embed_shard(model: Path, source: str, folder: Path, text: str, how: EmbedOp
     write_note(
         f"{shard.path(folder)}: {summary.images} images, {len(summary.skipped)} skipped, "
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s"
+    )
+
+
+def _embed_on_ray(
+    model: Path, source: str, folder: Path, how: EmbedOptions, *, workers: int, shards: int
+) -> None:
+    """Embed all parts of the images by workers on a cluster."""
+    from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.data.source import load_source
+    from mtml_deploy.on_ray.embed import embed_on_ray
+
+    open_artifact(model)  # what is wrong with it is told before a cluster is asked
+    images = load_source(source)
+    for sentence in images.notes:
+        write_note(f"note: {sentence}")
+    with progress_bar("embedding", unit="images") as progress:
+        done = embed_on_ray(
+            model, source, images, folder, how,
+            workers=workers, shards=shards, progress=progress,
+        )  # fmt: skip
+    for warning in done.warnings:
+        write_note(f"warning: {warning}")
+    options.note_skipped(done.skipped)
+    present = f", {done.present} there already" if done.present else ""
+    lost = f", {done.lost} of them lost and replaced" if done.lost else ""
+    write_note(
+        f"{folder}: {done.parts} parts{present}, {done.images} images, {len(done.skipped)} "
+        f"skipped, {done.seconds:.1f} s; {done.workers} workers{lost}; join the parts: "
+        f"mtml-deploy embed --merge {folder} --out FILE.npz"
     )
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 BLOCKED = (
     "torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda",
     "matplotlib", "safetensors", "tensorboard", "pymilvus", "milvus_lite", "mtml_train",
+    "ray",
     "tritonclient",
     "fastapi", "starlette", "uvicorn", "pydantic", "orjson", "prometheus_client",
 )  # fmt: skip
