@@ -5,10 +5,12 @@ DEMO_READY := .venv/.demo-installed
 READY := .venv/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_READY := .venv-gpu/.installed
+DOCS_BIN := .venv-docs/bin
+DOCS_READY := .venv-docs/.installed
 MTML_MUST_RUN ?= torch,ort,tensorrt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu gpu-env lint bench reference clean
+.PHONY: help demo test test-slow test-gpu gpu-env lint docs bench reference clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +39,10 @@ lint: $(READY) ## style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# a link that leads nowhere is an error
+docs: $(DOCS_READY) ## the documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --quiet --strict
+
 reference: $(READY) ## docs/reference.md, from the docstrings of the public names
 	$(BIN)/python docs/make_reference.py
 
@@ -46,7 +52,7 @@ bench: $(READY) ## measure the model that make demo trained
 		--run demo/run --data veri:demo/data --out demo/benchmarks --overwrite
 
 clean: ## remove environments, demo and builds
-	rm -rf .venv .venv-gpu demo build dist *.egg-info
+	rm -rf .venv .venv-gpu .venv-docs site demo build dist *.egg-info
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -70,4 +76,10 @@ $(GPU_READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--editable '.[gpu,tensorrt,rtx,pycuda,train,bench,dev]'
+	@touch $@
+
+$(DOCS_READY): pyproject.toml constraints.txt
+	$(check_python)
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS_BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@

@@ -111,3 +111,20 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> P
 
     config = small_config(tiny_set, max_steps=0)
     return shared(tmp_path_factory, "untrained", lambda folder: train(config, folder))
+
+
+@pytest.fixture(scope="session")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the README's first block of commands leaves: `cars`, `run`, `model`."""
+    from helpers_pages import marked, run_block
+
+    # not in the folder that `shared` renames afterwards: a model knows where its images are
+    def build(done: Path) -> None:
+        folder = done.parent / "readme-tour"
+        shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+        folder.mkdir()
+        ran = run_block(*marked("README.md")["tour"], folder)
+        assert ran.returncode == 0, ran.stdout
+        done.mkdir()
+
+    return shared(tmp_path_factory, "readme", build).parent / "readme-tour"

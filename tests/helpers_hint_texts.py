@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 from helpers_hints import PROGRAM, ROOT, TARGET, Text, commands, faults
 
+_EXTRAS = re.compile(r"\bextras?\s+((?:`[a-z-]+`(?:, | and | or )?)+)")
+"""Extras as prose names them."""
+
 
 def source_texts(path: Path) -> Iterator[Text]:
     """Every string of a module, joined, and the extras that calls name.
@@ -102,7 +105,13 @@ def document_texts(path: Path) -> Iterator[Text]:
         for line in block.replace("\\\n", " ").splitlines():
             runnable = language == "bash" and "..." not in line
             yield from _line(where, line.removeprefix("$ "), runnable=runnable)
-    for span in re.findall(r"`([^`]+)`", blocks.sub("", text)):
+    prose = blocks.sub("", text)
+    for names in _EXTRAS.findall(prose):
+        for name in re.findall(r"`([^`]+)`", names):
+            yield Text(where, f"mtml-reid[{name}]")
+    for flag in re.findall(r"(?<![\w`-])--[a-z][a-z-]+", re.sub(r"`[^`]*`|<!--.*?-->", "", prose)):
+        yield Text(where, f"say {flag}")
+    for span in re.findall(r"`([^`]+)`", prose):
         yield Text(where, f"`{' '.join(span.split())}`")
         yield from _named_alone(where, span)
 

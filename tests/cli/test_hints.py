@@ -29,7 +29,7 @@ from mtml_deploy.engine.library import _MODULES
 DOCUMENTS = (
     *("README.md", "CHANGELOG.md", "benchmarks/README.md", "calibration/README.md"),
     *("CONTRIBUTING.md", "SECURITY.md"),
-    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))),
     *("Makefile", ".ci/run"),
 )
@@ -47,6 +47,14 @@ def test_hints_of_the_sources(package: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_hints_of_the_documents(name: str) -> None:
     assert [fault for text in document_texts(ROOT / name) for fault in faults(text)] == []
+
+
+def test_the_table_of_extras_is_whole() -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", page, re.M)
+    named = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row)]
+    # dev is for work on the project itself, pycuda a part of tensorrt
+    assert sorted(named) == sorted(extras() - {"dev", "pycuda"})
 
 
 EMBED = commands()["mtml-deploy embed"]
@@ -118,10 +126,15 @@ def test_texts_are_joined_over_lines_and_placeholders(tmp_path: Path) -> None:
 
 def test_code_of_documents_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    path.write_text("Use `embed --outs\nX`.\n```bash\nmtml-export A \\\n  --outs B\n```\n")
+    path.write_text(
+        "Use `embed --outs\nX`, the extra `cpus`, or --overwrites.\n"
+        "```bash\nmtml-export A \\\n  --outs B\n```\n"
+    )
     found = [fault for text in document_texts(path) for fault in faults(text)]
     assert any("mtml-export has no --outs" in fault for fault in found)
     assert any("mtml-deploy embed has no --outs" in fault for fault in found)
+    assert any("no extra cpus" in fault for fault in found)
+    assert any("no command has --overwrites" in fault for fault in found)
 
 
 def test_the_two_onnxruntimes_are_replaced_together() -> None:

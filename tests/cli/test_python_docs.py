@@ -1,6 +1,8 @@
 """The Python of README and docs, run as written on a small set, with a made-up video."""
 
+import ast
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -79,13 +81,22 @@ def test_the_readme(place):
     assert (place / "lists.html").stat().st_size > 0
 
 
-def test_deployment(place):
+def test_the_notebook(place):
+    """Its cells in order, in one name space; the last value of a cell shows itself."""
     write_artifact(place / "model")
-    Image.new("RGB", (8, 6), "red").save("query.jpg")
-    (place / "gallery").mkdir()
-    for colour in ("red", "green"):
-        Image.new("RGB", (8, 6), colour).save(f"gallery/{colour}.png")
-    assert run("docs/deployment.md", {})["ranking"].rows.tolist() == [[1, 0]]
+    cells = json.loads((ROOT / "docs/notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    names, shown = {}, []
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        assert (cell["outputs"], cell["execution_count"]) == ([], None), "strip the outputs"
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "notebook", "exec"), names)
+        if last is not None:
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names))
+    assert shown[0] == (names["query"].features.shape, names["gallery"].features.shape)
+    assert "mAP" in names["found"]._repr_markdown_()
+    assert names["page"]._repr_html_().count("&lt;img") > 4
+    assert (place / "lists.html").stat().st_size > 0
 
 
 def test_python_comes_first_in_the_readme():

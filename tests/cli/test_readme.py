@@ -3,27 +3,18 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import shared
+from helpers_pages import lines, marked
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # the commands load torch several times, beside other tests on a busy machine
 pytestmark = pytest.mark.timeout(1200)
-
-
-def blocks() -> dict[str, list[str]]:
-    """Name -> commands of each block, in order."""
-    found = re.findall(
-        r"<!-- (\w+): run by tests/cli/test_readme.py -->\n```bash\n(.*?)```", README, re.S
-    )
-    return {name: block.replace("\\\n", " ").strip().splitlines() for name, block in found}
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -43,21 +34,6 @@ def run_all(commands: list[str], folder: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-@pytest.fixture(scope="session")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder after the first block, which the others go on from."""
-
-    # not in the folder that `shared` renames afterwards: a model knows where its images are
-    def build(done: Path) -> None:
-        folder = done.parent / "readme-tour"
-        shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
-        folder.mkdir()
-        run_all(blocks()["tour"], folder)
-        done.mkdir()
-
-    return shared(tmp_path_factory, "readme", build).parent / "readme-tour"
-
-
 @pytest.fixture
 def place(tour: Path, tmp_path: Path) -> Path:
     """A folder that holds what the first block made."""
@@ -67,7 +43,7 @@ def place(tour: Path, tmp_path: Path) -> Path:
 
 
 def test_every_block_is_run() -> None:
-    found = {name: len(commands) for name, commands in blocks().items()}
+    found = {name: len(lines("README.md", name)) for name in marked("README.md")}
     assert found == {"tour": 5, "evaluate": 3, "production": 3, "gallery": 3}
 
 
@@ -77,13 +53,13 @@ def test_the_tour(tour: Path) -> None:
 
 
 def test_numbers(place: Path) -> None:
-    run_all(blocks()["evaluate"], place)
+    run_all(lines("README.md", "evaluate"), place)
     assert (place / "cmc.svg").stat().st_size > 0
     assert '"mean_ap"' in (place / "metrics.json").read_text()
 
 
 def test_production(place: Path) -> None:
-    convert, gate, doctor = blocks()["production"]
+    convert, gate, doctor = lines("README.md", "production")
     run_all([convert], place)
     done = run(gate, place)
     (path,) = (place / "model-fp16" / "parity").glob("*.json")
@@ -97,7 +73,7 @@ def test_production(place: Path) -> None:
 
 
 def test_a_gallery(place: Path) -> None:
-    run_all(blocks()["gallery"], place)
+    run_all(lines("README.md", "gallery"), place)
 
 
 def test_every_file_the_readme_links_exists() -> None:

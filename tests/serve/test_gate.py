@@ -1,6 +1,7 @@
 """Who may ask: the token, pages of others, names that lead here; and what the log tells."""
 
 import stat
+from pathlib import Path
 
 import pytest
 from helpers_serve import Served
@@ -58,6 +59,15 @@ def test_pages_of_others_are_refused(guarded, service):
         ("127.0.0.1:80", 200), ("[::1]:80", 200), ("", 403),
     ):  # fmt: skip
         assert service.get("/v1/info", Host=host).status == status, host
+
+
+def test_behind_the_proxy_of_the_docs_the_page_may_ask(guarded):
+    page = Path(__file__).parents[2] / "docs/howto/serve-behind-a-proxy.md"
+    assert "proxy_set_header Host $http_host;" in page.read_text(encoding="utf-8")
+    headers = {"Origin": "https://reid.example", "Authorization": f"Bearer {TOKEN}"}
+    assert guarded.get("/v1/info", Host="reid.example", **headers).status == 200
+    # what nginx sends unless it is told
+    assert guarded.get("/v1/info", Host="127.0.0.1:8000", **headers).status == 403
 
 
 def test_every_request_has_a_line_with_its_id(service):
