@@ -242,8 +242,10 @@ def migrate(*, old: str, new: str, model: Path, how: EmbedOptions) -> None:
 def _meant(gallery: Gallery, name: str, choice: Choice, *, dry_run: bool) -> Sequence[int]:
     """Numbers of the rows that are meant, each printed on a dry run.
 
+    A span of time may hold none: a command that runs every night finds nothing old at first.
+
     Raises:
-        GalleryError: there is none.
+        GalleryError: there is none, and no time was asked for.
     """
     from mtml_deploy.gallery.choose import chosen
     from mtml_deploy.gallery.values import GalleryError
@@ -254,7 +256,7 @@ def _meant(gallery: Gallery, name: str, choice: Choice, *, dry_run: bool) -> Seq
         rows.append(stored.row)
         if dry_run:
             write_data(f"{stored.row}\t{printable(stored.record.path)}")
-    if not rows:
+    if not rows and choice.where.since_us is None and choice.where.until_us is None:
         raise GalleryError(
             f"{name} holds no row that matches, expected at least one; nothing was changed: check "
             "path, id, number, camera and time, for example in the JSON of mtml-deploy search"

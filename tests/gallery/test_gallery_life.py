@@ -69,6 +69,8 @@ def test_rows_are_removed_by_what_they_have_in_common(place, words, gone):
         ([], 2, "say which rows"),
         (["--camera", 7], 1, "holds no row that matches"),
         (["--since", "soon"], 1, "is not a time"),
+        (["--until", "2020-01-01"], 0, "0 rows removed"),
+        (["--since", "2030-01-01", "--camera", 1], 0, "0 rows removed"),
     ],
 )
 def test_what_removes_nothing(place, words, status, text):
