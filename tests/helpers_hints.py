@@ -21,7 +21,8 @@ PACKAGES = ("mtml_deploy", "mtml_train", "benchmarks")
 PROGRAM = re.compile(
     r"(?<![\w./-])(mtml-deploy|mtml-train|mtml-export"
     r"|(?:python )?-m (?:benchmarks|mtml_train)"
-    r"|(?:python -m )?pip|python3? -m \w+|python setup.py|torchrun|tensorboard|git|docker)(?![\w./\]-])"
+    r"|(?:python -m )?pip|python3? -m \w+|python setup.py"
+    r"|torchrun|tensorboard|git|docker)(?![\w./\]-])"
 )
 _OURS = ("mtml-deploy", "mtml-train", "mtml-export", "benchmarks", "mtml_train")
 _FLAG = re.compile(r"(?<![\w$-])(--[a-z][a-z0-9-]*)(?![a-z0-9-])")

@@ -84,7 +84,7 @@ _TEXT_QUERIES: Final = 5
     default="spread",
     show_default=True,
     help="Which queries are on the page, by average precision; gain: where the model differs most "
-    "from the first --compare.",
+    "from the first --compare-query.",
 )
 @expansion_group
 @rerank_group
@@ -114,7 +114,7 @@ def rank(
     """Rank the images of a gallery by their distance to each query."""
     _check_models(compare, compare_gallery, label, html_file)
     if show == "gain" and not compare:
-        raise click.UsageError("--show gain is against another model; add --compare EMB")
+        raise click.UsageError("--show gain is against another model; add --compare-query EMB")
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.data.source import source_paths
     from mtml_deploy.embed.embeddings import Embeddings
