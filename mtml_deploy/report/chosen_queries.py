@@ -77,7 +77,7 @@ def gains(model: RankedModel, baseline: RankedModel | None) -> NDArray[np.float6
     if baseline is None:
         raise ProtocolError(
             "a gain is the difference of two models, and one was named; name the other one with "
-            "--compare and --compare-gallery, or choose spread"
+            "--compare-query and --compare-gallery, or choose spread"
         )
     if model.metrics is None or baseline.metrics is None:
         raise _unlabelled("gains cannot be told", "choose first or spread")
