@@ -75,7 +75,7 @@ $(GPU_READY): pyproject.toml constraints.txt
 	$(check_python)
 	$(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[gpu,tensorrt,rtx,pycuda,train,bench,dev]'
+		--editable '.[gpu,tensorrt,rtx,pycuda,train,report,bench,dev]'
 	@touch $@
 
 $(DOCS_READY): pyproject.toml constraints.txt

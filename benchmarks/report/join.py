@@ -46,6 +46,7 @@ def _join(records: Sequence[Record]) -> Record:
         series=tuple(map(_joined_series, zip(*(r.series for r in records), strict=True))),
         ratios=tuple(map(_joined_ratio, zip(*(r.ratios for r in records), strict=True))),
         notes=tuple(dict.fromkeys(chain.from_iterable(r.notes for r in records))),
+        lead=(),  # made of the values of one process
     )
 
 

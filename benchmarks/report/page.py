@@ -1,17 +1,18 @@
-"""The records of one run as one HTML page with plots; nothing outside of the file is needed."""
+"""The records of one run as one HTML page: findings and plots first, then tables, then settings.
+
+Nothing outside of the file is needed, and a phone has room for all of it.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from markupsafe import Markup
-
-from benchmarks.measure.rounds import Series, Unit, in_words
-from benchmarks.report.bars import bars_svg
-from benchmarks.report.record import Record, percentiles
+from benchmarks.measure.rounds import in_words
+from benchmarks.report.bars import Bars, bars, percentiles, plot_groups
+from benchmarks.report.headline import findings, target_text
+from benchmarks.report.record import Record
 from mtml_deploy.output_kind import text_kind
 from mtml_deploy.report.templates import page_environment
 
@@ -21,14 +22,6 @@ RECORDS_HTML: Final = text_kind(
 
 _TEMPLATE: Final = "page.html.j2"
 
-_UNITS: Final[dict[Unit, str]] = {
-    "s": "Time, shorter is better",
-    "images/s": "Images per second, longer is better",
-    "FLOP/s": "Arithmetic per second, longer is better",
-    "B/s": "Bytes per second, longer is better",
-    "B": "Memory, shorter is better",
-}
-
 
 def records_html(records: Sequence[Record]) -> str:
     """The page.
@@ -37,41 +30,27 @@ def records_html(records: Sequence[Record]) -> str:
         records: of one run.
 
     Returns:
-        HTML: per record its targets, a plot per unit and batch size, all values, what it depends
-        on. Equal records give equal text.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
+        HTML: which targets were reached; per record what it found, a plot per unit and batch size,
+        all values, and last what it depends on. Equal records give equal text.
     """
     template = page_environment(Path(__file__).parent).get_template(_TEMPLATE)
+    asked = [item.reached for record in records for item in record.ratios
+             if item.reached is not None]  # fmt: skip
     return template.render(
-        records=records, plots=_plots, in_words=in_words, percentiles=percentiles, listed=_listed
+        records=records,
+        asked=asked,
+        findings=findings,
+        target_text=target_text,
+        plots=_plots,
+        in_words=in_words,
+        percentiles=percentiles,
+        listed=_listed,
     )
 
 
-def _plots(record: Record) -> list[tuple[str, Markup]]:
-    """Title and SVG of each plot of a record."""
-    return [
-        (title, Markup(bars_svg(group, title=title)))  # made here, text escaped
-        for title, group in plot_groups(record.series)
-    ]
-
-
-def plot_groups(series: Sequence[Series]) -> list[tuple[str, list[Series]]]:
-    """The plots of a record: series of one unit and one batch size side by side.
-
-    Args:
-        series: of the record.
-
-    Returns:
-        Title and series of each plot, in the order of the record.
-    """
-    groups: dict[str, list[Series]] = {}
-    for item in series:
-        batch = re.match(r"b(\d+)/", item.key)
-        title = _UNITS[item.unit] + (f", batch {batch[1]}" if batch else "")
-        groups.setdefault(title, []).append(item)
-    return list(groups.items())
+def _plots(record: Record) -> list[tuple[str, Bars]]:
+    """Title and bars of each plot of a record."""
+    return [(title, bars(group)) for title, group in plot_groups(record.series)]
 
 
 def _listed(record: Record) -> str:

@@ -94,4 +94,5 @@ def _record(written: WrittenRecord) -> Record:
         ),
         notes=written.notes,
         percentiles=written.percentiles,
+        lead=written.lead,
     )

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-
 from benchmarks.measure.machine import Environment, GpuState, Machine
 from benchmarks.measure.rounds import Ratio, Series, Unit, in_words
+from benchmarks.report.bars import bars, percentiles, plot_groups
+from benchmarks.report.headline import findings, target_text
 from mtml_deploy import record_file
 from mtml_deploy.files import write_text
 from mtml_deploy.output_kind import FileKind, json_kind, text_kind
@@ -86,7 +86,7 @@ class WrittenRatio(record_file.Record, frozen=True, kw_only=True):
 
 
 class WrittenRecord(record_file.Record, frozen=True, kw_only=True):
-    """The file of a `Record`; older ones of this version have no GPUs, titles and percentiles."""
+    """The file of a `Record`; older ones of this version lack what has a default here."""
 
     schema: Literal[1] = 1
     kind: str
@@ -103,6 +103,7 @@ class WrittenRecord(record_file.Record, frozen=True, kw_only=True):
     ratios: tuple[WrittenRatio, ...]
     notes: tuple[str, ...]
     percentiles: bool = False
+    lead: tuple[str, ...] = ()
 
 
 def record_paths(folder: Path, kind: str) -> tuple[Path, Path]:
@@ -173,6 +174,7 @@ def record_json(record: Record) -> str:
         ),
         notes=record.notes,
         percentiles=record.percentiles,
+        lead=record.lead,
     )
     return record_file.record_json(written, indent=2) + "\n"
 
@@ -193,7 +195,7 @@ def _written(series: Series) -> WrittenSeries:
 
 
 def record_markdown(record: Record) -> str:
-    """The record as a Markdown page: two tables, then what they depend on.
+    """The record as a Markdown page: what was found, two tables, then what they depend on.
 
     Args:
         record: what was measured.
@@ -205,6 +207,11 @@ def record_markdown(record: Record) -> str:
     columns = ("p50", "p95", "p99", "runs", "processes")
     if not record.percentiles:
         columns = ("median", "lowest", "highest", "rounds", "processes")
+    lengths = {
+        item.key: bar.length
+        for _, group in plot_groups(record.series)
+        for item, bar in zip(group, bars(group).rows, strict=True)
+    }
     rows = []
     for series in record.series:
         speeds = (series.median, min(series.values), max(series.values))
@@ -212,16 +219,17 @@ def record_markdown(record: Record) -> str:
             speeds = percentiles(series.values)
         cells = [in_words(speed, series) for speed in speeds]
         counts = len(series.values), len(series.of_processes)
-        rows.append((series.title, *cells, *map(str, counts)))
-    lines = [f"# {record.title}", "", *record.lead, *([""] if record.lead else [])]
-    lines += [*table(("measured", *columns), rows, align="lrrrrr"), ""]
-    ratios = []
-    for ratio in record.ratios:
-        target = ""
-        if ratio.at_least is not None:
-            verdict = "reached" if ratio.reached else "missed"
-            target = f"at least {percent(ratio.at_least)} %: {verdict}"
-        ratios.append((ratio.title, f"{percent(ratio.value)} %", target))
+        rows.append((series.title, _bar(lengths[series.key]), *cells, *map(str, counts)))
+    signs = {True: "✅ ", False: "❌ ", None: ""}
+    found = [
+        f"- {signs[item.reached]}{item.target}{'. ' if item.target else ''}{item.text}."
+        for item in findings(record.series, record.ratios)
+    ]
+    lines = [f"# {record.title}", "", *found, *([""] if found else [])]
+    lines += [*record.lead, *([""] if record.lead else [])]
+    lines += [*table(("measured", "", *columns), rows, align="llrrrrr"), ""]
+    lines += ["Bars: medians beside those of the same unit and batch size.", ""]
+    ratios = [(item.title, f"{percent(item.value)} %", target_text(item)) for item in record.ratios]
     lines += table(("ratio of medians", "value", "target"), ratios, align="lrl")
     lines += ["", *(f"- {series.title}: {series.what}" for series in record.series)]
     lines += [f"- {note}" for note in record.notes]
@@ -243,10 +251,10 @@ def record_markdown(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """p50, p95 and p99 of values, interpolated linearly between neighbours."""
-    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
-    return p50, p95, p99
+def _bar(length: float) -> str:
+    """A share of the axis as up to ten characters, in eighths of one."""
+    whole, part = divmod(max(round(80 * length), 1), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[part].strip()
 
 
 def _gpu(gpu: GpuState) -> str:

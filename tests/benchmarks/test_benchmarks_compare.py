@@ -8,7 +8,6 @@ import math
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,9 +21,9 @@ from helpers_records import check_json_reader, check_toml_reader
 from benchmarks.__main__ import main
 from benchmarks.measure import machine
 from benchmarks.measure.machine import Environment, GpuState, Machine, parse_state
-from benchmarks.measure.rounds import Ratio, Series
+from benchmarks.measure.rounds import Ratio, Series, ratio
 from benchmarks.report.action_json import action_json
-from benchmarks.report.bars import bars_svg
+from benchmarks.report.bars import bars, percentiles, plot_groups
 from benchmarks.report.compare import (
     CompareThresholds,
     compare_records,
@@ -36,10 +35,11 @@ from benchmarks.report.compare import (
     require_same_machine,
 )
 from benchmarks.report.compare_report import compare_markdown
+from benchmarks.report.headline import findings
 from benchmarks.report.join import join_records
-from benchmarks.report.page import plot_groups, records_html
+from benchmarks.report.page import records_html
 from benchmarks.report.read import load_record, load_records
-from benchmarks.report.record import Record, percentiles, record_json, record_markdown, write_record
+from benchmarks.report.record import Record, record_json, record_markdown, write_record
 from benchmarks.report.summary import SUMMARY_LIMIT_BYTES, summary_markdown
 from mtml_deploy.engine.gpu import GpuSearch
 from mtml_deploy.errors import DataError, MissingExtraError
@@ -272,7 +272,9 @@ def test_any_damage_of_thresholds_and_records_is_refused(tmp_path: Path):
     write_record(tmp_path, record(series("a", 1.0, 3.0), ratios=(Ratio("a/b", "A / B", 0.5, 0.9),)),
                  overwrite=False)  # fmt: skip
     path = tmp_path / "latency.json"
-    later = frozenset({"title", "gpus", "percentiles"})  # and of series what is removed below
+    later = frozenset(
+        {"title", "gpus", "percentiles", "lead"}
+    )  # and of series what is removed below
     check_json_reader(path, lambda: load_record(path), DataError, optional=later)
     values = json.loads(path.read_text())
     old = {name: value for name, value in values.items() if name not in later}
@@ -353,8 +355,9 @@ def test_percentiles_between_neighbours():
     assert percentiles([1.0, 3.0]) == pytest.approx((2.0, 2.9, 2.98), abs=NEAR)
     made = record(series("a", *(n / 1000 for n in range(1, 102))))
     page = record_markdown(made)
-    assert "| measured | p50 | p95 | p99 | runs | processes |" in page
-    assert "| Title of a | 51.0 ms | 96.0 ms | 100.0 ms | 101 | 1 |" in page
+    assert "| measured |  | p50 | p95 | p99 | runs | processes |" in page
+    # the axis ends at the 95th percentile: 51 / 96 of it are 42 of 80 eighths
+    assert "| Title of a | █████▎ | 51.0 ms | 96.0 ms | 100.0 ms | 101 | 1 |" in page
     assert "GPU: NVIDIA X, compute capability 9.0, 64 GiB, driver 580.1, CUDA 13.0; sm" in page
     item = json.loads(record_json(made))["series"][0]
     assert (item["p50"], item["p95"], item["p99"]) == pytest.approx((0.051, 0.096, 0.1), abs=NEAR)
@@ -412,7 +415,6 @@ def test_the_summary_tells_verdicts_first_and_folds_the_rest():
 
 
 def test_the_page_stands_alone_and_has_a_plot_per_unit_and_batch():
-    pytest.importorskip("matplotlib")
     made = record(series("b1/ort", 1.0), series("b8/ort", 2.0), series("b8/torch", 4.0),
                   series("speed", 3.0, unit="images/s"))  # fmt: skip
     groups = {title: [item.key for item in group] for title, group in plot_groups(made.series)}
@@ -423,9 +425,8 @@ def test_the_page_stands_alone_and_has_a_plot_per_unit_and_batch():
     }
     page = records_html([made])
     assert page == records_html([made])  # no dates, no random identifiers
-    assert page.count("<svg") == 3
-    # the only address is the name of the SVG format, which nothing fetches
-    assert page.replace('xmlns="http://www.w3.org/2000/svg"', "").count("http") == 0
+    assert page.count('class="axis"') == 3
+    assert page.count("http") == 0
     assert "&lt;angles&gt; &amp; ampersands" in page
     assert "<angles>" not in page
     assert " id=" not in page  # of two plots, they would collide
@@ -435,7 +436,6 @@ HARMFUL = "</title><script>alert('$x$')</script>&amp;\""
 
 
 def test_text_of_a_record_stays_text_in_the_page():
-    pytest.importorskip("matplotlib")
     odd = Series("b1/x", f"title {HARMFUL}", f"what {HARMFUL}", "s", (1.0, 2.0))
     made = record(
         odd,
@@ -451,8 +451,9 @@ def test_text_of_a_record_stays_text_in_the_page():
     assert "script" not in tree.seen
     for word in ("title", "what", "head", "ratio", "note"):
         assert f"{word} {HARMFUL}" in tree.text
-    assert tree.text.count("at least 40.0 %: reached") == 1
-    assert tree.text.count("at least 40.0 %: missed") == 1
+    assert tree.text.count("at least 40.0 %: reached") == 2  # first, and in the table
+    assert tree.text.count("at least 40.0 %: missed") == 2
+    assert "✗ 1 of 2 targets reached" in tree.text
     # everything that was known about the run is on the page
     for fact in ("commit ffffffffffff", "A CPU, 4 CPUs, load 0.5", "NVIDIA X, driver 580.1"):
         assert fact in tree.text
@@ -483,49 +484,80 @@ class Tree(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("factor", [2.0, 500.0])
-def test_bars_are_as_long_as_their_medians(factor: float):
-    pytest.importorskip("matplotlib")
-    found = bars_svg([series("a", 1.0), series("b", factor, factor, 1.5 * factor)], title="<T>")
-    root = ET.fromstring(found)
-    bars = [path_of(root, "bar", number) for number in range(2)]
-    short, long = (max(xs) - min(xs) for xs in bars)
-    low, high = path_of(root, "range", 1)
-    assert root.get("aria-label") == "<T>"
-    text = " ".join(root.itertext())
-    assert "Title of a" in text
-    assert "What was timed." in text
-    if factor == 2:
-        assert long == pytest.approx(2 * short, abs=0.01)  # some decimals of a point are written
-        # from the median 2 to the 95th percentile 2 + 0.9 x 1; the axis ends there
-        assert (low, high) == pytest.approx((max(bars[1]), 810), abs=0.01)
-        assert long == pytest.approx(430 * 2 / 2.9, abs=0.01)
-        assert "axis from 0" in text
-    else:
-        assert "logarithmic axis" in text
-        # from half the least value, 0.5, to 725
-        assert short == pytest.approx(430 * math.log(2) / math.log(1450), abs=0.01)
-        assert long == pytest.approx(430 * math.log(1000) / math.log(1450), abs=0.01)
+def test_bars_are_as_long_as_their_medians():
+    found = bars([series("a", 1.0), series("b", 2.0, 2.0, 3.0)])
+    assert not found.logarithmic
+    # the axis ends at the 95th percentile, 2 + 0.9 x 1
+    short, long = found.rows
+    assert (short.length, short.low, short.high) == pytest.approx((1 / 2.9, 1 / 2.9, 1 / 2.9))
+    assert (long.length, long.low, long.high) == pytest.approx((2 / 2.9, 2 / 2.9, 1))
+    assert (long.title, long.what, long.words) == ("Title of b", "What was timed.", "2.00 s")
+    found = bars([series("a", 1.0), series("b", 500.0, 500.0, 750.0)])
+    assert found.logarithmic
+    # from half the least value, 0.5, to 725
+    assert found.rows[0].length == pytest.approx(math.log(2) / math.log(1450))
+    assert found.rows[1].length == pytest.approx(math.log(1000) / math.log(1450))
     with pytest.raises(ValueError, match="one unit"):
-        bars_svg([series("a", 1.0), series("b", 1.0, unit="B")], title="")
+        bars([series("a", 1.0), series("b", 1.0, unit="B")])
 
 
-def path_of(root: ET.Element, name: str, number: int) -> list[float]:
-    """X of the corners of the path in a group of the plot."""
-    space = "{http://www.w3.org/2000/svg}"
-    groups = [group for group in root.iter(f"{space}g") if group.get("class") == name]
-    (path,) = groups[number].iter(f"{space}path")
-    return [float(x) for x in re.findall(r"[ML] ([0-9.]+) ", str(path.get("d")))]
+def test_a_page_has_a_box_for_each_bar_and_range():
+    page = records_html([record(series("a", 1.0), series("b", 2.0, 2.0, 3.0))])
+    assert re.findall(r'class="bar" style="width:([\d.]+)%"', page) == ["34.48", "68.97"]
+    ranges = re.findall(r'class="range" style="left:([\d.]+)%;width:([\d.]+)%"', page)
+    assert ranges == [("34.48", "0.00"), ("68.97", "31.03")]
+    assert page.index('class="bar"') < page.index("All values") < page.index("A CPU, 4 CPUs")
 
 
-def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch):
-    for name, words in (("scipy.stats", "comparing"), ("matplotlib", "drawing")):
-        monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(MissingExtraError, match=rf"{words} .*'mtml-reid\[bench\]'"):
-            if name == "matplotlib":
-                bars_svg([series("a", 1.0)], title="")
-            else:
-                rank_sum([1.0], [2.0])
+@pytest.mark.parametrize(
+    ("unit", "above", "below", "words"),
+    [
+        ("s", 0.25, 1.0, "is 4.00 times as fast as Title of b (250.0 ms, 1.00 s)"),
+        ("s", 2.5, 1.0, "takes 2.50 times as long as Title of b (2.50 s, 1.00 s)"),
+        (
+            "images/s",
+            30.0,
+            20.0,
+            "is 1.50 times as fast as Title of b (30.0 images/s, 20.0 images/s)",
+        ),
+        ("FLOP/s", 2e9, 8e9, "reaches 25.0 % of Title of b (2.0 GFLOP/s, 8.0 GFLOP/s)"),
+        ("B", 2.0**21, 2.0**20, "needs 2.00 times the memory of Title of b (2 MiB, 1 MiB)"),
+    ],
+)
+def test_a_ratio_is_told_in_words(unit, above, below, words):
+    pair = (series("b1/a", above, unit=unit), series("b", below, unit=unit))
+    (found,) = findings(pair, [ratio(*pair)])
+    assert (found.text, found.target, found.reached) == (f"Title of b1/a {words}", "", None)
+
+
+def test_missed_targets_are_told_first_and_other_ratios_where_none_is_set():
+    good, bad = Ratio("x", "Good", 0.5, 0.4), Ratio("y", "Bad", 0.3, 0.4)
+    others = [Ratio(str(number), f"R{number}", 1.0) for number in range(5)]
+    assert [(item.text, item.target) for item in findings((), [*others, good, bad])] == [
+        ("Bad: 30.0 %", "at least 40.0 %: missed"),
+        ("Good: 50.0 %", "at least 40.0 %: reached"),
+    ]
+    assert [item.text for item in findings((), others)] == [f"R{n}: 100.0 %" for n in range(3)]
+    page = record_markdown(record(series("a", 1.0), ratios=(good, bad)))
+    assert page.index("- ❌ at least 40.0 %: missed. Bad") < page.index("| measured |")
+    assert page.index("| measured |") < page.index("What was timed.") < page.index("Versions:")
+
+
+def test_the_tables_of_a_record_are_kept_but_not_of_joined_processes(tmp_path: Path):
+    made = record(series("a", 1.0), lead=("| a | table |", "", "<b>"))
+    write_record(tmp_path, made, overwrite=False)
+    found = load_record(tmp_path / "latency.json")
+    assert found.lead == made.lead
+    assert "| a | table |\n\n&lt;b&gt;\n</pre>" in records_html([found])
+    assert "| a | table |" in summary_markdown([found])
+    (joined,) = join_records([made, made])
+    assert joined.lead == ()
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(MissingExtraError, match=r"comparing .*'mtml-reid\[bench\]'"):
+        rank_sum([1.0], [2.0])
 
 
 # --- command line ---------------------------------------------------------------------------------

@@ -512,7 +512,7 @@ def test_latency_command_writes_percentiles(place: Path, tmp_path: Path):
     values = json.loads((tmp_path / "latency.json").read_text())
     assert [item["key"] for item in values["series"]] == ["b1/ort", "b2/ort"]
     assert values["series"][0]["runs"] == 4
-    assert "| measured | p50 | p95 | p99 | runs |" in result.stdout
+    assert "| measured |  | p50 | p95 | p99 | runs |" in result.stdout
     assert "exists already" in run(*words).stderr
 
 
