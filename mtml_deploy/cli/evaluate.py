@@ -1,4 +1,4 @@
-"""`mtml-deploy evaluate`: metrics of pairs of embeddings files under a named protocol."""
+"""`mtml-deploy evaluate`: metrics of queries and galleries under a named protocol."""
 
 from __future__ import annotations
 
@@ -10,37 +10,46 @@ import click
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.evaluation_pairs import judge_drawn, judge_fixed, pairs_of
-from mtml_deploy.cli.groups import expansion_group, memory_group, rerank_group, was_given
+from mtml_deploy.cli.groups import (
+    embedding_group,
+    expansion_group,
+    memory_group,
+    rerank_group,
+    was_given,
+)
 from mtml_deploy.defaults import DRAW_SEED, DRAWS, PROTOCOL
 
 if TYPE_CHECKING:
     from mtml_deploy.evaluation.stages import SearchOptions
+    from mtml_deploy.model import EmbedOptions
     from mtml_deploy.search.query_expansion import ExpansionOptions
     from mtml_deploy.search.rerank import RerankOptions
 
 
 @click.command(
     cls=SafeCommand,
+    epilog="Images of a SOURCE need MODEL, which embeds them.",
     docs="docs/evaluation.md",
     examples=(
-        "mtml-deploy evaluate --query query.npz --gallery gallery.npz --protocol veri776",
+        "mtml-deploy evaluate model --query veri:VeRi#query --gallery veri:VeRi#gallery",
         "mtml-deploy evaluate --query query.npz --gallery gallery.npz --rerank "
         "--json metrics.json --plot cmc.svg",
     ),
 )
+@options.a_model
 @click.option(
     "--query",
-    type=options.FILE,
+    metavar="EMB|SOURCE",
     multiple=True,
-    help="Embeddings file of the queries, may be repeated for further pairs; vehicleid needs none, "
-    "as it draws from all images.",
+    help="The queries, may be repeated for further pairs; vehicleid needs none, as it draws from "
+    "all images.",
 )
 @click.option(
     "--gallery",
     required=True,
-    type=options.FILE,
+    metavar="EMB|SOURCE",
     multiple=True,
-    help="Embeddings file searched in, one for each --query.",
+    help="Where they are looked for, one for each --query.",
 )
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option(
@@ -86,11 +95,13 @@ if TYPE_CHECKING:
 @expansion_group
 @rerank_group
 @memory_group
+@embedding_group
 @options.overwrite
 def evaluate(
     *,
-    query: tuple[Path, ...],
-    gallery: tuple[Path, ...],
+    model: Path | None,
+    query: tuple[str, ...],
+    gallery: tuple[str, ...],
     protocol: str,
     ground_truth: tuple[Path, ...],
     junk: tuple[Path, ...],
@@ -105,6 +116,7 @@ def evaluate(
     expansion: ExpansionOptions | None,
     reranking: RerankOptions | None,
     search: SearchOptions,
+    how: EmbedOptions,
     overwrite: bool,
 ) -> None:
     """Print mAP (by both rules in use), mINP, CMC@1, 5, 10 and TPR@FPR as Markdown.
@@ -115,6 +127,7 @@ def evaluate(
     pairs = pairs_of(
         query=query, gallery=gallery, label=label, ground_truth=ground_truth, junk=junk
     )
+    from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.figure import require_plot
     from mtml_deploy.files import write_text
@@ -139,24 +152,24 @@ def evaluate(
     if rule.draws_gallery:
         _require_drawn(rule.name, ground_truth=bool(ground_truth), expands=expansion is not None,
                        leave_out_self=leave_out_self, normalised=bool(normalised))  # fmt: skip
-        found = [
-            judge_drawn(pair, rule, draws=draws, seed=seed, reranking=reranking, search=search,
-                   called=len(pairs) > 1)
-            for pair in pairs
-        ]  # fmt: skip
     else:
         _require_no_draws(rule.name)
         if not query:
-            raise click.UsageError(f"protocol {rule.name} needs --query FILE")
+            raise click.UsageError(f"protocol {rule.name} needs --query EMB|SOURCE")
         if ground_truth and leave_out_self:
             raise click.UsageError(
                 "--leave-out-self goes by labels, and a ground truth says itself what is left "
                 "out; give one of the two"
             )
+    artifact = None if model is None else open_artifact(model)
+    with options.open_reader(artifact, how) as reader:
         found = [
-            judge_fixed(pair, rule, leave_out_self=leave_out_self, expansion=expansion,
-                   normalised=normalised, reranking=reranking, search=search,
-                   called=len(pairs) > 1)
+            judge_drawn(pair, reader, rule, draws=draws, seed=seed, reranking=reranking,
+                        search=search, called=len(pairs) > 1)
+            if rule.draws_gallery else
+            judge_fixed(pair, reader, rule, leave_out_self=leave_out_self, expansion=expansion,
+                        normalised=normalised, reranking=reranking, search=search,
+                        called=len(pairs) > 1)
             for pair in pairs
         ]  # fmt: skip
     results = together(found)

@@ -17,6 +17,7 @@ from mtml_deploy.cli import options
 from mtml_deploy.cli.console import progress_bar, write_note
 
 if TYPE_CHECKING:
+    from mtml_deploy.cli.source_reader import SourceReader
     from mtml_deploy.evaluation.ground_truth import GroundTruth
     from mtml_deploy.evaluation.protocols import Protocol
     from mtml_deploy.evaluation.random_galleries import ImagePool
@@ -33,30 +34,33 @@ class Pair:
     """One pair to be judged.
 
     Attributes:
-        query: embeddings of the queries; None where the protocol draws them from the gallery.
-        gallery: embeddings that are searched in.
+        query: embeddings file or images of the queries; None where the protocol draws them from
+            the gallery.
+        gallery: embeddings file or images that are searched in.
         label: how the user calls it; None where no name was given.
         ground_truth: matches of each query in place of ids.
         junk: images left out for each query.
     """
 
-    query: Path | None
-    gallery: Path
+    query: str | None
+    gallery: str
     label: str | None
     ground_truth: Path | None
     junk: Path | None
 
     @property
     def files(self) -> list[Path]:
-        """All that is read."""
-        named = (self.query, self.gallery, self.ground_truth, self.junk)
-        return [path for path in named if path is not None]
+        """All files and folders that are read."""
+        from mtml_deploy.data.source import source_paths
+
+        lists = [path for path in (self.ground_truth, self.junk) if path is not None]
+        return [*source_paths(self.query or "", self.gallery), *lists]
 
 
 def pairs_of(
     *,
-    query: Sequence[Path],
-    gallery: Sequence[Path],
+    query: Sequence[str],
+    gallery: Sequence[str],
     label: Sequence[str],
     ground_truth: Sequence[Path],
     junk: Sequence[Path],
@@ -95,6 +99,7 @@ def _each(values: Sequence[T], name: str, count: int) -> Sequence[T | None]:
 
 def judge_fixed(
     pair: Pair,
+    reader: SourceReader,
     rule: Protocol,
     *,
     leave_out_self: bool,
@@ -105,13 +110,13 @@ def judge_fixed(
     called: bool,
 ) -> Evaluation:
     """Judge queries and a gallery; `called`: by their sources, where the user gave no name."""
-    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.normalised import is_cheap
     from mtml_deploy.report.evaluation import evaluate_pair
 
     if pair.query is None:
         raise ValueError("a pair without queries")
-    queries, searched = Embeddings.load(pair.query), Embeddings.load(pair.gallery)
+    queries = reader.read(pair.query, split="query")
+    searched = reader.read(pair.gallery, split="gallery")
     truth = None
     if pair.ground_truth is not None:
         from mtml_deploy.evaluation.ground_truth import read_ground_truth
@@ -146,6 +151,7 @@ def judge_fixed(
 
 def judge_drawn(
     pair: Pair,
+    reader: SourceReader,
     rule: Protocol,
     *,
     draws: int,
@@ -155,12 +161,12 @@ def judge_drawn(
     called: bool,
 ) -> Evaluation:
     """Judge galleries drawn from all images; `called` as of `judge_fixed`."""
-    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.random_galleries import pool_images
     from mtml_deploy.report.evaluation import evaluate_drawn
 
     pool = pool_images(
-        Embeddings.load(pair.gallery), None if pair.query is None else Embeddings.load(pair.query)
+        reader.read(pair.gallery, split="gallery"),
+        None if pair.query is None else reader.read(pair.query, split="query"),
     )
     if reranking is not None:
         _note_memory(pool, reranking)

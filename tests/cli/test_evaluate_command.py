@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_artifact import write_artifact, write_images
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
@@ -224,3 +225,46 @@ def test_a_pair_given_twice_hides_no_result(place):
     assert (result.exit_code, result.stdout) == (1, "")
     assert "two pairs are called" in result.stderr and "--label" in result.stderr
     assert "| B |" in ok(*words, "--label", "A", "--label", "B").stdout
+
+
+# images
+
+
+@pytest.fixture
+def cars(tmp_path, monkeypatch):
+    """A model, and a table of 16 images of 4 vehicles before 2 cameras, half of them queries."""
+    monkeypatch.chdir(tmp_path)
+    write_artifact(tmp_path / "model")
+    write_images(tmp_path / "images", 16)
+    rows = [f"images/{n:04d}.png,{n % 4},{n // 4 % 2},{'query' if n < 8 else 'gallery'}"
+            for n in range(16)]  # fmt: skip
+    (tmp_path / "cars.csv").write_text("\n".join(["path,vehicle_id,camera_id,split", *rows]) + "\n")
+    return tmp_path
+
+
+def test_images_are_judged_as_their_embeddings_are(cars):
+    for part in ("query", "gallery"):
+        words = ("embed", "model", "--images", f"csv:cars.csv#{part}", "--out", f"{part}.npz")
+        assert CliRunner().invoke(main, list(words)).exit_code == 0
+    files = ("--query", "query.npz", "--gallery", "gallery.npz")
+    ok(*files, "--json", "files.json")
+    ok("model", "--query", "csv:cars.csv", "--gallery", "csv:cars.csv", "--json", "images.json")
+    ok("model", "--query", "csv:cars.csv", "--gallery", "gallery.npz", "--json", "both.json")
+    expected = json.loads((cars / "files.json").read_text())
+    assert expected["query"]["images"] == 8
+    for name in ("images", "both"):
+        assert json.loads((cars / f"{name}.json").read_text()) == expected
+    pairs = ("--query", "csv:cars.csv", "--gallery", "gallery.npz")
+    ok("model", *files, *pairs, "--label", "a", "--label", "b", "--json", "pairs.json")
+    both = json.loads((cars / "pairs.json").read_text())
+    for each in both:
+        assert each["mean_ap"] == expected["mean_ap"] and each["cmc"] == expected["cmc"]
+
+
+def test_images_need_the_model_that_the_other_side_came_from(cars):
+    assert (
+        "give MODEL as well" in run("--query", "csv:cars.csv", "--gallery", "csv:cars.csv").stderr
+    )
+    images([0, 1], 1, source="q").save(cars / "other.npz")
+    other = run("model", "--query", "other.npz", "--gallery", "csv:cars.csv")
+    assert other.exit_code == 1 and "other.npz was not made by model" in other.stderr
