@@ -172,7 +172,7 @@ def examine(artifact: Path | None = None) -> Diagnosis:
             _engine("tensorrt-rtx", gpus),
             _build("tensorrt", gpus),
             _build("tensorrt-rtx", gpus),
-            _optional("rank --engine faiss", "faiss", "faiss"),
+            _optional("rank --search-engine faiss", "faiss", "faiss"),
             _optional("gallery milvus://", "pymilvus", "milvus"),
             _optional("convert, compress, build", "onnx", "onnx"),
         ),

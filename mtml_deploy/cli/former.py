@@ -24,6 +24,7 @@ def _say(option: str) -> str:
 _DEPLOY: Final = {
     "rank --model": f"{_ARGUMENT}: mtml-deploy rank MODEL --query QUERY --gallery GALLERY",
     "rank --compare": _say("--compare-query"),
+    "rank --engine": _say("--search-engine"),
     "search --model": f"{_ARGUMENT}: mtml-deploy search MODEL --gallery GALLERY --query QUERY",
     "gallery create --model": f"{_ARGUMENT}: mtml-deploy gallery create GALLERY MODEL",
     "gallery add --model": f"{_ARGUMENT}: mtml-deploy gallery add GALLERY MODEL --images SOURCE",

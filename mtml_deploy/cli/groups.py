@@ -152,7 +152,7 @@ def _search(*, engine: EngineName, memory_gib: float | None) -> SearchOptions:
 
 
 search_group = group("search", _search, options.engine, options.memory_gib)
-"""--engine and --memory-gib, beside the --device of `embedding_group`, as `search`."""
+"""--search-engine and --memory-gib, beside the --device of `embedding_group`, as `search`."""
 
 
 def _measuring(*, memory_gib: float | None) -> SearchOptions:

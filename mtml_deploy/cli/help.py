@@ -65,7 +65,7 @@ _OF_TYPE: Final = {
 
 _SECTIONS: Final = {
     "What goes in": (
-        "--images --query --gallery --data --test --embeddings --parts --merge --train --reference "
+        "--images --query --gallery --data --test --embeddings --parts --train --reference "
         "--compare-query --compare-gallery --compare-model --means-of --ground-truth --junk "
         "--calibration --thresholds --result --branch-model --int8-model --run --config --init "
         "--weights --peer-torchreid --peer-fast-reid --peer-site"
@@ -76,8 +76,9 @@ _SECTIONS: Final = {
     ),
     "What they become": "--set-vehicle --set-camera --set-tracklet --set-orientation --set-time",
     "How it is ranked": (
-        "--top-k --protocol --engine --memory-gib --expand --alpha --rerank --k1 --k2 --lambda "
-        "--max-distance --approximate --shortlist --leave-out-self --draws --normalised --fpr"
+        "--top-k --protocol --search-engine --memory-gib --expand --alpha --rerank --k1 --k2 "
+        "--lambda --max-distance --approximate --shortlist --leave-out-self --draws --normalised "
+        "--fpr"
     ),
     "The model": (
         "--variant --backbone --image-size --embedding --branches --with-orientation --neck "
@@ -86,7 +87,7 @@ _SECTIONS: Final = {
         "--checkpoint --licence"
     ),
     "The training": (
-        "--recipe --set --accumulate --epochs --max-steps --lr --workers "
+        "--recipe --set --accumulate --epochs --max-steps --lr "
         "--amp --save-every --log-every --vary --variants --seeds --steps --entrant"
     ),
     "The validation": "--val --val-gallery --val-protocol --val-every --best-by --patience",
@@ -104,9 +105,10 @@ _SECTIONS: Final = {
         "--runner --rounds --runs --seconds --limit --memory --matrix-size --case --size --quick "
         "--clients --duration-s --tolerance --isa --compile"
     ),
+    "In parts, on many machines": "--shard --merge --engine --shards",
     "What comes out": (
         "--out --json --markdown --html --plot --label --title --max-queries --show --keep-fp32 "
-        "--shard --resume --overwrite --dry-run"
+        "--resume --overwrite --dry-run"
     ),
     "How the model runs": (
         "--backend --device --reference-device --execution-precision --batch-size --threads "

@@ -143,7 +143,8 @@ streams = click.option(
     help="Batches at work at once on OpenVINO, requests on a Triton server.",
 )
 engine = click.option(
-    "--engine",
+    "--search-engine",
+    "engine",
     type=click.Choice(get_args(EngineName)),
     default=ENGINE,
     show_default=True,

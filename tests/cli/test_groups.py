@@ -54,7 +54,7 @@ def test_nothing_given_is_what_the_library_does(groups, name, expected):
 def test_each_group_is_one_value():
     words = (
         "--batch-size 2 --threads 3 --skip-bad --backend tensorrt --device cuda:1 --expand 4 "
-        "--alpha 0 --rerank --k1 5 --k2 6 --lambda 0.5 --engine ort --memory-gib 0.5"
+        "--alpha 0 --rerank --k1 5 --k2 6 --lambda 0.5 --search-engine ort --memory-gib 0.5"
     )
     assert given(words, expansion_group, rerank_group, search_group, embedding_group) == {
         "expansion": ExpansionOptions(neighbours=4, alpha=0),
@@ -65,7 +65,7 @@ def test_each_group_is_one_value():
 
 
 def test_only_ort_searches_on_the_device_of_the_model():
-    found = given("--device cuda:1 --engine faiss", search_group, embedding_group)
+    found = given("--device cuda:1 --search-engine faiss", search_group, embedding_group)
     assert found["search"] == SearchOptions("faiss", "cpu", None)
 
 

@@ -1,4 +1,4 @@
-"""`--engine` and `--memory-gib` of rank and evaluate: other means, the same results."""
+"""`--search-engine` and `--memory-gib` of rank and evaluate: other means, the same results."""
 
 import importlib.util
 import json
@@ -49,7 +49,7 @@ def test_the_engine_changes_no_list(run, tmp_path, engine):
     if importlib.util.find_spec(LIBRARIES[engine]) is None:
         pytest.skip(f"{LIBRARIES[engine]} is not installed")
     lists = []
-    for name, words in (("usual", ()), ("asked", ("--engine", engine, "--memory-gib", 1))):
+    for name, words in (("usual", ()), ("asked", ("--search-engine", engine, "--memory-gib", 1))):
         result = run("rank", "--protocol", "veri776", "--json", tmp_path / f"{name}.json", *words)
         assert result.exit_code == 0, result.output
         lists.append(json.loads((tmp_path / f"{name}.json").read_text()))

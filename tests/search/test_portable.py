@@ -42,7 +42,7 @@ def run(*words):
 
 folder = sys.argv[1]
 steps = ("--expand", "3", "--alpha", "2.7", "--rerank", "--k1", "7", "--k2", "3")
-run("rank", "--top-k", "90", "--json", f"{folder}/ranked.json", "--engine", "numpy")
+run("rank", "--top-k", "90", "--json", f"{folder}/ranked.json", "--search-engine", "numpy")
 run("rank", "--top-k", "90", "--json", f"{folder}/reranked.json", *steps)
 run("evaluate", "--protocol", "veri776", "--json", f"{folder}/metrics.json", *steps)
 query, gallery = (Embeddings.load(name).features for name in ("q.npz", "g.npz"))

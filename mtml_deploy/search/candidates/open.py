@@ -44,8 +44,8 @@ def open_engine(
         raise ValueError(f"engine is {name!r}, expected one of {', '.join(get_args(EngineName))}")
     if device != "cpu" and name != "ort":
         raise BackendError(
-            f"engine {name} searches on the CPU, asked for {device}; ask for --engine ort, or for "
-            f"--device cpu"
+            f"engine {name} searches on the CPU, asked for {device}; ask for --search-engine ort, "
+            f"or for --device cpu"
         )
     # the only place that reaches an engine: importing this package must not need its library
     if name == "numpy":

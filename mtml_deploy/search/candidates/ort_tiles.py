@@ -165,5 +165,5 @@ def _failed(what: str, error: Exception) -> BackendError:
     """The error that the library could not search."""
     return BackendError(
         f"ONNX Runtime failed to search with {what} on its device: {first_line(error)}; free "
-        f"memory on the device, or search with --engine numpy"
+        f"memory on the device, or search with --search-engine numpy"
     )
