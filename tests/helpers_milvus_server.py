@@ -115,6 +115,28 @@ class MilvusServer:
         """End it as a power cut would; it is started again at once."""
         os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """End it as a power cut would; it is started again behind the block."""
+        number = int((self.folder / "pid").read_text())
+        parent = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(parent, signal.SIGSTOP)  # it would start it again at once
+        try:
+            os.kill(number, signal.SIGKILL)
+            yield
+        finally:
+            os.kill(parent, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Take its time away: connections stay, and nothing is answered."""
+        number = int((self.folder / "pid").read_text())
+        os.kill(number, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(number, signal.SIGCONT)
+
     def drop(self, beginning: str) -> None:
         """Drop the collections whose names begin so."""
         from pymilvus import MilvusClient

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from helpers_artifact import write_artifact, write_images
+from helpers_gallery import new_name
 
 import mtml_deploy as md
 
@@ -135,3 +136,14 @@ def fill(folder: Path) -> None:
         half = np.arange(len(rows)) < ROWS // 2
         gallery.add(rows[half], camera_id=1)
         gallery.add(rows[~half], camera_id=2)
+
+
+def fill_server(server: str, folder: Path) -> str:
+    """What `fill` makes, and the address of a collection on a server with the same gallery."""
+    fill(folder)
+    name = new_name(server)
+    with md.open_gallery(folder / "cars") as cars:
+        md.create_gallery(name, cars.model)
+        with md.open_gallery(name, write=True) as gallery:
+            gallery.add(cars.embeddings())
+    return name

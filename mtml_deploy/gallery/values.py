@@ -30,6 +30,10 @@ class GalleryBusyError(GalleryError):
     """Another process is writing the gallery."""
 
 
+class GalleryAwayError(GalleryError):
+    """The server that a gallery is on does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowRecord:
     """What is known of one image of a gallery.

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.gallery.checks import require_same_model
 from mtml_deploy.gallery.gallery import Gallery
 from mtml_deploy.gallery.open import gallery_folder, open_gallery
-from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.gallery.values import GalleryAwayError, GalleryError
 from mtml_deploy.serve.metrics import Metrics
 
 Found = TypeVar("Found")
@@ -35,6 +36,8 @@ class GalleryAccess:
         """
         self.name, self._metrics = name, metrics
         self._local = threading.local()
+        self._away: tuple[float, str] | None = None
+        """When its server last did not answer, and in which words."""
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
 
@@ -50,7 +53,7 @@ class GalleryAccess:
             GalleryError: it is missing, damaged, or cannot be read.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self._read, model, ask
+            self._readers, self._read, model, ask, time.monotonic()
         )
 
     async def write(self, model: ModelIdentity, change: Callable[[Gallery], Found]) -> Found:
@@ -64,7 +67,7 @@ class GalleryAccess:
             GalleryError: it is missing, damaged, or cannot be written.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._write, model, change
+            self._writer, self._write, model, change, time.monotonic()
         )
 
     def close(self) -> None:
@@ -72,24 +75,41 @@ class GalleryAccess:
         self._writer.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
-    def _read(self, model: ModelIdentity, ask: Callable[[Gallery], Found]) -> Found:
+    def _read(self, model: ModelIdentity, ask: Callable[[Gallery], Found], asked_s: float) -> Found:
         """In a reading thread."""
         started = time.monotonic()
-        gallery = self._handle()
-        try:
-            require_same_model(model, gallery.model, "this model")
-            return ask(gallery)
-        except GalleryError:  # what is there next time may be whole again
-            self._drop()
-            raise
-        finally:
-            self._metrics.search.observe(time.monotonic() - started)
+        with self._answering(asked_s):
+            gallery = self._handle()
+            try:
+                require_same_model(model, gallery.model, "this model")
+                return ask(gallery)
+            except GalleryError:  # what is there next time may be whole again
+                self._drop()
+                raise
+            finally:
+                self._metrics.search.observe(time.monotonic() - started)
 
-    def _write(self, model: ModelIdentity, change: Callable[[Gallery], Found]) -> Found:
+    def _write(
+        self, model: ModelIdentity, change: Callable[[Gallery], Found], asked_s: float
+    ) -> Found:
         """In the writing thread."""
-        with open_gallery(self.name, write=True) as gallery:
+        with self._answering(asked_s), open_gallery(self.name, write=True) as gallery:
             require_same_model(model, gallery.model, "this model")
             return change(gallery)
+
+    @contextmanager
+    def _answering(self, asked_s: float) -> Iterator[None]:
+        """Give who waited while another found the server away the same answer, at once.
+
+        Else each would wait in its turn for as long, and the last of many for minutes.
+        """
+        if self._away is not None and self._away[0] >= asked_s:
+            raise GalleryAwayError(self._away[1])
+        try:
+            yield
+        except GalleryAwayError as error:
+            self._away = time.monotonic(), str(error)
+            raise
 
     def _handle(self) -> Gallery:
         """This thread's handle, of the gallery that has the name now."""

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fixtures_milvus import milvus_server, milvus_server_alone, on_server, the_server
 from helpers_gallery import identity, new_name
-from helpers_milvus_server import MilvusServer, running_server
+from helpers_milvus_server import MilvusServer
 
 from mtml_deploy.gallery.open import create_gallery
 
+__all__ = ["milvus_server", "milvus_server_alone", "on_server", "the_server"]
+
 _AHEAD = 8
 """Galleries made at once: the server takes a second or two for one, and as long for many."""
-
-
-@pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
-    base = tmp_path_factory.getbasetemp()
-    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-    with running_server(common / "milvus") as server:
-        yield server
-
-
-@pytest.fixture
-def milvus_server(_server: MilvusServer) -> Iterator[MilvusServer]:
-    """The server, which other worker processes may be using too."""
-    with _server.turn(alone=False):
-        yield _server
-
-
-@pytest.fixture
-def milvus_server_alone(_server: MilvusServer) -> Iterator[MilvusServer]:
-    """The server, which nobody else is using: for tests that kill it."""
-    with _server.turn(alone=True):
-        yield _server
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +25,6 @@ def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> str:
     if importlib.util.find_spec("milvus_lite") is None:
         pytest.skip("milvus-lite is not installed")
     return f"milvus-lite://{tmp_path_factory.mktemp('lite') / 'all.db'}/"
-
-
-@pytest.fixture
-def on_server(milvus_server: MilvusServer) -> Iterator[str]:
-    """The beginning of the address of any collection on the server; those made are dropped."""
-    yield f"milvus://{milvus_server.uri}/"
-    milvus_server.drop(f"g{os.getpid()}_")
 
 
 @pytest.fixture(scope="session")

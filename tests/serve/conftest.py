@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fixtures_milvus import milvus_server, milvus_server_alone, on_server, the_server
 from helpers_serve import Served, fill
+
+__all__ = ["milvus_server", "milvus_server_alone", "on_server", "the_server"]
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers_serve import Served
+from helpers_serve import Served, fill_server
 from helpers_threshold import a_threshold
 from PIL import Image
 
@@ -188,6 +188,22 @@ def test_the_cut_begins_at_the_calibrated_distance(own_place, tab):
         assert found(tab) == places  # the page shows all and dims those beyond
         assert tab.locator("li.hit.far").count() == len(places) - 5
         assert "at FPR 0.001 on 324 queries" in tab.inner_text("#cut-words")
+
+
+@pytest.mark.slow
+def test_a_gallery_on_a_server(on_server, tmp_path, tab):
+    name = fill_server(on_server, tmp_path)
+    with Served("serve", "model", "--gallery", name, "--port", "0", cwd=tmp_path) as served:
+        served.until_ready()
+        tab.goto(served.address)
+        choose(tab, images_of(tmp_path)[3])
+        assert found(tab) == expected(tmp_path, images_of(tmp_path)[3:4])
+        until(tab, "document.querySelector('li.hit img').naturalWidth > 0")
+        tab.check("#cameras input[value='2']")
+        tab.click("#filters button:has-text('Search')")
+        until(tab, "document.querySelectorAll('li.hit').length === 6")
+        only = expected(tmp_path, images_of(tmp_path)[3:4], where=md.Filter(cameras=(2,)))
+        assert found(tab) == only
 
 
 def test_several_images_are_one_vehicle(service, place, tab):

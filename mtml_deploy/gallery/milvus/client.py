@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.milvus.address import MilvusAddress
-from mtml_deploy.gallery.milvus.connect import connect, reason, release
+from mtml_deploy.gallery.milvus.connect import connect, failure_of, reason, release
 from mtml_deploy.gallery.milvus.entities import Entity
 from mtml_deploy.gallery.values import GalleryError
 
@@ -250,7 +250,7 @@ class Collection:
         try:
             yield self._client
         except (MilvusException, grpc.RpcError) as error:
-            raise GalleryError(
+            raise failure_of(error)(
                 f"{self.name}: {what} failed: found {reason(error)}; check that the server runs, "
                 "is not overloaded and allows this, then start the command again: what was "
                 "acknowledged is kept"

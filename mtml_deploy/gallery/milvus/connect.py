@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mtml_deploy.errors import MissingExtraError
 from mtml_deploy.gallery.milvus.address import TOKEN_VARIABLE, MilvusAddress
-from mtml_deploy.gallery.values import GalleryError
+from mtml_deploy.gallery.values import GalleryAwayError, GalleryError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -51,7 +51,7 @@ def connect(address: MilvusAddress) -> MilvusClient:
             timeout=_CONNECT_S,
         )
     except (MilvusException, grpc.RpcError) as error:
-        raise GalleryError(
+        raise failure_of(error)(
             f"{address.text}: no Milvus server can be used at {address.uri}: found "
             f"{reason(error)}; check the address and that the server runs, and set "
             f"{TOKEN_VARIABLE} (now {'set' if os.environ.get(TOKEN_VARIABLE) else 'not set'}) to "
@@ -94,6 +94,20 @@ def release(address: MilvusAddress) -> None:
         _uses[str(address.folder)] -= 1
         if not _uses[str(address.folder)]:
             server_manager_instance.release_server(address.uri)
+
+
+def failure_of(error: Exception) -> type[GalleryError]:
+    """The kind of error that one of the library's is: whether the server answers at all."""
+    import grpc
+    from pymilvus.client.types import Status
+
+    code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
+    silent = (
+        Status.CONNECT_FAILED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    )
+    return GalleryAwayError if code in silent else GalleryError
 
 
 def reason(error: Exception) -> str:
