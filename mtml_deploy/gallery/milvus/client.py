@@ -201,10 +201,10 @@ class Collection:
         with self.asking("adding rows") as client:
             client.insert(self.address.collection, list(entities), timeout=CALL_S)
 
-    def put(self, entity: Entity) -> None:
-        """Add one entity, or replace the one with its number."""
-        with self.asking("writing the card") as client:
-            client.upsert(self.address.collection, [entity], timeout=CALL_S)
+    def put(self, entities: Sequence[Entity]) -> None:
+        """Add entities, or replace those with their numbers."""
+        with self.asking("changing rows") as client:
+            client.upsert(self.address.collection, list(entities), timeout=CALL_S)
 
     def delete(self, rows: Sequence[int]) -> None:
         """Delete entities by number."""

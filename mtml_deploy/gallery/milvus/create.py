@@ -48,7 +48,7 @@ def create_milvus_gallery(address: MilvusAddress, model: ModelIdentity) -> None:
                 collection, model.dim, f"mtml-reid gallery, {model.embedding} {model.precision} "
                 f"{model.model_sha256}",
             )  # fmt: skip
-            collection.put(manifest_entity(CollectionManifest(model, MANIFEST_ROW + 1, "")))
+            collection.put([manifest_entity(CollectionManifest(model, MANIFEST_ROW + 1, ""))])
         except BaseException:
             with suppress(GalleryError):  # the first error is the one to show
                 drop(collection)

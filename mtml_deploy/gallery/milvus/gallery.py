@@ -106,7 +106,7 @@ class MilvusGallery(Gallery):
             self.table = CollectionRows(self.collection)
             if write:
                 manifest = structs.replace(self.table.manifest(), writer=self._writer)
-                self.collection.put(manifest_entity(manifest))
+                self.collection.put([manifest_entity(manifest)])
         except BaseException:
             self.collection.close()
             raise
@@ -139,7 +139,7 @@ class MilvusGallery(Gallery):
                 for n, i in enumerate(fresh)
             ]
             taken = structs.replace(manifest, next_row=manifest.next_row + len(fresh))
-            self.collection.put(manifest_entity(taken))
+            self.collection.put([manifest_entity(taken)])
             for part in self._parts(entities):
                 self.collection.insert(part)
             row_of |= {contents[i]: manifest.next_row + n for n, i in enumerate(fresh)}
@@ -173,8 +173,12 @@ class MilvusGallery(Gallery):
         self._own_manifest()
         stored = list(self.rows(sorted(set(rows))))
         vectors = self.vectors([each.row for each in stored])
-        for each, vector in zip(stored, vectors, strict=True):
-            self.collection.put(entity_of(each.row, labels.of(each.record), vector))
+        entities = [
+            entity_of(each.row, labels.of(each.record), vector)
+            for each, vector in zip(stored, vectors, strict=True)
+        ]
+        for part in self._parts(entities):
+            self.collection.put(part)
         return len(stored)
 
     def search(
@@ -272,7 +276,7 @@ class MilvusGallery(Gallery):
             ValueError: it was not opened for writing.
         """
         self._require_writable()
-        self.collection.put(manifest_entity(structs.replace(self._own_manifest(), tuning=tuning)))
+        self.collection.put([manifest_entity(structs.replace(self._own_manifest(), tuning=tuning))])
 
     def rows(
         self, numbers: Sequence[int] | None = None, *, fresh: bool = True
