@@ -33,8 +33,8 @@ NEWCOMERS = {
         f"{HOW_TO}/serve-behind-a-proxy.md",
     ),
 }
-ELSEWHERE = {"production"}
-"""Blocks of the README whose gate may fail on so few queries: `test_readme.py` runs them."""
+ELSEWHERE = {"production", "python"}
+"""Of the README: a gate that may fail on so few queries, and what needs the commands below it."""
 
 
 @pytest.mark.slow
