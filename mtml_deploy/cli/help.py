@@ -78,7 +78,7 @@ _SECTIONS: Final = {
     "How it is ranked": (
         "--top-k --protocol --search-engine --memory-gib --expand --alpha --rerank --k1 --k2 "
         "--lambda --max-distance --approximate --shortlist --leave-out-self --draws --normalised "
-        "--fpr"
+        "--fpr --recall"
     ),
     "The model": (
         "--variant --backbone --image-size --embedding --branches --with-orientation --neck "
