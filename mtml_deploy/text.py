@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,11 @@ def _escape(char: str) -> str:
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode()
+
+
+def command_line(*words: object) -> str:
+    """A command as a shell takes it: names with blanks are quoted, and nothing harms a terminal."""
+    return printable(shlex.join(map(str, words)))
 
 
 def foreign(text: object) -> str:

@@ -7,6 +7,7 @@ exist, in words.
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -231,3 +232,16 @@ def _value_faults(option: click.Option, flag: str, value: str) -> Iterator[str]:
             option.type.convert(value, option, None)
         except click.BadParameter as error:
             yield f"{flag} {value}: {error.message}"
+
+
+def parsed_line(line: str) -> click.Context:
+    """A command line, read by the real command and not run; words in capitals stand as they are.
+
+    Raises:
+        click.UsageError: the program does not take it.
+    """
+    program, *rest = shlex.split(line)
+    command, name = programs()[program], program
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        name, command = f"{name} {rest[0]}", command.commands[rest.pop(0)]
+    return command.make_context(name, rest)

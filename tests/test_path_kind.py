@@ -83,12 +83,13 @@ def test_in_the_wrong_place(tmp_path: Path) -> None:
     assert "(it is an exported model" in said(
         "embed", tmp_path / "art", "--images", tmp_path / "art", *out
     )
-    assert "is a folder, expected a file (it is a gallery" in said(
-        "evaluate", "--query", gallery, "--gallery", npz
+    tracklets = ("tracklets", "--out", tmp_path / "t.npz")
+    assert "is a folder, expected a file (it is a gallery" in said(*tracklets, gallery)
+    assert "not an embeddings file (it is a table: write csv:" in said(*tracklets, table)
+    assert "(it is a gallery: search in it" in said(
+        "evaluate", "--query", gallery, "--gallery", gallery
     )
-    assert "not an embeddings file (it is a table: write csv:" in said(
-        "evaluate", "--query", table, "--gallery", npz
-    )
+    assert "is a table; write csv:" in said("evaluate", "--query", table, "--gallery", table)
     for command in (("gallery", "info"), ("search", "--query", npz, "--gallery")):
         assert "(it is an exported model" in said(*command, tmp_path / "art")
     result = CliRunner().invoke(export_main, [str(npz), "--out", str(tmp_path / "art2")])

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import Precision
 from mtml_deploy.defaults import DEVICE, Rounding
+from mtml_deploy.errors import ArtifactError
 from mtml_deploy.record_file import Record, Sha256, parse_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
@@ -102,6 +103,25 @@ def verdict_path(
     kind = backend.partition(":")[0].partition("+")[0]
     parts = (kind, device.partition(":")[0], computes_in)
     return artifact.folder / FOLDER / f"{'-'.join(filter(None, parts))}.json"
+
+
+def verdicts(artifact: Artifact) -> list[Verdict]:
+    """All verdicts on the model file that an artifact holds now, one of each backend.
+
+    Raises:
+        ArtifactError: one cannot be read.
+    """
+    found = []
+    for path in sorted((artifact.folder / FOLDER).glob("*.json")):
+        try:
+            verdict = parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read ({error}); run the parity gate again, or remove it"
+            ) from error
+        if verdict.candidate.model_sha256 == artifact.manifest.model_sha256:
+            found.append(verdict)  # else of an earlier model of this folder
+    return found
 
 
 def gate_command(

@@ -38,7 +38,7 @@ def create_gallery(
         MissingExtraError: the library of that kind is not installed.
         OutputExistsError: there is one already.
     """
-    if _is_milvus(name):
+    if is_collection(name):
         if dtype != "float32":
             raise GalleryError(
                 f"vectors as {dtype} were asked for, expected float32, which is how a Milvus "
@@ -65,7 +65,7 @@ def open_gallery(name: str | Path, *, write: bool = False) -> Gallery:
             another process is writing.
         MissingExtraError: the library of that kind of gallery is not installed.
     """
-    if _is_milvus(name):
+    if is_collection(name):
         return MilvusGallery(parse_address(str(name)), write=write)
     return FolderGallery(gallery_folder(name), write=write)
 
@@ -81,7 +81,7 @@ def open_collection(name: str, *, any_index: bool = False) -> MilvusGallery:
         GalleryError: a folder, or as `open_gallery`.
         MissingExtraError: the client library is not installed.
     """
-    if not _is_milvus(name) or parse_address(name).folder is not None:
+    if not is_collection(name) or parse_address(name).folder is not None:
         raise always_exact(name)
     return MilvusGallery(parse_address(name), write=True, any_index=any_index)
 
@@ -106,7 +106,7 @@ def gallery_folder(name: str | Path) -> Path:
     return user_path(name)
 
 
-def _is_milvus(name: str | Path) -> bool:
+def is_collection(name: str | Path) -> bool:
     """Whether a name is that of a Milvus collection."""
     scheme = _scheme(name)
     return scheme is not None and scheme.lower() in SCHEMES

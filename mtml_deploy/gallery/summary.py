@@ -62,6 +62,11 @@ def summary_json(summary: GallerySummary) -> str:
 
 def summary_lines(summary: GallerySummary) -> list[str]:
     """The facts as lines for a terminal."""
+    return [f"{name:<9} {value}" for name, value in summary_rows(summary)]
+
+
+def summary_rows(summary: GallerySummary) -> list[tuple[str, str]]:
+    """The facts as names with their values."""
     cameras = ", ".join(printable(str(camera)) for camera in summary.cameras) or "unknown"
     times = f"{summary.first_time} to {summary.last_time}" if summary.with_time else "unknown"
     model = summary.model
@@ -73,21 +78,21 @@ def summary_lines(summary: GallerySummary) -> list[str]:
     if summary.disk_bytes is not None:
         disk = f"{summary.disk_bytes / 2**20:.1f} MiB"
     return [
-        f"rows      {summary.rows}{removed}",
-        f"vehicles  {summary.vehicles}",
-        f"cameras   {cameras}",
-        f"views     {summary.with_orientation} rows of known orientation",
-        f"times     {times} ({summary.with_time} rows)",
-        f"vectors   {summary.dtype} [{model.dim}]{files}",
-        f"disk      {disk}",
-        f"model     {model.embedding} {model.precision} {model.model_sha256}",
-        *([] if summary.index is None else [_index_line(summary.index, summary.tuning)]),
+        ("rows", f"{summary.rows}{removed}"),
+        ("vehicles", str(summary.vehicles)),
+        ("cameras", cameras),
+        ("views", f"{summary.with_orientation} rows of known orientation"),
+        ("times", f"{times} ({summary.with_time} rows)"),
+        ("vectors", f"{summary.dtype} [{model.dim}]{files}"),
+        ("disk", disk),
+        ("model", f"{model.embedding} {model.precision} {model.model_sha256}"),
+        *([] if summary.index is None else [_index(summary.index, summary.tuning)]),
     ]
 
 
-def _index_line(kind: str, tuning: Tuning | None) -> str:
+def _index(kind: str, tuning: Tuning | None) -> tuple[str, str]:
     """The approximate index in words."""
     tuned = "not tuned"
     if tuning is not None:
         tuned = f"recall@{tuning.top_k} {tuning.recall:.4f} with ef {tuning.ef}"
-    return f"index     {kind}, approximate, {tuned}"
+    return "index", f"{kind}, approximate, {tuned}"

@@ -10,16 +10,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.artifact_folder import CARD_MARK
 from mtml_deploy.artifact.manifest import Manifest
-from mtml_deploy.artifact.verdict import FOLDER, Verdict
-from mtml_deploy.errors import ArtifactError
-from mtml_deploy.record_file import parse_json
-from mtml_deploy.regular_file import RECORD_BYTES, read_regular
+from mtml_deploy.artifact.verdict import verdicts
 from mtml_deploy.report.judged_file import JudgedRow
 from mtml_deploy.text import printable
 
@@ -150,10 +146,7 @@ def _verdicts(artifact: Artifact) -> Iterator[str]:
     """What the parity gate found, for each backend that was judged."""
     yield from ("## Compared with its reference", "")
     rows = []
-    for path in sorted((artifact.folder / FOLDER).glob("*.json")):
-        verdict = _verdict(path)
-        if verdict.candidate.model_sha256 != artifact.manifest.model_sha256:
-            continue  # of an earlier model of this folder
+    for verdict in verdicts(artifact):
         judged, reference = verdict.candidate, verdict.reference
         rows.append((f"{judged.backend}, {judged.device}", "passed" if verdict.passed else "FAILED",
                      f"{reference.precision}, {reference.backend}", verdict.protocol,
@@ -163,16 +156,6 @@ def _verdicts(artifact: Artifact) -> Iterator[str]:
     else:
         yield "The gate was not run on any backend."
         yield ""
-
-
-def _verdict(path: Path) -> Verdict:
-    """One verdict, read strictly."""
-    try:
-        return parse_json(read_regular(path, most_bytes=RECORD_BYTES), Verdict)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}); run the parity gate again, or remove it"
-        ) from error
 
 
 def _use(manifest: Manifest) -> Iterator[str]:

@@ -85,7 +85,7 @@ def test_the_measured_distance_is_kept_shown_and_used(place: Path) -> None:
     says = "at FPR 0.05 on 2 queries of q, "
     assert f"distance {limit:.6g} (" in done.stdout and says in done.stdout
     assert "2 of 42 others" in done.stdout
-    assert f"calibrated distance: {limit:.6g}, {says}" in ok("info", place / "art").stdout
+    assert f"calibrated distance  {limit:.6g}, {says}" in ok("info", place / "art").stdout
     assert "add --overwrite" in run(*words).stderr
     ok(*words, "--overwrite")
 

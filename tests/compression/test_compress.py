@@ -107,8 +107,8 @@ def test_the_manifest_says_what_was_done(small):
     assert record["check"]["images"] == 16
     assert record["check"]["max_relative"] < CLOSE
     assert json.loads(ok("info", small / "small", "--json", "-").stdout)["compression"] == record
-    assert "compression.parent.dim" in ok("info", small / "small").stdout
-    assert "compression" not in ok("info", small / "art").stdout
+    assert "compressed  pca-whiten from 6 values" in ok("info", small / "small").stdout
+    assert "compressed" not in ok("info", small / "art").stdout
 
 
 def test_the_metrics_are_those_before_and_after(small):

@@ -229,7 +229,9 @@ def test_the_build_and_info_say_how_the_engine_runs(tmp_path):
     )
     assert line in result.stderr
     shown = CliRunner().invoke(main, ["info", folder])
-    assert shown.output.splitlines()[-1] == f"tensorrt-rtx-sm86-sm120.engine: {line}"
+    (told,) = (text for text in shown.output.splitlines() if text.startswith("engine "))
+    assert told.split(maxsplit=1)[1].startswith("tensorrt-rtx-sm86-sm120.engine, ")
+    assert told.endswith(f" MB: {line}")
 
 
 def test_the_command_builds_for_every_listed_gpu(tmp_path):

@@ -1,0 +1,101 @@
+"""Where the result of a command is shown to people: tables that fit the terminal.
+
+In: cells and texts. Out: lines on stdout, or on stderr where stdout is asked for JSON. Machines
+read `--json`; what is shown here is for people, on a terminal and in a pipe alike, never coloured.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from mtml_deploy.cli.options import STDOUT, teller
+from mtml_deploy.text import printable
+
+_ENDLESS: Final = 10_000
+"""Columns of what is no terminal: nothing is broken there."""
+
+_SIDES: Final = {"l": "left", "r": "right"}
+
+
+class Screen:
+    """Shows texts, facts and tables; one for each command that runs."""
+
+    def __init__(self, json_file: Path | None = None) -> None:
+        """Look where the result goes.
+
+        Args:
+            json_file: what the user gave with --json; where it is "-", all text goes to stderr.
+        """
+        self._tell = teller(json_file)
+        stream = sys.stderr if json_file == STDOUT else sys.stdout
+        self._width = shutil.get_terminal_size().columns if stream.isatty() else _ENDLESS
+
+    def text(self, text: str) -> None:
+        """Show lines as they are."""
+        self._tell(text)
+
+    def facts(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Show names with their values, one below the other."""
+        self._show(("", ""), list(rows), align="ll", titled=False)
+
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> None:
+        """Show a table.
+
+        Args:
+            titles: of the columns.
+            rows: as many cells each.
+            align: "l" or "r" for each column; one with "l" is broken where the terminal ends.
+        """
+        self._show(titles, rows, align=align, titled=True)
+
+    def _show(
+        self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, align: str, titled: bool
+    ) -> None:
+        for line in table_lines(titles, rows, align=align, width=self._width, titled=titled):
+            self._tell(line)
+
+
+def table_lines(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    align: str,
+    width: int,
+    titled: bool = True,
+) -> list[str]:
+    """A table as lines of text.
+
+    Args:
+        titles: of the columns.
+        rows: as many cells each.
+        align: "l" or "r" for each column; one with "l" is broken where a line would be longer.
+        width: most columns of a line.
+        titled: the titles are a line of it.
+
+    Returns:
+        Lines without blanks at their ends.
+    """
+    # rich takes longer to import than everything else a --help needs
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=titled,
+                 header_style="")  # fmt: skip
+    for number, (title, side) in enumerate(zip(titles, align, strict=True)):
+        fixed = side == "r" or (not titled and number == 0)
+        grid.add_column(Text(printable(title)), justify=_SIDES[side], no_wrap=fixed,  # type: ignore[arg-type]
+                        overflow="fold")  # fmt: skip
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    drawn = io.StringIO()
+    # a dumb file: no colours, no links, whatever the environment asks for
+    console = Console(file=drawn, width=width, color_system=None, force_terminal=False,
+                      legacy_windows=False, highlight=False, markup=False)  # fmt: skip
+    console.print(grid)
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]
