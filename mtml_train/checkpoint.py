@@ -76,6 +76,7 @@ def build_model(config: TrainConfig, identities: int) -> MTML:
         image_size=config.image_sides,
         scale_size=config.scale_sides,
         consensus_dim=config.consensus_dim,
+        consensus_gradient=config.consensus_gradient,
         last_stride=config.last_stride,
         pooling=config.pooling,
         neck=config.neck,

@@ -83,6 +83,7 @@ class TrainConfig:
     consensus_weight: float = 1.0  # factor of L_C, eq. 7
     temperature: float = 1.0  # softens both distributions of eq. 6
     detach_consensus: bool = False  # ablation: stop L_C at the consensus branch
+    consensus_gradient: float = 1.0  # share of the gradient from branch E that reaches A-D, 0..1
     label_smoothing: float = 0.0  # of every identity cross entropy
     identity_loss: IdentityLoss = "softmax"  # (paper) else on cosines with a margin
     identity_scale: float = 64.0  # of the cosines; not used by "softmax"
@@ -150,6 +151,7 @@ class TrainConfig:
             "jitter",
             "pad",
             "label_smoothing",
+            "consensus_gradient",
             "identity_margin",
             "auto_augment_share",
         ):

@@ -162,6 +162,7 @@ class MTML(nn.Module):
         image_size: tuple[int, int],
         scale_size: tuple[int, int],
         consensus_dim: int,
+        consensus_gradient: float = 1.0,
         last_stride: int = 2,
         pooling: Pooling = "average",
         neck: Neck = "none",
@@ -176,6 +177,8 @@ class MTML(nn.Module):
             image_size: height and width of the images, pixels.
             scale_size: height and width of the scale branch's view, pixels.
             consensus_dim: E, width of the feature fusion layer.
+            consensus_gradient: share of the gradient of branch E that its input passes on, 0..1; at
+                0 branch E learns from the others, and they nothing from its own loss.
             last_stride: see `build_backbone`.
             pooling: see `build_backbone`.
             neck: "bn" for a BatchNorm between each feature, a branch's or E's, and its classifiers;
@@ -209,6 +212,7 @@ class MTML(nn.Module):
         self.orientation_head = (
             nn.Linear(width, len(ORIENTATIONS)) if "orientation" in branches else None
         )
+        self.consensus_gradient = consensus_gradient
         self.fusion = nn.Linear(width * len(branches), consensus_dim)
         self.consensus_neck = neck_of(consensus_dim) if neck == "bn" else nn.Identity()
         self.consensus_head = classifier(consensus_dim, bias=neck == "none")
@@ -225,7 +229,7 @@ class MTML(nn.Module):
         branches = self.trunks.branches
         pooled = self.trunks(images)  # R x [B, F]
         fused = torch.cat(pooled, dim=1)  # [B, R * F]
-        consensus = self.fusion(fused)  # [B, E]
+        consensus = self.fusion(_passing(fused, self.consensus_gradient))  # [B, E]
         by_name = dict(zip(branches, pooled, strict=True))
         for name, neck in self.necks.items():
             by_name[name] = neck(by_name[name])
@@ -240,3 +244,11 @@ class MTML(nn.Module):
             fused=fused,
             consensus=consensus,
         )
+
+
+def _passing(features: Tensor, share: float) -> Tensor:
+    """`features`, which pass on `share` of the gradient that they are given."""
+    if share == 1:
+        return features
+    fixed = features.detach()
+    return fixed if share == 0 else fixed + share * (features - fixed)

@@ -62,7 +62,13 @@ FIXED: Final[Mapping[str, str]] = {
         ),
         (("ema",), "it decides which weights are kept"),
         (
-            ("consensus_weight", "temperature", "detach_consensus", "label_smoothing"),
+            (
+                "consensus_weight",
+                "temperature",
+                "detach_consensus",
+                "consensus_gradient",
+                "label_smoothing",
+            ),
             "it is part of the loss",
         ),
         (("identity_loss", "identity_scale", "identity_margin"), "it is part of the loss"),

@@ -52,6 +52,30 @@ def test_shapes_of_every_variant(variant: str) -> None:
         assert output.orientation_logits is None
 
 
+def test_branch_e_passes_on_the_share_of_its_gradient_that_was_asked_for() -> None:
+    images = torch.from_numpy(random_images(3))
+    found, values = {}, []
+    for share in (1.0, 0.5, 0.0):
+        torch.manual_seed(0)
+        model = build(OG, consensus_gradient=share).eval()
+        output = model(images)
+        values.append(output.consensus_logits.detach())
+        output.consensus_logits.square().sum().backward()
+        weight = model.trunks.nets["gray"].conv1.weight.grad
+        found[share] = (weight, model.fusion.weight.grad)
+    whole, own = found[1.0]
+    assert whole is not None
+    assert own is not None
+    assert whole.abs().max() > 0
+    half, none = found[0.5], found[0.0]
+    assert none[0] is None
+    torch.testing.assert_close(half[0], whole / 2)
+    for _, gradient in (half, none):  # branch E itself learns as before
+        torch.testing.assert_close(gradient, own)
+    for value in values[1:]:
+        assert torch.equal(value, values[0])
+
+
 @torch.inference_mode()
 def test_the_fused_feature_is_the_branches_side_by_side() -> None:
     model = build(OG).eval()

@@ -37,6 +37,7 @@ OTHER = {
     "flip": 0.1, "pad": 0.1, "erase": 0.1, "jitter": 0.1, "seed": 3, "lr": 1e-3, "beta1": 0.8,
     "beta2": 0.9, "weight_decay": 0.1, "schedule": "cosine", "warmup_epochs": 1.0,
     "consensus_weight": 2.0, "temperature": 2.0, "detach_consensus": True, "label_smoothing": 0.1,
+    "consensus_gradient": 0.5,
     "triplet_weight": 1.0, "triplet_margin": 0.1, "amp": "bf16", "sync_bn": "off",
     "identity_loss": "circle", "identity_scale": 30.0, "identity_margin": 0.2,
     "triplet_on": "both", "triplet_distance": "cosine",
