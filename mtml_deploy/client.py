@@ -11,14 +11,14 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.client_error import ClientError, refusal
+from mtml_deploy.closing import Closing
 
 Picture: TypeAlias = "bytes | str | Path"
 """An image: its bytes, or its file."""
@@ -30,7 +30,7 @@ _JSON: Final = "application/json"
 _RAW: Final = "application/octet-stream"
 
 
-class Client:
+class Client(Closing):
     """One connection to a service, kept open; a context manager, used by one thread."""
 
     def __init__(
@@ -150,19 +150,6 @@ class Client:
     def close(self) -> None:
         """Close the connection; it opens again where it is used again."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connection."""
-        self.close()
 
     def _send(
         self, method: str, path: str, value: object, words: Mapping[str, Value]

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mtml_deploy.artifact.artifact import Artifact, open_artifact
 from mtml_deploy.artifact.manifest import Manifest
 from mtml_deploy.artifact.verdict import parity_warning
+from mtml_deploy.closing import Closing
 from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.given import Channels, Images, image_set
 from mtml_deploy.defaults import (
@@ -74,7 +74,7 @@ class EmbedOptions:
         )
 
 
-class Model:
+class Model(Closing):
     """An exported model that is loaded; a context manager, owned by one thread.
 
     Attributes:
@@ -267,19 +267,6 @@ class Model:
     def close(self) -> None:
         """Free the model; closing twice is allowed, running after it is not."""
         self.runtime.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the model."""
-        self.close()
 
 
 def open_model(

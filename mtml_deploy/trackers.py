@@ -7,12 +7,12 @@ is imported: anything with a `reid_model` that has `get_features` takes it as it
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.closing import Closing
 from mtml_deploy.data.given import image_set
 from mtml_deploy.defaults import BACKEND, BATCH_SIZE, DEVICE, Backend
 from mtml_deploy.embed.embed import embed
@@ -26,7 +26,7 @@ _LEAST_NORM: Final = 1e-12
 """Below it a vector has no direction that float32 could keep."""
 
 
-class ReidModel:
+class ReidModel(Closing):
     """An exported model as trackers call it; a context manager, owned by one thread.
 
     Attributes:
@@ -118,19 +118,6 @@ class ReidModel:
     def close(self) -> None:
         """Free the model; closing twice is allowed, asking for features after it is not."""
         self._model.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the model."""
-        self.close()
 
 
 def _unit(features: NDArray[np.float32], boxes: list[int]) -> NDArray[np.float32]:

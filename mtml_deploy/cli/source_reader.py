@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from mtml_deploy.artifact.artifact import Artifact
+from mtml_deploy.closing import Closing
 from mtml_deploy.data.batches import BadImage
 from mtml_deploy.data.source import load_source
 from mtml_deploy.defaults import EMBEDDINGS_SUFFIX
@@ -24,7 +24,7 @@ Progress: TypeAlias = Callable[[str], AbstractContextManager[Callable[[int, int]
 """Title -> progress callback for a piece of work."""
 
 
-class SourceReader:
+class SourceReader(Closing):
     """Reads sources with one artifact, whose model is loaded at the first set of images.
 
     A context manager; leaving it frees the model.
@@ -84,16 +84,7 @@ class SourceReader:
             return embeddings
         return self._embed(text, split)
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Free the model."""
         if self._model is not None:
             self._model.close()

@@ -14,13 +14,13 @@ from __future__ import annotations
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from mtml_deploy.closing import Closing
 from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.files import atomic_folder, write_text
@@ -66,7 +66,7 @@ class _Batch(Record, frozen=True):
     bad: tuple[tuple[int, str], ...]
 
 
-class PartialRows:
+class PartialRows(Closing):
     """The folder, open for appending; a context manager.
 
     Attributes:
@@ -158,19 +158,6 @@ class PartialRows:
             with suppress(OSError):  # the rest of a batch that could not be written
                 file.close()
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the files."""
-        self.close()
-
     def _continue(self) -> None:
         """Check the manifest, find the last whole batch and cut both files there."""
         try:
@@ -222,14 +209,10 @@ def remove_partial_rows(folder: Path) -> None:
 def _require_same(folder: Path, wanted: RowsManifest) -> None:
     """Refuse a folder with another manifest; ValueError where it holds none."""
     found = parse_json(read_regular(folder / _HEADER, most_bytes=RECORD_BYTES), RowsManifest)
-    differing = [
-        name
-        for name in RowsManifest.__struct_fields__
-        if getattr(found, name) != getattr(wanted, name)
-    ]
-    if differing:
+    names = RowsManifest.__struct_fields__
+    if others := [name for name in names if getattr(found, name) != getattr(wanted, name)]:
         raise EmbeddingsError(
-            f"{folder} holds an interrupted run with another {', '.join(differing)}, expected the "
+            f"{folder} holds an interrupted run with another {', '.join(others)}, expected the "
             f"one of this run; {_FIX}"
         )
 

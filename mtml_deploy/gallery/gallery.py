@@ -6,16 +6,15 @@ programs are the same for all.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtml_deploy.closing import Closing
 from mtml_deploy.data.clock import time_us
 from mtml_deploy.data.records import UNKNOWN
 from mtml_deploy.defaults import TOP_K
@@ -37,7 +36,7 @@ from mtml_deploy.gallery.values import (
 )
 
 
-class Gallery(ABC):
+class Gallery(Closing):
     """An open gallery; a context manager, owned by one thread."""
 
     @property
@@ -270,14 +269,3 @@ class Gallery(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free it; closing twice is allowed."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -23,6 +23,7 @@ from mtml_deploy.defaults import (
     Rounding,
 )
 from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.model import EmbedOptions
 from mtml_deploy.parity.compare import Progress, compare
 from mtml_deploy.parity.judge import ParityResult
 from mtml_deploy.parity.thresholds import ParityThresholds, bounded, load_thresholds
@@ -120,10 +121,11 @@ def check_parity(
         MtmlError: what embedding and evaluating raise.
     """
     rule = find_protocol(protocol)
-    judged = Side(
-        open_artifact(user_path(candidate)), backend, device, precision, model_threads, streams
+    how = EmbedOptions(
+        backend, device, model_threads=model_threads, precision=precision, streams=streams
     )
-    trusted = Side(open_artifact(user_path(reference)), "ort", reference_device)
+    judged = Side(open_artifact(user_path(candidate)), how)
+    trusted = Side(open_artifact(user_path(reference)), EmbedOptions("ort", reference_device))
     file = None if thresholds is None else user_path(thresholds)
 
     def bounds(computes_in: Rounding) -> ParityThresholds:

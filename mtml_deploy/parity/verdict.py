@@ -20,10 +20,9 @@ from msgspec.structs import asdict
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.verdict import Compared, Judged, Verdict, verdict_path
-from mtml_deploy.defaults import EXECUTION_PRECISION, STREAMS, ExecutionPrecision
 from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
-from mtml_deploy.model import Model
+from mtml_deploy.model import EmbedOptions, Model
 from mtml_deploy.output_kind import json_kind, text_kind
 from mtml_deploy.parity.judge import Check, ParityResult
 from mtml_deploy.text import percent, table
@@ -36,30 +35,15 @@ class Side:
 
     Attributes:
         artifact: the exported model.
-        backend: what ran it.
-        device: "cpu", "cuda:N" or "gpu:N".
-        precision: what OpenVINO was asked to compute in.
-        threads: threads of the model.
-        streams: batches at work at once on OpenVINO.
+        how: what runs it.
     """
 
     artifact: Artifact
-    backend: str
-    device: str
-    precision: ExecutionPrecision = EXECUTION_PRECISION
-    threads: int = 0
-    streams: int = STREAMS
+    how: EmbedOptions
 
     def open(self) -> Model:
         """The model of this side, loaded."""
-        return Model.open(
-            self.artifact,
-            backend=self.backend,
-            device=self.device,
-            model_threads=self.threads,
-            precision=self.precision,
-            streams=self.streams,
-        )
+        return self.how.open(self.artifact)
 
 
 def verdict_json(
@@ -174,8 +158,8 @@ def save_verdict(side: Side, result: ParityResult, *, record: str, markdown: str
     """
     path = verdict_path(
         side.artifact,
-        backend=side.backend,
-        device=side.device,
+        backend=side.how.backend,
+        device=side.how.device,
         computes_in=result.computes_in,
     )
     write_text(path.with_suffix(".md"), markdown)
@@ -192,8 +176,8 @@ def _compared(side: Side) -> Compared:
         checkpoint_sha256=manifest.checkpoint_sha256,
         precision=manifest.precision,
         embedding=manifest.embedding,
-        backend=side.backend,
-        device=side.device,
+        backend=side.how.backend,
+        device=side.how.device,
     )
 
 
@@ -250,5 +234,5 @@ def _name(side: Side) -> str:
     manifest = side.artifact.manifest
     return (
         f"{manifest.variant} {manifest.embedding} {manifest.precision} "
-        f"{manifest.model_sha256[:12]} on {side.backend}, {side.device}"
+        f"{manifest.model_sha256[:12]} on {side.how.backend}, {side.how.device}"
     )

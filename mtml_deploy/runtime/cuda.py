@@ -12,12 +12,12 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mtml_deploy.closing import Closing
 from mtml_deploy.errors import BackendError, MissingExtraError
 from mtml_deploy.runtime.cuda_driver import CudaError, Driver, DriverName, LibcudaDriver
 from mtml_deploy.runtime.cuda_pycuda import PyCudaDriver
@@ -55,7 +55,7 @@ def open_driver() -> Driver:
     return LibcudaDriver()
 
 
-class CudaDevice:
+class CudaDevice(Closing):
     """One GPU through its primary context, which torch and ONNX Runtime share; a context manager.
 
     What it gives belongs to it and is freed with it, last made first. It is used in one thread.
@@ -127,19 +127,6 @@ class CudaDevice:
     def close(self) -> None:
         """Free everything and leave the GPU; closing twice is allowed."""
         self._close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free everything."""
-        self.close()
 
 
 class Stream:

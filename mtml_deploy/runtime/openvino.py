@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Final, Self, get_args
 
 import numpy as np
@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import (
-    EMBEDDINGS_OUTPUT,
     INPUT_NAME,
     METADATA_KEY,
-    ORIENTATION_OUTPUT,
-    Manifest,
 )
 from mtml_deploy.defaults import ExecutionPrecision, Rounding
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
 from mtml_deploy.runtime.graph_input import graph_input
 from mtml_deploy.runtime.graph_record import check_graph, check_record
 from mtml_deploy.runtime.in_flight import in_flight
-from mtml_deploy.runtime.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.runtime import ModelOutputs, Runtime, check_images, closed, output_widths
 
 _TENSOR_TYPES: Final = {"u8": "uint8", "f32": "float"}
 """OpenVINO's short name of a type -> ONNX Runtime's."""
@@ -39,7 +36,7 @@ _ROUNDED: Final[Mapping[str, Rounding]] = {"f32": "", "bf16": "bf16", "f16": "f1
 """A precision -> what it rounds float32 values to."""
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(Runtime):
     """A compiled model on one device (see `mtml_deploy.runtime.runtime.Runtime`).
 
     A batch is run as it comes. With several streams as many batches of a `stream` run at once, each
@@ -112,29 +109,10 @@ class OpenVinoRuntime:
                 f"{precision} was asked for and OpenVINO computes in {found} on {device}, expected "
                 f"one of {', '.join(_CAPABILITIES)}; ask for another --execution-precision"
             )
-        self._manifest = artifact.manifest
-        self._computes_in = _ROUNDED[found]
+        self.manifest = artifact.manifest
+        self.computes_in = _ROUNDED[found]
         self._streams = streams
         self._idle = [self._compiled.create_infer_request() for _ in range(streams)]
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the loaded model is."""
-        return self._manifest
-
-    @property
-    def engine_sha256(self) -> str:
-        """Empty: the ONNX file itself runs."""
-        return ""
-
-    @property
-    def computes_in(self) -> Rounding:
-        """What float32 values are rounded to: "bf16" or "f16"; empty where they are not."""
-        return self._computes_in
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
-        return self.run_all(images).embeddings
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and orientation of uint8 [B, H, W, 3]; see `Runtime.run_all`."""
@@ -149,39 +127,24 @@ class OpenVinoRuntime:
         self._idle = []
         self._compiled = None
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the model."""
-        self.close()
-
     def _start(self, images: NDArray[np.uint8]) -> Callable[[], ModelOutputs]:
         """Begin a batch; what is returned waits for its outputs."""
         if self._compiled is None:
-            raise ValueError("this runtime is closed; open it again with open_runtime")
-        images = check_images(images, self._manifest)
+            raise closed()
+        images = check_images(images, self.manifest)
         if not self._idle:
             raise ValueError("every request of this runtime is in a stream; end that first")
-        names = [EMBEDDINGS_OUTPUT]
-        if self._manifest.with_orientation:
-            names.append(ORIENTATION_OUTPUT)
         request = self._idle.pop()
-        fed = graph_input(images, self._manifest)
+        fed = graph_input(images, self.manifest)
         request.start_async({INPUT_NAME: fed}, share_inputs=True)
 
         def collect() -> ModelOutputs:
-            found: list[NDArray[np.float32]] = []
             try:
                 request.wait()
-                # copies: the next batch is written to the same memory
-                found += [np.array(request.get_tensor(name).data, np.float32) for name in names]
+                found = {  # copies: the next batch is written to the same memory
+                    name: np.array(request.get_tensor(name).data, np.float32)
+                    for name in output_widths(self.manifest)
+                }
             except RuntimeError as error:
                 raise BackendError(
                     f"OpenVINO failed on a batch of {len(images)} images: {_reason(error)}; try "
@@ -190,7 +153,7 @@ class OpenVinoRuntime:
             finally:
                 if all(idle is not request for idle in self._idle):  # asked for twice
                     self._idle.append(request)
-            return ModelOutputs(embeddings=found[0], orientation=(*found, None)[1])
+            return ModelOutputs.of(found)
 
         return collect
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Self
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,9 @@ from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.manifest import (
     EMBEDDINGS_OUTPUT,
     INPUT_NAME,
-    ORIENTATION_OUTPUT,
     Manifest,
 )
 from mtml_deploy.artifact.plain_input import require_plain
-from mtml_deploy.data.records import ORIENTATIONS
-from mtml_deploy.defaults import Rounding
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import load_library
 from mtml_deploy.errors import ArtifactError, BackendError, MissingExtraError
@@ -39,7 +36,7 @@ from mtml_deploy.runtime.ort_library import (
     require_offered,
 )
 from mtml_deploy.runtime.ort_provider import TENSORRT, Provider, tensorrt_provider
-from mtml_deploy.runtime.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.runtime import ModelOutputs, Runtime, check_images, closed, output_widths
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class OrtRuntime:
+class OrtRuntime(Runtime):
     """An ONNX Runtime session for one artifact (see `mtml_deploy.runtime.runtime.Runtime`).
 
     On the CPU a batch is run as it comes: the caller chooses its size. On a GPU it is cut and
@@ -125,39 +122,21 @@ class OrtRuntime:
         require_active(session.get_providers(), device, providers[0])
         check_record(record, artifact)
         check_graph(inputs, outputs, artifact)
-        self._manifest = artifact.manifest
+        self.manifest = artifact.manifest
         self._session = session
         self._bound: BoundSession | None = None
         if device != "cpu":
             self._bound = BoundSession(
-                ort, session, _widths(self._manifest), device=device, cuda_graphs=cuda_graphs
+                ort, session, output_widths(self.manifest), device=device, cuda_graphs=cuda_graphs
             )
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the loaded model is."""
-        return self._manifest
-
-    @property
-    def engine_sha256(self) -> str:
-        """Empty: the ONNX file itself runs."""
-        return ""
-
-    @property
-    def computes_in(self) -> Rounding:
-        """Empty: what the file says is computed."""
-        return ""
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
-        return self._run((EMBEDDINGS_OUTPUT,), images)[0]
+        return self._run((EMBEDDINGS_OUTPUT,), images)[EMBEDDINGS_OUTPUT]
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and orientation of uint8 [B, H, W, 3]; see `Runtime.run_all`."""
-        if not self._manifest.with_orientation:
-            return ModelOutputs(embeddings=self.run(images), orientation=None)
-        embeddings, orientation = self._run((EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT), images)
-        return ModelOutputs(embeddings=embeddings, orientation=orientation)
+        return ModelOutputs.of(self._run(tuple(output_widths(self.manifest)), images))
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[ModelOutputs]:
         """Outputs of each batch; the library runs one at a time. See `Runtime.stream`."""
@@ -168,39 +147,27 @@ class OrtRuntime:
         self._bound = None
         self._session = None
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the session."""
-        self.close()
-
     def _run(
         self, outputs: tuple[str, ...], images: NDArray[np.uint8]
-    ) -> list[NDArray[np.float32]]:
+    ) -> dict[str, NDArray[np.float32]]:
         """The named outputs, float32 [B, D] or [B, 8]."""
         if self._session is None:
-            raise ValueError("this runtime is closed; open it again with open_runtime")
-        images = check_images(images, self._manifest)
+            raise closed()
+        images = check_images(images, self.manifest)
         try:
             if self._bound is None:
-                fed = graph_input(images, self._manifest)
-                results = self._session.run(list(outputs), {INPUT_NAME: fed})
+                fed = graph_input(images, self.manifest)
+                found = dict(
+                    zip(outputs, self._session.run(outputs, {INPUT_NAME: fed}), strict=True)
+                )
             else:
                 found = self._bound.run(images)
-                results = [found[name] for name in outputs]
         except Exception as error:  # the library's exceptions have no common base of their own
             raise BackendError(
                 f"ONNX Runtime failed on a batch of {len(images)} images: {first_line(error)}; "
                 "try smaller batches"
             ) from error
-        return [np.ascontiguousarray(result, dtype=np.float32) for result in results]
+        return {name: np.ascontiguousarray(found[name], dtype=np.float32) for name in outputs}
 
 
 def _tensorrt(library: ModuleType, device: str, manifest: Manifest) -> Provider:
@@ -220,9 +187,3 @@ def _tensorrt(library: ModuleType, device: str, manifest: Manifest) -> Provider:
     # an engine is executable code: nobody else may put one there
     Path(provider[1]["trt_engine_cache_path"]).mkdir(mode=0o700, parents=True, exist_ok=True)
     return provider
-
-
-def _widths(manifest: Manifest) -> dict[str, int]:
-    """Output name -> values per image."""
-    orientation = {ORIENTATION_OUTPUT: len(ORIENTATIONS)} if manifest.with_orientation else {}
-    return {EMBEDDINGS_OUTPUT: manifest.dim, **orientation}

@@ -1,19 +1,21 @@
-"""A loaded model: the protocol that every backend keeps, and what backends share.
+"""A loaded model: what every backend keeps, and what backends share.
 
 In: uint8 images [B, H, W, 3]. Out: their embeddings. No inference library is imported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
+from mtml_deploy.closing import Closing
+from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.defaults import Rounding
 
 
@@ -30,27 +32,38 @@ class ModelOutputs:
     embeddings: NDArray[np.float32]
     orientation: NDArray[np.float32] | None
 
+    @classmethod
+    def of(cls, outputs: Mapping[str, NDArray[np.float32]]) -> Self:
+        """The outputs by their names in the graph."""
+        return cls(outputs[EMBEDDINGS_OUTPUT], outputs.get(ORIENTATION_OUTPUT))
 
-class Runtime(Protocol):
+
+def output_widths(manifest: Manifest) -> dict[str, int]:
+    """Name of each output of a model -> values per image."""
+    orientation = {ORIENTATION_OUTPUT: len(ORIENTATIONS)} if manifest.with_orientation else {}
+    return {EMBEDDINGS_OUTPUT: manifest.dim, **orientation}
+
+
+def closed() -> ValueError:
+    """The error that a runtime is closed."""
+    return ValueError("this runtime is closed; open it again with open_runtime")
+
+
+class Runtime(Closing):
     """A loaded model; a context manager, owned by one thread.
 
     Row i of every result belongs to image i of the input.
+
+    Attributes:
+        manifest: what the loaded model is.
+        engine_sha256: hash of the engine that runs; empty where the ONNX file itself does.
+        computes_in: what float32 values are rounded to, "bf16" or "f16"; empty where the precision
+            is in the file.
     """
 
-    @property
-    def manifest(self) -> Manifest:
-        """What the loaded model is."""
-        ...
-
-    @property
-    def engine_sha256(self) -> str:
-        """Hash of the engine that runs; empty where the ONNX file itself does."""
-        ...
-
-    @property
-    def computes_in(self) -> Rounding:
-        """What the backend rounds float32 values to: "bf16" or "f16"; empty where it does not."""
-        ...
+    manifest: Manifest
+    engine_sha256: str = ""
+    computes_in: Rounding = ""
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings of images.
@@ -66,12 +79,13 @@ class Runtime(Protocol):
             ValueError: wrong dtype or shape, or the runtime is closed.
             BackendError: the library failed, for example out of memory.
         """
-        ...
+        return self.run_all(images).embeddings
 
+    @abstractmethod
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and, where the model has it, orientation; arguments and errors as `run`."""
-        ...
 
+    @abstractmethod
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[ModelOutputs]:
         """Outputs of one batch after the other, the next ones begun before one is asked for.
 
@@ -89,20 +103,10 @@ class Runtime(Protocol):
             ValueError: as `run`.
             BackendError: as `run`.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Free the model; closing twice is allowed, running after it is not."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def check_images(images: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]:

@@ -12,19 +12,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
-from mtml_deploy.data.records import ORIENTATIONS
-from mtml_deploy.defaults import Rounding
 from mtml_deploy.errors import ArtifactError, BackendError
 from mtml_deploy.runtime.in_flight import in_flight
-from mtml_deploy.runtime.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.runtime import ModelOutputs, Runtime, check_images, closed, output_widths
 from mtml_deploy.runtime.triton_address import TritonAddress
 from mtml_deploy.runtime.triton_connection import (
     ServedConfig,
@@ -48,7 +44,7 @@ Outputs = dict[str, NDArray[np.float32]]
 T = TypeVar("T")
 
 
-class TritonRuntime:
+class TritonRuntime(Runtime):
     """A model on a server (see `mtml_deploy.runtime.runtime.Runtime`).
 
     A batch is cut where it is longer than the server takes. Requests are sent by threads that each
@@ -76,10 +72,9 @@ class TritonRuntime:
         if streams < 1:
             raise ValueError(f"streams must be 1 or more, found {streams}")
         triton_library(address)
+        self.manifest = artifact.manifest
         self._artifact, self._address, self._streams = artifact, address, streams
-        self._widths = {EMBEDDINGS_OUTPUT: artifact.manifest.dim}
-        if artifact.manifest.with_orientation:
-            self._widths[ORIENTATION_OUTPUT] = len(ORIENTATIONS)
+        self._widths = output_widths(artifact.manifest)
         self._mine = threading.local()
         self._closing = threading.Event()
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(streams + 1)
@@ -92,27 +87,8 @@ class TritonRuntime:
             self.close()
             raise
         self._version = config.parameter(VERSION_KEY)
-        self._engine_sha256 = config.parameter(ENGINE_KEY)
+        self.engine_sha256 = config.parameter(ENGINE_KEY)
         self._most = config.max_batch_size
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the served model is."""
-        return self._artifact.manifest
-
-    @property
-    def engine_sha256(self) -> str:
-        """Hash of the plan that the server runs; empty where it runs the ONNX file."""
-        return self._engine_sha256
-
-    @property
-    def computes_in(self) -> Rounding:
-        """Empty: the file or plan that is named is computed as it is."""
-        return ""
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
-        return self.run_all(images).embeddings
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and orientation of uint8 [B, H, W, 3]; see `Runtime.run_all`."""
@@ -140,23 +116,10 @@ class TritonRuntime:
         if connection is not None:
             connection.close()
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let go of the connections."""
-        self.close()
-
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         """Work in a thread that has a connection."""
         if self._pool is None:
-            raise ValueError("this runtime is closed; open it again with open_runtime")
+            raise closed()
         return self._pool.submit(work)
 
     def _start(self, images: NDArray[np.uint8]) -> Callable[[], ModelOutputs]:
@@ -170,9 +133,8 @@ class TritonRuntime:
 
         def collect() -> ModelOutputs:
             found = [part.result() for part in parts]
-            whole = {name: np.concatenate([one[name] for one in found]) for name in self._widths}
-            return ModelOutputs(
-                embeddings=whole[EMBEDDINGS_OUTPUT], orientation=whole.get(ORIENTATION_OUTPUT)
+            return ModelOutputs.of(
+                {name: np.concatenate([one[name] for one in found]) for name in self._widths}
             )
 
         return collect
@@ -187,7 +149,7 @@ class TritonRuntime:
             # asked for behind the answer: a model that was exchanged before it is seen here
             config = connection.config()
             self._require_served(config)
-            if config.parameter(ENGINE_KEY) != self._engine_sha256:
+            if config.parameter(ENGINE_KEY) != self.engine_sha256:
                 raise ArtifactError(
                     f"{self._address} was exchanged for another engine meanwhile, expected the "
                     f"one it had when it was opened; run the command again"

@@ -11,15 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.artifact.artifact import Artifact
-from mtml_deploy.artifact.manifest import EMBEDDINGS_OUTPUT, ORIENTATION_OUTPUT, Manifest
-from mtml_deploy.defaults import Rounding
 from mtml_deploy.engine.folder import Engine, find_engine, read_plan
 from mtml_deploy.engine.gpu import require_gpu
 from mtml_deploy.engine.library import Library, Target, load_library
@@ -28,9 +25,15 @@ from mtml_deploy.runtime.batching import Piece, cut
 from mtml_deploy.runtime.cuda import CudaDevice
 from mtml_deploy.runtime.cuda_driver import CudaError
 from mtml_deploy.runtime.in_flight import in_flight
-from mtml_deploy.runtime.runtime import ModelOutputs, check_images
+from mtml_deploy.runtime.runtime import (
+    ModelOutputs,
+    Runtime,
+    check_images,
+    closed,
+    output_widths,
+)
 from mtml_deploy.runtime.trt_cache import RuntimeCache
-from mtml_deploy.runtime.trt_engine import LoadedEngine, output_kinds
+from mtml_deploy.runtime.trt_engine import LoadedEngine
 from mtml_deploy.runtime.trt_slot import Slot
 
 SLOTS: Final = 3
@@ -44,7 +47,7 @@ buffers and scratch memory alone.
 """
 
 
-class TensorRtRuntime:
+class TensorRtRuntime(Runtime):
     """An engine on one GPU (see `mtml_deploy.runtime.runtime.Runtime`).
 
     A batch of any length is cut and padded (`pieces.cut`). After a CUDA error the runtime closes
@@ -68,9 +71,9 @@ class TensorRtRuntime:
         gpu = require_gpu(device, backend=target)
         engine = find_engine(artifact, library, gpu)
         plan = read_plan(engine)
-        self._manifest = artifact.manifest
+        self.manifest = artifact.manifest
         self._profile = engine.manifest.profile
-        self._engine_sha256 = engine.manifest.plan_sha256
+        self.engine_sha256 = engine.manifest.plan_sha256
         self._streaming = False
         self._slots: list[Slot] = []
         self._device: CudaDevice | None = CudaDevice(gpu.index)
@@ -86,25 +89,6 @@ class TensorRtRuntime:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the loaded model is."""
-        return self._manifest
-
-    @property
-    def engine_sha256(self) -> str:
-        """Hash of the engine file."""
-        return self._engine_sha256
-
-    @property
-    def computes_in(self) -> Rounding:
-        """Empty: precision is in the file that the engine was built from."""
-        return ""
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings float32 [B, D] of uint8 [B, H, W, 3]; see `Runtime.run`."""
-        return self.run_all(images).embeddings
 
     def run_all(self, images: NDArray[np.uint8]) -> ModelOutputs:
         """Embeddings and orientation of uint8 [B, H, W, 3]; see `Runtime.run_all`."""
@@ -136,10 +120,7 @@ class TensorRtRuntime:
         try:
             for part in in_flight(self._parts(batches), start, most=len(self._slots)):
                 if part.piece.start + part.piece.count == len(part.images):
-                    yield ModelOutputs(
-                        embeddings=part.results[EMBEDDINGS_OUTPUT],
-                        orientation=part.results.get(ORIENTATION_OUTPUT),
-                    )
+                    yield ModelOutputs.of(part.results)
         finally:
             self._streaming = False
 
@@ -172,47 +153,34 @@ class TensorRtRuntime:
         if device is not None:
             device.close()
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the engine."""
-        self.close()
-
     def _load(
         self, plan: bytes, library: Library, engine: Engine, device: CudaDevice
     ) -> list[Slot]:
         """The engine and its slots, all of it the device's; its context is current."""
-        loaded = LoadedEngine(plan, library, self._manifest, self._profile, name=str(engine.path))
+        loaded = LoadedEngine(plan, library, self.manifest, self._profile, name=str(engine.path))
         device.own(loaded.close)
         cache = RuntimeCache(engine.path, loaded)
         cache.load()
         device.own(cache.save)  # before the engine is closed
         return [
-            Slot(loaded, device, self._manifest, largest=self._profile.opt) for _ in range(SLOTS)
+            Slot(loaded, device, self.manifest, largest=self._profile.opt) for _ in range(SLOTS)
         ]
 
     def _require_idle(self) -> None:
         """Refuse a closed runtime, and a second stream that would take the slots of the first."""
         if self._device is None:
-            raise ValueError("this runtime is closed; open it again with open_runtime")
+            raise closed()
         if self._streaming:
             raise ValueError("this runtime is in a stream already; end it, or open another runtime")
 
     def _parts(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[_Part]:
         """The pieces of every batch, in order."""
-        kinds = output_kinds(self._manifest)
+        widths = output_widths(self.manifest)
         for batch in batches:
-            images = check_images(batch, self._manifest)
+            images = check_images(batch, self.manifest)
             results = {
-                name: np.empty((len(images), *kind.sizes), dtype=np.float32)
-                for name, kind in kinds.items()
+                name: np.empty((len(images), width), dtype=np.float32)
+                for name, width in widths.items()
             }
             for piece in cut(len(images), self._profile):
                 yield _Part(images, piece, results)

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtml_deploy.artifact.manifest import (
-    EMBEDDINGS_OUTPUT,
     INPUT_NAME,
-    ORIENTATION_OUTPUT,
     Manifest,
 )
-from mtml_deploy.data.records import ORIENTATIONS
 from mtml_deploy.engine.library import Library, make
 from mtml_deploy.engine.library_log import LibraryLog, last_errors
 from mtml_deploy.engine.options import BatchProfile
 from mtml_deploy.errors import ArtifactError, BackendError
+from mtml_deploy.runtime.runtime import output_widths
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,7 @@ def input_kind(manifest: Manifest) -> TensorKind:
 
 def output_kinds(manifest: Manifest) -> dict[str, TensorKind]:
     """What each output of a model's engine is."""
-    kinds = {EMBEDDINGS_OUTPUT: TensorKind("FLOAT", (manifest.dim,))}
-    if manifest.with_orientation:
-        kinds[ORIENTATION_OUTPUT] = TensorKind("FLOAT", (len(ORIENTATIONS),))
-    return kinds
+    return {name: TensorKind("FLOAT", (width,)) for name, width in output_widths(manifest).items()}
 
 
 class LoadedEngine:

@@ -21,6 +21,7 @@ from mtml_deploy.artifact.verdict import parity_warning, verdict_path
 from mtml_deploy.cli.main import main
 from mtml_deploy.errors import ParityError
 from mtml_deploy.evaluation.protocols import find_protocol
+from mtml_deploy.model import EmbedOptions
 from mtml_deploy.parity.agreement import Agreement
 from mtml_deploy.parity.bootstrap import Change, paired_change
 from mtml_deploy.parity.compare import require_same_model
@@ -196,7 +197,7 @@ def test_a_damaged_thresholds_file_is_refused_in_words(tmp_path):
 
 def test_a_damaged_verdict_is_a_warning(tmp_path):
     artifact = write_artifact(tmp_path / "model")
-    side = Side(artifact, "ort", "cuda:0")
+    side = Side(artifact, EmbedOptions("ort", "cuda:0"))
     result = ParityResult(
         agreement={"embedding": Agreement(0.9, 0.95, 0.99, 0.1, 0.2)},
         ranking=RankAgreement(0.5, 0.75, float("nan")),
