@@ -43,8 +43,22 @@ def scatter_directions(
         float64 [k], falling, the eigenvalues that are no rounding errors, and float64
         [D, min(k, most)], orthonormal columns of any sign.
     """
-    find = _from_rows if rows.shape[0] < rows.shape[1] else _from_columns
-    return find(rows, centres, which, count, most)
+    if rows.shape[0] < rows.shape[1]:
+        centred = rows - centres[which]  # [N, D]
+        values, vectors = _largest(centred @ centred.T / count)
+        # orthogonal but for rounding, which is relative to the largest direction; QR makes the
+        # small ones orthogonal to it again
+        directions, _ = np.linalg.qr(centred.T @ vectors[:, :most])  # [D, k]
+        return values, directions
+    width = rows.shape[1]
+    products = np.zeros((width, width))
+    step = block_rows(width)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        centred = rows[part] - centres[which[part]]  # [step, D]
+        products += centred.T @ centred
+    values, vectors = _largest(products / count)
+    return values, vectors[:, :most].copy()
 
 
 def signed(directions: Values) -> Values:
@@ -61,44 +75,8 @@ def block_rows(width: int) -> int:
     return max(1, _BLOCK_VALUES // width)
 
 
-def _from_columns(
-    rows: NDArray[np.floating],
-    centres: Values,
-    which: NDArray[np.intp],
-    count: int,
-    most: int | None,
-) -> tuple[Values, Values]:
-    """From the matrix of products between columns [D, D]."""
-    width = rows.shape[1]
-    products = np.zeros((width, width))
-    step = block_rows(width)
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        centred = rows[part] - centres[which[part]]  # [step, D]
-        products += centred.T @ centred
-    values, vectors = np.linalg.eigh(products / count)
-    known = _known(values)
-    return values[::-1][:known], vectors[:, ::-1][:, :known][:, :most].copy()
-
-
-def _from_rows(
-    rows: NDArray[np.floating],
-    centres: Values,
-    which: NDArray[np.intp],
-    count: int,
-    most: int | None,
-) -> tuple[Values, Values]:
-    """From the matrix of products between rows [N, N]."""
-    centred = rows - centres[which]  # [N, D]
-    values, vectors = np.linalg.eigh(centred @ centred.T / count)
-    known = _known(values)
-    # orthogonal but for rounding
-    directions = centred.T @ vectors[:, ::-1][:, :known][:, :most]  # [D, k]
-    # rounding is relative to the largest direction; QR makes the small ones orthogonal to it again
-    orthonormal, _ = np.linalg.qr(directions)
-    return values[::-1][:known], orthonormal
-
-
-def _known(values: Values) -> int:
-    """How many eigenvalues are no rounding errors."""
-    return int(np.count_nonzero(values > _RANK * max(values.max(initial=0.0), 0.0)))
+def _largest(products: Values) -> tuple[Values, Values]:
+    """Eigenvalues that are no rounding errors, falling, and their eigenvectors."""
+    values, vectors = np.linalg.eigh(products)
+    known = int(np.count_nonzero(values > _RANK * max(values.max(initial=0.0), 0.0)))
+    return values[::-1][:known], vectors[:, ::-1][:, :known]

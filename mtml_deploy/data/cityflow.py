@@ -11,8 +11,8 @@ from typing import Final
 
 from mtml_deploy.data.labels.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.data.labels.xml_items import ItemLabel, XmlLabels, read_xml_labels
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import Split, SplitFiles, listed_names, unknown_notes
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet, unknown_notes
+from mtml_deploy.data.text_files import Split, SplitFiles, listed_names
 
 FILES: Final[dict[Split, SplitFiles]] = {
     "train": SplitFiles(
@@ -65,11 +65,5 @@ def load_cityflow(root: Path, split: Split) -> ImageSet:
         )
         for name, label in ((name, labels.by_name.get(name, nothing)) for name in names)
     )
-    notes += unknown_notes(
-        {
-            "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-            "camera id": sum(record.camera_id == UNKNOWN for record in records),
-        },
-        len(records),
-    )
+    notes += unknown_notes(records, "vehicle_id", "camera_id")
     return ImageSet(f"cityflow:{root}#{split}", root, records, tuple(notes))

@@ -17,12 +17,13 @@ from mtml_deploy.data.csv_rows import Cells, Rows
 from mtml_deploy.data.folder import common_root
 from mtml_deploy.data.ids import UNKNOWN_TEXTS, id_cell, read_id
 from mtml_deploy.data.listed_path import ListedPaths
-from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import SPLITS, Split, unknown_notes
+from mtml_deploy.data.records import ORIENTATIONS, UNKNOWN, ImageRecord, ImageSet, unknown_notes
+from mtml_deploy.data.text_files import SPLITS, Split
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
-COLUMNS: Final = ("path", "vehicle_id", "camera_id", "orientation", "tracklet_id")
+LABELS: Final = ("vehicle_id", "camera_id", "orientation")
+COLUMNS: Final = ("path", *LABELS, "tracklet_id")
 """What `table_text` writes; all but the first may be left out, empty cells are unknown."""
 
 _TESTED: Final[frozenset[Split]] = frozenset({"query", "gallery"})
@@ -109,7 +110,7 @@ def load_table(
         f"csv:{path}{chosen}{f'#{part}' if part else ''}",
         common_root(tuple(records), path),
         tuple(records.values()),
-        (*rows.notes, *paths.notes(), *_notes(tuple(records.values()))),
+        (*rows.notes, *paths.notes(), *unknown_notes(tuple(records.values()), *LABELS)),
     )
 
 
@@ -211,12 +212,3 @@ def _orientation(text: str) -> int:
     if number >= len(ORIENTATIONS):
         raise ValueError(f"orientation is -1..7, found {printable(str(number))}")
     return number
-
-
-def _notes(records: Sequence[ImageRecord]) -> tuple[str, ...]:
-    """What is not known of the images, counted."""
-    missing = {
-        name.replace("_", " "): sum(getattr(record, name) == UNKNOWN for record in records)
-        for name in COLUMNS[1:4]
-    }
-    return unknown_notes(missing, len(records))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mtml_deploy.data.folder import load_folder
 from mtml_deploy.data.ids import read_id
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import SPLITS, Split, shortened, unknown_notes
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet, unknown_notes
+from mtml_deploy.data.text_files import SPLITS, Split, chosen_part, shortened
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
@@ -40,12 +40,7 @@ def load_folders(
             a camera's, or parts of which none was named.
     """
     splits = splits_of(root)
-    part = split or (default if splits else None)
-    if splits and part is None:
-        raise DataError(
-            f"{printable(root)} has the parts {', '.join(splits)}, and none was named; write "
-            f"folders:{printable(root)}#{splits[0]}"
-        )
+    part = chosen_part(f"folders:{printable(root)}", splits, split, default)
     if part and part not in splits:
         raise DataError(
             f"{printable(root)} has no folder {part}, expected one with a folder per vehicle; add "
@@ -60,16 +55,12 @@ def load_folders(
         if others:
             notes.append(f"{len(others)} folders beside the parts are not used: "
                          f"{shortened([printable(name) for name in others])}")  # fmt: skip
-    counts = {
-        "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-        "camera id": sum(record.camera_id == UNKNOWN for record in records),
-    }
     return replace(
         images,
         source=f"folders:{root}{f'#{part}' if part else ''}",
         root=root,
         records=records,
-        notes=(*notes, *unknown_notes(counts, len(records))),
+        notes=(*notes, *unknown_notes(records, "vehicle_id", "camera_id")),
     )
 
 

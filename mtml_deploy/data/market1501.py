@@ -15,8 +15,8 @@ from typing import Final
 
 from mtml_deploy.data.folder import load_folder
 from mtml_deploy.data.ids import read_id
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import Split, shortened, unknown_notes
+from mtml_deploy.data.records import ImageRecord, ImageSet, unknown_notes
+from mtml_deploy.data.text_files import Split, chosen_part, shortened
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
@@ -50,12 +50,7 @@ def load_market1501(
         DataError: no such folder, or no image in it.
     """
     splits = splits_of(root)
-    part = split or (default if splits else None)
-    if splits and part is None:
-        raise DataError(
-            f"{printable(root)} has the parts {', '.join(splits)}, and none was named; write "
-            f"market1501:{printable(root)}#{splits[0]}"
-        )
+    part = chosen_part(f"market1501:{printable(root)}", splits, split, default)
     if part and part not in splits:
         raise DataError(
             f"{printable(root)} has no folder {FOLDERS[part]}, expected one for its {part} images; "
@@ -68,16 +63,12 @@ def load_market1501(
     if strange:
         notes.append(f"{len(strange)} images are not named like 0002_c1s1_000451_03.jpg: "
                      f"{shortened(strange)}")  # fmt: skip
-    counts = {
-        "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-        "camera id": sum(record.camera_id == UNKNOWN for record in records),
-    }
     return replace(
         images,
         source=f"market1501:{root}{f'#{part}' if part else ''}",
         root=root,
         records=tuple(records),
-        notes=(*notes, *unknown_notes(counts, len(records))),
+        notes=(*notes, *unknown_notes(records, "vehicle_id", "camera_id")),
     )
 
 

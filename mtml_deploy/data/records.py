@@ -129,3 +129,13 @@ def require_files(images: ImageSet, what: str) -> None:
             f"{images.source} holds regions of frames, and {what} needs a file for each image; cut "
             "them out first, and name the folder or a table of them"
         )
+
+
+def unknown_notes(records: Sequence[ImageRecord], *labels: str) -> tuple[str, ...]:
+    """One sentence for each label, a field such as "vehicle_id", that some images lack."""
+    counts = {name: sum(getattr(record, name) == UNKNOWN for record in records) for name in labels}
+    return tuple(
+        f"{count} of {len(records)} images have no {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if count
+    )

@@ -220,13 +220,24 @@ def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir())
 
 
-def unknown_notes(counts: dict[str, int], total: int) -> tuple[str, ...]:
-    """One sentence for each kind of label that some images lack.
+def chosen_part(
+    source: str, parts: Sequence[Split], named: Split | None, default: Split | None
+) -> Split | None:
+    """The part to read; None for a folder that is not divided.
 
     Args:
-        counts: images without it, by kind of label.
-        total: images in the split.
+        source: what the user typed, without the part.
+        parts: those that have a folder.
+        named: what was named.
+        default: likewise, where there are parts.
+
+    Raises:
+        DataError: there are parts, and none was named.
     """
-    return tuple(
-        f"{count} of {total} images have no {kind}" for kind, count in counts.items() if count
-    )
+    chosen = named or (default if parts else None)
+    if parts and chosen is None:
+        raise DataError(
+            f"{source.partition(':')[2]} has the parts {', '.join(parts)}, and none was named; "
+            f"write {source}#{parts[0]}"
+        )
+    return chosen

@@ -12,23 +12,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.records import ImageRecord, ImageSet, unknown_notes
 from mtml_deploy.data.text_files import (
+    SPLITS,
     Split,
     SplitFiles,
     numbered_lines,
     parse_id,
     require_distinct,
-    unknown_notes,
 )
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
-FILES: Final[dict[Split, SplitFiles]] = {
-    "train": SplitFiles("image"),
-    "query": SplitFiles("image"),
-    "gallery": SplitFiles("image"),
-}
+FILES: Final = dict.fromkeys(SPLITS, SplitFiles("image"))
 SIZES: Final = (800, 1600, 2400, 3200, 6000, 13164)
 """Vehicles of the published test lists."""
 
@@ -84,15 +80,11 @@ def load_vehicleid(root: Path, split: Split, *, size: int) -> ImageSet:
             f"{printable(path)} has one image of each vehicle, expected more to look for; copy the "
             "data set again"
         )
-    counts = {
-        "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-        "camera id": len(records),
-    }
     return ImageSet(
         f"{source_name(size)}:{root}#{split}",
         root,
         tuple(records),
-        unknown_notes(counts, len(records)),
+        unknown_notes(records, "vehicle_id", "camera_id"),
     )
 
 

@@ -14,8 +14,8 @@ from typing import Final
 from mtml_deploy.data.labels.orientation import OrientationLabels, read_orientations
 from mtml_deploy.data.labels.tracks import homeless_notes, read_tracks, stranger_notes
 from mtml_deploy.data.labels.xml_items import ItemLabel, XmlLabels, read_xml_labels
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
-from mtml_deploy.data.text_files import Split, SplitFiles, listed_names, shortened, unknown_notes
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet, unknown_notes
+from mtml_deploy.data.text_files import Split, SplitFiles, listed_names, shortened
 from mtml_deploy.errors import DataError
 
 FILES: Final[dict[Split, SplitFiles]] = {
@@ -81,14 +81,7 @@ def load_veri(root: Path, split: Split) -> ImageSet:
         for name in names
     )
     notes += _label_notes(files.labels, labels, names)
-    notes += unknown_notes(
-        {
-            "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-            "camera id": sum(record.camera_id == UNKNOWN for record in records),
-            "orientation": sum(record.orientation == UNKNOWN for record in records),
-        },
-        len(records),
-    )
+    notes += unknown_notes(records, "vehicle_id", "camera_id", "orientation")
     return ImageSet(f"veri:{root}#{split}", root, records, tuple(notes))
 
 

@@ -15,23 +15,19 @@ from pathlib import Path
 from typing import Final
 
 from mtml_deploy.data.clock import read_time
-from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet
+from mtml_deploy.data.records import UNKNOWN, ImageRecord, ImageSet, unknown_notes
 from mtml_deploy.data.text_files import (
+    SPLITS,
     Split,
     SplitFiles,
     numbered_lines,
     parse_id,
     require_distinct,
-    unknown_notes,
 )
 from mtml_deploy.errors import DataError
 from mtml_deploy.text import printable
 
-FILES: Final[dict[Split, SplitFiles]] = {
-    "train": SplitFiles("images"),
-    "query": SplitFiles("images"),
-    "gallery": SplitFiles("images"),
-}
+FILES: Final = dict.fromkeys(SPLITS, SplitFiles("images"))
 SIZES: Final = (3000, 5000, 10000)
 """Vehicles of the published test sets: small, medium, large."""
 
@@ -97,13 +93,7 @@ def load_veriwild(root: Path, split: Split, *, size: int) -> ImageSet:
     require_distinct(names, path)
     if unread:
         notes.append(f"{_INFO}: {unread} times cannot be read and are not known")
-    notes += unknown_notes(
-        {
-            "vehicle id": sum(record.vehicle_id == UNKNOWN for record in records),
-            "camera id": sum(record.camera_id == UNKNOWN for record in records),
-        },
-        len(records),
-    )
+    notes += unknown_notes(records, "vehicle_id", "camera_id")
     return ImageSet(f"{source_name(size)}:{root}#{split}", root, tuple(records), tuple(notes))
 
 

@@ -30,11 +30,6 @@ class Choice:
     named: Selection = field(default_factory=Selection)
     where: Filter = field(default_factory=Filter)
 
-    @property
-    def is_all(self) -> bool:
-        """Whether it says nothing, so that every row would be meant."""
-        return self == Choice()
-
     def means(self, stored: StoredRow) -> bool:
         """Whether a row is meant."""
         named, record = self.named, stored.record

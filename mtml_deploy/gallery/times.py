@@ -16,18 +16,7 @@ from mtml_deploy.regular_file import read_regular
 
 
 def parse_time(text: str) -> int:
-    """Microseconds since 1970-01-01 UTC.
-
-    Args:
-        text: ISO 8601 ("2024-05-01", "2024-05-01T12:00:00.5+02:00"; without an offset UTC), or
-            seconds since 1970 ("1714557600.25").
-
-    Returns:
-        The time; negative before 1970.
-
-    Raises:
-        GalleryError: neither of the two.
-    """
+    """As `read_time`, whose ValueError becomes a `GalleryError`."""
     try:
         return read_time(text)
     except ValueError as error:

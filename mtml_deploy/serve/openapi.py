@@ -34,135 +34,80 @@ _ERROR: Final = {
     },
 }
 
-IMAGES: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                    "additionalProperties": False,
-                }
-            },
-            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
+_FILE: Final = {"type": "string", "format": "binary"}
+
+
+def _list(items: object) -> dict[str, Any]:
+    """A list with one item or more."""
+    return {"type": "array", "minItems": 1, "items": items}
+
+
+def _object(properties: dict[str, Any], **more: object) -> dict[str, Any]:
+    """An object with these properties and no others."""
+    return {"type": "object", "properties": properties, "additionalProperties": False} | more
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    """A body that a route needs."""
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _json(schema: object, example: object) -> dict[str, Any]:
+    """Content that is JSON."""
+    return {"application/json": {"schema": schema, "example": example}}
+
+
+_OF_IMAGES: Final = {
+    "multipart/form-data": {"schema": _object({"image": _list(_FILE)}, required=["image"])},
+    "image/jpeg": {"schema": _FILE},
+    "image/png": {"schema": _FILE},
+    "application/octet-stream": {"schema": _FILE},
 }
+IMAGES: Final = _body(_OF_IMAGES)
 """A body of images."""
 
+_ROWS: Final = _list({"type": "integer", "minimum": 1})
+_VECTOR: Final = [
+    {"type": "string", "format": "byte"},
+    {"type": "array", "items": {"type": "number"}},
+]
+_STANDING_FOR: Final = {"rows": _ROWS, "embeddings": _list({"anyOf": _VECTOR})}
 
-QUERIES: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            **IMAGES["requestBody"]["content"],
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "minProperties": 1,
-                    "properties": {
-                        "rows": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "integer", "minimum": 1},
-                        },
-                        "embeddings": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {
-                                "anyOf": [
-                                    {"type": "string", "format": "byte"},
-                                    {"type": "array", "items": {"type": "number"}},
-                                ]
-                            },
-                        },
-                    },
-                },
-                "example": {"rows": [12, 15]},
-            },
-        },
-    }
-}
+QUERIES: Final = _body(
+    _OF_IMAGES | _json(_object(_STANDING_FOR, minProperties=1), {"rows": [12, 15]})
+)
 """A body of images, or of what stands for them."""
 
-DATA_IMAGES: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["input"],
-                    "properties": {
-                        "input": {
-                            "anyOf": [
-                                {"type": "string"},
-                                {"type": "array", "minItems": 1, "items": {"type": "string"}},
-                            ]
-                        },
-                        "model": {"type": "string"},
-                        "encoding_format": {"enum": ["float", "base64"]},
-                        "dimensions": {"type": "integer"},
-                    },
-                },
-                "example": {"input": ["data:image/jpeg;base64,/9j/4AAQ..."]},
-            }
-        },
-    }
+_DATA_IMAGES: Final = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {"anyOf": [{"type": "string"}, _list({"type": "string"})]},
+        "model": {"type": "string"},
+        "encoding_format": {"enum": ["float", "base64"]},
+        "dimensions": {"type": "integer"},
+    },
 }
+DATA_IMAGES: Final = _body(_json(_DATA_IMAGES, {"input": ["data:image/jpeg;base64,/9j/4AAQ..."]}))
 """A body of images as addresses."""
 
 _ID: Final = {"type": ["integer", "string", "null"], "minLength": 1, "maxLength": 200}
-
-RELABELLING: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["rows", "labels"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "rows": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "integer", "minimum": 1},
-                        },
-                        "labels": {
-                            "type": "object",
-                            "minProperties": 1,
-                            "additionalProperties": False,
-                            "properties": {
-                                "vehicle_id": _ID,
-                                "camera_id": _ID,
-                                "tracklet_id": _ID,
-                                "orientation": {
-                                    "type": ["integer", "null"],
-                                    "minimum": 0,
-                                    "maximum": 7,
-                                },
-                                "time": {"type": ["string", "null"]},
-                            },
-                        },
-                    },
-                },
-                "example": {"rows": [12, 13], "labels": {"vehicle_id": 41, "time": None}},
-            }
-        },
-    }
+_LABELS: Final = {
+    "vehicle_id": _ID,
+    "camera_id": _ID,
+    "tracklet_id": _ID,
+    "orientation": {"type": ["integer", "null"], "minimum": 0, "maximum": 7},
+    "time": {"type": ["string", "null"]},
 }
+RELABELLING: Final = _body(
+    _json(
+        _object(
+            {"rows": _ROWS, "labels": _object(_LABELS, minProperties=1)},
+            required=["rows", "labels"],
+        ),
+        {"rows": [12, 13], "labels": {"vehicle_id": 41, "time": None}},
+    )
+)
 """A body that changes labels."""
 
 

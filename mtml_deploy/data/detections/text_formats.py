@@ -24,11 +24,10 @@ _GROUND_TRUTH: Final = 9
 def read_mot(path: Path, origin: float) -> Iterator[Detection]:
     """The boxes of a MOTChallenge file, see `Detection`."""
     for where, cells in _lines(path, least=6):
-        x, y, w, h = (number(cell, "the box", where) for cell in cells[2:6])
         yield Detection(
             where,
             whole(cells[0], "the frame", where),
-            (x - origin, y - origin, x + w - origin, y + h - origin),
+            _corners(cells[2:6], origin, where),
             track=track_text(cells[1]),
             score=number(cells[6], "the score", where) if len(cells) > 6 else None,
             kind=str(whole(cells[7], "the class", where)) if len(cells) == _GROUND_TRUTH else "",
@@ -38,11 +37,10 @@ def read_mot(path: Path, origin: float) -> Iterator[Detection]:
 def read_aicity(path: Path, origin: float) -> Iterator[Detection]:
     """The boxes of an AI City track file, see `Detection`."""
     for where, cells in _lines(path, least=7):
-        x, y, w, h = (number(cell, "the box", where) for cell in cells[3:7])
         yield Detection(
             where,
             whole(cells[2], "the frame", where),
-            (x - origin, y - origin, x + w - origin, y + h - origin),
+            _corners(cells[3:7], origin, where),
             camera=cells[0],
             track=track_text(cells[1]),
         )
@@ -77,6 +75,12 @@ def read_yolo(path: Path, origin: float) -> Iterator[Detection]:
             score=number(cells[5], "the score", where) if scored else None,
             kind=str(whole(cells[0], "the class", where)),
         )
+
+
+def _corners(cells: list[str], origin: float, where: str) -> tuple[float, float, float, float]:
+    """Two corners of a box of x, y, width and height, pixels from 0."""
+    x, y, w, h = (number(cell, "the box", where) for cell in cells)
+    return x - origin, y - origin, x + w - origin, y + h - origin
 
 
 def _sixth(path: Path, cells: list[str]) -> str:
