@@ -29,6 +29,8 @@ def convert(
     max_map_drop: float | None = None,
     data: str | Path = "",
     protocol: str = PROTOCOL,
+    threads: int = 0,
+    model_threads: int = 0,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
@@ -45,6 +47,8 @@ def convert(
             until it is kept; int8 only.
         data: labelled set with query and gallery that this mAP is measured on.
         protocol: of this mAP.
+        threads: threads that decode images, 0 = one per CPU.
+        model_threads: threads of the models that are compared, 0 = the library's own number.
         overwrite: replace an artifact that is there, once the new one is complete.
         say: told a line before each long stage.
 
@@ -67,6 +71,8 @@ def convert(
         max_map_drop=max_map_drop,
         data=str(data),
         protocol=protocol,
+        threads=threads,
+        model_threads=model_threads,
     )
     return convert_artifact(
         open_artifact(user_path(folder)), user_path(out), asked, overwrite=overwrite, say=say

@@ -105,6 +105,7 @@ class TrainConfig:
     # the machine
     seed: int = 0
     workers: int = 2  # data loading processes per training process
+    threads: int = 0  # that decode the images of a validation; 0 = one per CPU
     amp: Amp = "none"  # mixed precision
     device: str = "auto"  # "cpu", "cuda" or "auto": cuda where there is one
     sync_bn: SyncBn = "auto"  # BatchNorm statistics over all processes: "auto" = on CUDA
@@ -212,12 +213,12 @@ _MINIMUM: Final = {
     "batch_size": 1, "accumulate": 1, "weight_decay": 0, "warmup_epochs": 0, "seed": 0,
     "head_lr": 0, "warmup_steps": 0, "freeze_steps": 0, "max_grad_norm": 0,
     "consensus_weight": 0, "triplet_weight": 0, "instances": 2,
-    "last_stride": 1, "workers": 0, "val_every": 1, "save_every": 0, "log_every": 1,
+    "last_stride": 1, "workers": 0, "threads": 0, "val_every": 1, "save_every": 0, "log_every": 1,
     "patience": 0,
 }  # fmt: skip
 _MAXIMUM: Final = {
     "consensus_dim": 2**15, "epochs": 2**31 - 1,
-    "batch_size": 2**20, "last_stride": 2, "workers": 1024,
+    "batch_size": 2**20, "last_stride": 2, "workers": 1024, "threads": 1024,
 }  # fmt: skip
 _CHOICES: Final = {
     "variant": tuple(VARIANTS),

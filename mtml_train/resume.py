@@ -22,7 +22,7 @@ HOLDOUT: Final = "holdout:"
 
 FREE: Final = frozenset(
     # these alter no step; that `data` names the same images is asked when they are read
-    {"data", "max_steps", "workers", "device", "save_every", "log_every", "skip_bad"}
+    {"data", "max_steps", "workers", "threads", "device", "save_every", "log_every", "skip_bad"}
     | {"val", "val_gallery", "val_every", "val_protocol", "best_by", "patience"}
     | {"epochs", "accumulate"}
 )

@@ -73,7 +73,7 @@ def load_run_data(
     if val_sets is not None and (note := trained_on(sets, val_sets)):
         report(note)
     if config.skip_bad:
-        sets = [_without_bad(images, report) for images in sets]
+        sets = [_without_bad(images, report, threads=config.threads) for images in sets]
     else:
         for images in sets:
             _require_present(images)
@@ -96,7 +96,7 @@ def load_run_data(
         return train_set, None
     require_protocol(*val_sets, config.val_protocol)
     if validates:
-        query, gallery = (_usable(each, report, skip_bad=config.skip_bad) for each in val_sets)
+        query, gallery = (_usable(each, report, config) for each in val_sets)
         if config.skip_bad:  # the only match may have been left out
             require_protocol(query, gallery, config.val_protocol)
         val_sets = query, gallery
@@ -125,11 +125,11 @@ def _is_there(record: ImageRecord) -> bool:
         return False
 
 
-def _usable(images: ImageSet, report: Report, *, skip_bad: bool) -> ImageSet:
+def _usable(images: ImageSet, report: Report, config: TrainConfig) -> ImageSet:
     """The set, every image of which can be decoded."""
-    if skip_bad:
-        return _without_bad(images, report)
-    if bad := _bad_images(images, report):
+    if config.skip_bad:
+        return _without_bad(images, report, threads=config.threads)
+    if bad := _bad_images(images, report, threads=config.threads):
         texts = "; ".join(f"{printable(each.path)}: {each.reason}" for each in bad[:_SHOWN])
         raise DataError(
             f"{_some(len(bad), len(images.records))} of {images.source}, which the run is to be "
@@ -139,9 +139,9 @@ def _usable(images: ImageSet, report: Report, *, skip_bad: bool) -> ImageSet:
     return images
 
 
-def _without_bad(images: ImageSet, report: Report) -> ImageSet:
+def _without_bad(images: ImageSet, report: Report, *, threads: int) -> ImageSet:
     """The set without images that cannot be decoded, each of them reported."""
-    bad = _bad_images(images, report)
+    bad = _bad_images(images, report, threads=threads)
     for each in bad:
         report(f"left out {printable(each.path)}: {each.reason}")
     left_out = {each.index for each in bad}
@@ -154,12 +154,12 @@ def _without_bad(images: ImageSet, report: Report) -> ImageSet:
     return images.take(kept)
 
 
-def _bad_images(images: ImageSet, report: Report) -> list[BadImage]:
+def _bad_images(images: ImageSet, report: Report, *, threads: int) -> list[BadImage]:
     """Images that cannot be decoded, in the order of the set."""
     bad: list[BadImage] = []
     total = len(images.records)
     for batch in iterate_batches(
-        images.pictures, height=32, width=32, batch_size=64, skip_bad=True
+        images.pictures, height=32, width=32, batch_size=64, threads=threads, skip_bad=True
     ):
         bad += batch.bad
         if len(batch.indices):

@@ -189,7 +189,7 @@ def validate(
         model: on `device`.
         query: query images.
         gallery: gallery images.
-        config: uses image_size, val_protocol, skip_bad.
+        config: uses image_size, val_protocol, threads, skip_bad.
         device: where the model is.
 
     Returns:
@@ -264,7 +264,7 @@ def embedded(
     Args:
         model: on `device`, in evaluation mode.
         images: to embed.
-        config: uses image_size, skip_bad.
+        config: uses image_size, threads, skip_bad.
         device: where the model is.
 
     Returns:
@@ -276,7 +276,9 @@ def embedded(
         DivergedError: an embedding is not finite.
     """
     running = _ModelInTraining(model, size=config.image_sides, device=device)
-    rows, _ = embed(running, images, batch_size=_BATCH, skip_bad=config.skip_bad)
+    rows, _ = embed(
+        running, images, batch_size=_BATCH, threads=config.threads, skip_bad=config.skip_bad
+    )
     if not running.orientations:
         return rows, np.empty(0, dtype=np.bool_)
     known = rows.orientations != UNKNOWN

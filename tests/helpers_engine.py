@@ -11,7 +11,7 @@ import pytest
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.library import Library, load_library
 from mtml_deploy.errors import MissingExtraError
-from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
+from mtml_deploy.precision.lowering import Plan, lowered
 from mtml_deploy.precision.network import read_network
 
 STEP = 0.05
@@ -48,5 +48,5 @@ def write_precisions(path: Path, folder: Path) -> None:
     network = read_network(path)
     steps = {layer.source: STEP for layer in network.layers}
     (folder / "fp32.onnx").symlink_to(path)
-    onnx.save(to_fp16(network), folder / "fp16.onnx")
+    onnx.save(lowered(network, Plan()), folder / "fp16.onnx")
     onnx.save(lowered(network, Plan(quantised=network.layers, steps=steps)), folder / "int8.onnx")

@@ -36,8 +36,6 @@ Normalised = Literal["whole", "branches"]
 BRANCHES: Final[tuple[Branch, ...]] = get_args(Branch)
 """Branches A to D of the paper, in the order their features are joined."""
 
-PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
-
 
 class Manifest(Record, frozen=True, kw_only=True):
     """What an exported model is, where it comes from and how it was checked.

@@ -76,24 +76,38 @@ def decode_image(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     return image
 
 
-def decode_images(paths: Sequence[Picture], *, height: int, width: int) -> NDArray[np.uint8]:
-    """Images in the order of `paths`, decoded one after the other in the calling thread.
+def decode_images(
+    paths: Sequence[Picture], *, height: int, width: int, threads: int = 1
+) -> NDArray[np.uint8]:
+    """Images in the order of `paths`, all in memory.
 
     Args:
         paths: B image files, regions of frames, or images in memory.
         height: rows of each image in the result, 1 or more.
         width: columns of each image in the result, 1 or more.
+        threads: decoding threads; 1 is the calling thread, 0 one per CPU this process may use.
 
     Returns:
         uint8 [B, height, width, 3].
 
     Raises:
         ImageError: see `decode_image`; the first bad one.
+        ValueError: a number outside its range.
     """
     _require_positive(height=height, width=width)
     images = np.empty((len(paths), height, width, 3), dtype=np.uint8)
-    for target, path in zip(images, paths, strict=True):
-        decode_into(target, path)
+    workers = _workers(threads, len(paths))
+    if workers == 1:
+        for target, path in zip(images, paths, strict=True):
+            decode_into(target, path)
+        return images
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        jobs = [pool.submit(decode_into, *each) for each in zip(images, paths, strict=True)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
     return images
 
 
@@ -128,13 +142,18 @@ def iterate_batches(
         ValueError: a number outside its range.
     """
     _require_positive(height=height, width=width, batch_size=batch_size)
-    if threads < 0:
-        raise ValueError(f"threads is 0 (one per CPU) or more, found {threads}")
+    workers = _workers(threads, len(paths))
     if len(paths) == 1:  # starting a thread takes longer than a crop
         return _single(paths[0], height, width, skip_bad)
-    workers = max(1, min(threads or _usable_cpus(), len(paths)))
     blocks = _decoded_blocks(paths, height, width, batch_size, workers, skip_bad)
     return _refilled(blocks, batch_size)
+
+
+def _workers(threads: int, images: int) -> int:
+    """Threads that have work, 1 or more."""
+    if threads < 0:
+        raise ValueError(f"threads is 0 (one per CPU) or more, found {threads}")
+    return max(1, min(threads or _usable_cpus(), images))
 
 
 def _single(path: Picture, height: int, width: int, skip_bad: bool) -> Iterator[ImageBatch]:

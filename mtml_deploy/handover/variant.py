@@ -45,11 +45,6 @@ class Variant:
     opset: int | None = None
     ir_version: int | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it changes nothing."""
-        return self == Variant()
-
 
 def write_variant(
     artifact: Artifact, out: Path, variant: Variant, *, overwrite: bool = False

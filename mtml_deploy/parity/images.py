@@ -21,7 +21,7 @@ PARITY_IMAGES: Final = 16
 
 
 def parity_images(
-    source: str, *, height: int, width: int, excluded: Collection[Path] = ()
+    source: str, *, height: int, width: int, excluded: Collection[Path] = (), threads: int = 1
 ) -> NDArray[np.uint8]:
     """Images to compare on, spread over the vehicles of `source`.
 
@@ -30,6 +30,7 @@ def parity_images(
         height: rows of each image.
         width: columns of each image.
         excluded: image files that must not be among them, resolved.
+        threads: decoding threads, 0 = one per CPU.
 
     Returns:
         uint8 [N, height, width, 3], 2 <= N <= `PARITY_IMAGES`.
@@ -45,7 +46,7 @@ def parity_images(
         ordered = sorted(range(len(records)), key=lambda i: (records[i].vehicle_id, i))
         step = max(1, len(ordered) // PARITY_IMAGES)
         chosen = [records[i].path for i in ordered[::step][:PARITY_IMAGES]]
-        images = decode_images(chosen, height=height, width=width)
+        images = decode_images(chosen, height=height, width=width, threads=threads)
     except MtmlError as error:
         raise ParityError(
             "a model is always compared on real images with the one it is made from, and those of "

@@ -102,7 +102,7 @@ def convert(
             f"{artifact.folder} takes {manifest.form}, expected {PLAIN}; convert while exporting: "
             "mtml-export RUN --out NEW --fp16 --input nchw-float"
         )
-    network = read_network(artifact.model_path)
+    network = read_network(artifact.model_path, threads=conversion.model_threads)
     refuse_problems(problems_of(network.model), artifact.model_path)
     if conversion.precision == "int8" and network.foreign:
         raise ArtifactError(
@@ -110,12 +110,13 @@ def convert(
             f"are {', '.join(network.foreign)}; int8 is for networks of convolutions and ReLU: "
             "keep it in fp32, or convert it with --fp16"
         )
-    calibration = _calibration(conversion.calibration, manifest, say)
+    calibration = _calibration(conversion, manifest, say)
     images = parity_images(
         conversion.images or _training_source(manifest),
         height=manifest.height,
         width=manifest.width,
         excluded=calibration.paths,
+        threads=conversion.threads,
     )
     say(f"measuring fp32 on {len(images)} images")
     reference = model_outputs(network.model, network, images)
@@ -165,8 +166,11 @@ class _Calibration:
     verified: bool
 
 
-def _calibration(path: Path | None, manifest: Manifest, say: Callable[[str], None]) -> _Calibration:
+def _calibration(
+    conversion: Conversion, manifest: Manifest, say: Callable[[str], None]
+) -> _Calibration:
     """The images of a calibration list, hashed again where a manifest beside it says how."""
+    path = conversion.calibration
     if path is None:
         shape = (0, manifest.height, manifest.width, 3)
         return _Calibration(frozenset(), np.empty(shape, dtype=np.uint8), "", False)
@@ -178,7 +182,9 @@ def _calibration(path: Path | None, manifest: Manifest, say: Callable[[str], Non
         require_unchanged(read_calibration(path).calibration, listing=path)
     else:
         say(f"{path} has no manifest beside it: whether its images are tested on is not known")
-    images = decode_images(paths, height=manifest.height, width=manifest.width)
+    images = decode_images(
+        paths, height=manifest.height, width=manifest.width, threads=conversion.threads
+    )
     resolved = frozenset(each.resolve() for each in paths)
     return _Calibration(resolved, images, file_sha256(path), verified)
 

@@ -32,19 +32,6 @@ class Plan:
     steps: Mapping[str, float] = field(default_factory=dict)
 
 
-def to_fp16(network: Network, *, kept_fp32: Sequence[str] = ()) -> onnx.ModelProto:
-    """The model with trunks and matrix products in fp16.
-
-    Args:
-        network: fp32.
-        kept_fp32: lowerable nodes that stay fp32.
-
-    Returns:
-        A new model: uint8 input, float32 outputs.
-    """
-    return lowered(network, Plan(kept_fp32=tuple(kept_fp32)))
-
-
 def lowered(network: Network, plan: Plan) -> onnx.ModelProto:
     """The model with trunks and matrix products in the precisions of a plan.
 

@@ -86,13 +86,7 @@ def mixed_plan(
     reference_map = None
     if conversion.data:
         say(f"measuring mAP of fp32 on {conversion.data}")
-        reference_map = mean_ap(
-            job.artifact,
-            conversion.data,
-            protocol=conversion.protocol,
-            title="fp32",
-            progress=job.progress,
-        )
+        reference_map = mean_ap(job.artifact, conversion, title="fp32", progress=job.progress)
     else:
         say("no --data: layers are kept by cosine alone, mAP is not measured")
 
@@ -140,8 +134,7 @@ def _rounded_map(job: MixedSearch, twin: onnx.ModelProto, *, title: str) -> floa
     with tempfile.TemporaryDirectory(prefix="mtml-convert-") as folder:
         return mean_ap(
             write_artifact(Path(folder), twin, manifest),
-            job.conversion.data,
-            protocol=job.conversion.protocol,
+            job.conversion,
             title=title,
             progress=job.progress,
         )

@@ -83,6 +83,7 @@ class Network:
         layers: places that can be quantised, in the order of the graph.
         features: branch -> tensor with its pooled feature, float32.
         foreign: operators between the convolutions of a trunk that int8 is not made for, sorted.
+        threads: of whatever runs it and what is made from it; 0 leaves the number to the library.
     """
 
     model: onnx.ModelProto
@@ -91,6 +92,7 @@ class Network:
     layers: tuple[Layer, ...]
     features: Mapping[str, str]
     foreign: tuple[str, ...] = ()
+    threads: int = 0
 
     def copy(self) -> onnx.ModelProto:
         """The model, to be changed."""
@@ -101,11 +103,12 @@ class Network:
         return changed
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: Path, *, threads: int = 0) -> Network:
     """The network in an ONNX file.
 
     Args:
         path: an fp32 model written by the exporter.
+        threads: of what runs it; 0 leaves the number to the library.
 
     Returns:
         The network.
@@ -167,6 +170,7 @@ def read_network(path: Path) -> Network:
         layers=tuple(layers),
         features=features,
         foreign=tuple(sorted({node.op_type for node in between} - _INT8_OPERATORS)),
+        threads=threads,
     )
 
 

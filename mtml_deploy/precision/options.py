@@ -35,6 +35,8 @@ class Conversion:
         data: labelled set with query and gallery that mAP is measured on; empty judges by cosine
             alone; only with `max_map_drop`.
         protocol: evaluation protocol of that mAP.
+        threads: decoding threads, 0 = one per CPU.
+        model_threads: threads of the models that are compared, 0 = the library's own number.
     """
 
     precision: Precision
@@ -44,6 +46,8 @@ class Conversion:
     max_map_drop: float | None = None
     data: str = ""
     protocol: str = PROTOCOL
+    threads: int = 0
+    model_threads: int = 0
 
     def __post_init__(self) -> None:
         """Refuse choices that do not fit together.
@@ -51,12 +55,17 @@ class Conversion:
         Raises:
             DataError: int8 without images to calibrate on, or an option that its precision has no
                 use for.
-            ValueError: an unknown precision or calibrator, or a drop outside 0..1.
+            ValueError: an unknown precision or calibrator, a drop outside 0..1, or negative
+                threads.
         """
         if self.precision not in get_args(Precision) or self.calibrator not in CALIBRATORS:
             raise ValueError(f"unknown precision {self.precision!r} or {self.calibrator!r}")
         if self.max_map_drop is not None and not 0 <= self.max_map_drop <= 1:
             raise ValueError(f"max_map_drop is a fraction 0..1, found {self.max_map_drop}")
+        if min(self.threads, self.model_threads) < 0:
+            raise ValueError(
+                f"threads are 0 or more, found {self.threads} and {self.model_threads}"
+            )
         if self.precision == "int8" and self.calibration is None:
             raise DataError(
                 "int8 needs images to measure the activations on, and no list of them was given; "

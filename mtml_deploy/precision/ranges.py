@@ -5,7 +5,7 @@ In: a `Network` and images. Out: nodes to keep in fp32, and a quantisation step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,7 +36,7 @@ def largest_magnitudes(network: Network, images: NDArray[np.uint8]) -> dict[str,
     """
     tensors = _lowerable_tensors(network)
     found = dict.fromkeys(tensors, 0.0)
-    for part in GraphSession(network.model, tensors).stream(images, batch=1):
+    for part in _each(network, tensors, images):
         for name, values in part.items():
             found[name] = max(found[name], float(np.abs(values).max()))
     return found
@@ -92,7 +92,7 @@ def measure_histograms(
     """
     tensors = tuple(dict.fromkeys(layer.source for layer in network.layers))
     found = {name: Histogram() for name in tensors}
-    for done, part in enumerate(GraphSession(network.model, tensors).stream(images, batch=1)):
+    for done, part in enumerate(_each(network, tensors, images)):
         for name, values in part.items():
             try:
                 found[name] = found[name].with_values(values)
@@ -132,3 +132,11 @@ def _lowerable_tensors(network: Network) -> tuple[str, ...]:
             if name not in constants
         )
     )
+
+
+def _each(
+    network: Network, tensors: Sequence[str], images: NDArray[np.uint8]
+) -> Iterator[Mapping[str, NDArray[np.float32]]]:
+    """The tensors for one image after the other."""
+    session = GraphSession(network.model, tensors, threads=network.threads)
+    return session.stream(images, batch=1)

@@ -118,7 +118,7 @@ def rank_layers(
         The layers; equal noise in the order of the graph.
     """
     tensors = tuple(network.features.values())
-    exact = GraphSession(network.model, tensors).run(images)
+    exact = GraphSession(network.model, tensors, threads=network.threads).run(images)
     by_branch = [
         [layer for layer in network.layers if layer.branch == branch] for branch in network.features
     ]
@@ -128,7 +128,7 @@ def rank_layers(
         chosen = [layer for layer in layers if layer is not None]
         model = network.copy()
         insert_quantisers(model, chosen, steps)
-        noisy = GraphSession(model, tensors).run(images)
+        noisy = GraphSession(model, tensors, threads=network.threads).run(images)
         for layer in chosen:
             name = network.features[layer.branch]
             found.append(LayerNoise(layer, _relative_energy(exact[name], noisy[name])))

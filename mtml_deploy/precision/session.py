@@ -27,12 +27,13 @@ _BATCH: Final = 4
 class GraphSession:
     """A model on ONNX Runtime's CPU provider, with chosen tensors as outputs."""
 
-    def __init__(self, model: onnx.ModelProto, tensors: Sequence[str]) -> None:
+    def __init__(self, model: onnx.ModelProto, tensors: Sequence[str], *, threads: int = 0) -> None:
         """Load the model.
 
         Args:
             model: put back as it was before this returns.
             tensors: float32 tensors of the graph, outputs or not.
+            threads: of one run; 0 = one per physical core.
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
@@ -57,6 +58,7 @@ class GraphSession:
         del model.graph.output[:]
         model.graph.output.extend(kept)
         options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # its own quantisation of biases multiplies two fp16 steps, which leaves no digits

@@ -27,6 +27,7 @@ from mtml_deploy.parity.agreement import Agreement, agreement, require, row_diff
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
 from mtml_deploy.precision.fp16 import rounded
 from mtml_deploy.precision.network import Network
+from mtml_deploy.precision.options import Conversion
 from mtml_deploy.precision.session import GraphSession
 from mtml_deploy.runtime.open import open_runtime
 
@@ -70,7 +71,7 @@ def model_outputs(model: onnx.ModelProto, network: Network, images: NDArray[np.u
     tensors = dict(network.features) | {WHOLE: EMBEDDINGS_OUTPUT}
     has_orientation = any(value.name == ORIENTATION_OUTPUT for value in model.graph.output)
     names = [*tensors.values(), *([ORIENTATION_OUTPUT] if has_orientation else [])]
-    found = GraphSession(model, names).run(images)
+    found = GraphSession(model, names, threads=network.threads).run(images)
     return Outputs(
         parts={part: found[name].reshape(len(images), -1) for part, name in tensors.items()},
         orientation=found[ORIENTATION_OUTPUT] if has_orientation else None,
@@ -128,7 +129,7 @@ def verify(
     parts = compare(reference, emulated)
     for part, found in parts.items():
         require(f"cosine to fp32 of {part}", found.cosine_min, at_least=bounds.min_cosine)
-    with open_runtime(candidate) as runtime:
+    with open_runtime(candidate, threads=network.threads) as runtime:
         outputs = runtime.run_all(images)
         rows = row_difference(runtime.run, images[:ROW_IMAGES])
     here = agreement(reference.parts[WHOLE], outputs.embeddings)
@@ -157,15 +158,12 @@ def verify(
     return measures
 
 
-def mean_ap(
-    artifact: Artifact, data: str, *, protocol: str, title: str, progress: Progress
-) -> float:
+def mean_ap(artifact: Artifact, conversion: Conversion, *, title: str, progress: Progress) -> float:
     """MAP (step) of a data set's queries against its gallery.
 
     Args:
         artifact: the model, run by ONNX Runtime on the CPU.
-        data: labelled source with the splits query and gallery, for example "veri:DIR".
-        protocol: name of the evaluation protocol.
+        conversion: names the data set and the protocol, and tells the threads.
         title: what the progress shows.
         progress: for a title, gives the progress callback.
 
@@ -175,11 +173,11 @@ def mean_ap(
     Raises:
         MtmlError: what reading, embedding and evaluating raise.
     """
-    rule = find_protocol(protocol)
-    sets = [load_source(data, split=split) for split in ("query", "gallery")]
+    rule = find_protocol(conversion.protocol)
+    sets = [load_source(conversion.data, split=split) for split in ("query", "gallery")]
     found = []
-    with Model.open(artifact) as model:
+    with Model.open(artifact, model_threads=conversion.model_threads) as model:
         for split, images in zip(("query", "gallery"), sets, strict=True):
             with progress(f"{title}: {split}") as report:
-                found.append(model.embed(images, progress=report))
+                found.append(model.embed(images, threads=conversion.threads, progress=report))
     return evaluate(found[0], found[1], rule).mean_ap

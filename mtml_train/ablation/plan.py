@@ -24,7 +24,7 @@ from mtml_train.settings import from_plain, to_plain
 
 PLAN: Final = "ablation.json"
 
-_MACHINE: Final = frozenset({"device", "workers", "log_every", "save_every"})
+MACHINE: Final = frozenset({"device", "workers", "threads", "log_every", "save_every"})
 """Settings that change no number, so that an ablation goes on on another machine."""
 
 _NAMED: Final = frozenset({"variant", "seed"})
@@ -112,7 +112,7 @@ def make_plan(
     settings = {
         name: value
         for name, value in to_plain(placed(config)).items()
-        if name not in _MACHINE | _NAMED | vary.keys()
+        if name not in MACHINE | _NAMED | vary.keys()
     }
     plan = Plan(
         schema=1,
@@ -143,7 +143,7 @@ def planned_runs(plan: Plan, machine: TrainConfig) -> Iterator[PlannedRun]:
     Raises:
         DataError: its settings do not work.
     """
-    same = {name: getattr(machine, name) for name in _MACHINE}
+    same = {name: getattr(machine, name) for name in MACHINE}
     for variant in plan.variants:
         for values in product(*plan.vary.values()):
             changes = dict(zip(plan.vary, values, strict=True))

@@ -27,7 +27,7 @@ from mtml_deploy.files import write_text
 from mtml_deploy.lock import one_writer
 from mtml_deploy.report.evaluation import evaluate_pair
 from mtml_deploy.search.rerank import RerankOptions
-from mtml_train.ablation.plan import Plan, PlannedRun, planned_runs
+from mtml_train.ablation.plan import MACHINE, Plan, PlannedRun, planned_runs
 from mtml_train.checkpoint import LAST, load_checkpoint, load_model
 from mtml_train.config import TrainConfig
 from mtml_train.distributed import join_processes
@@ -149,10 +149,8 @@ def _train(run: PlannedRun, plan: Plan, folder: Path, report: Report) -> None:
         train(run.config, folder, recipe=plan.recipe, report=report)
         return
     checkpoint = load_checkpoint(folder / LAST, resume=True)
-    config = replace(
-        checkpoint.card.config, device=run.config.device, workers=run.config.workers,
-        log_every=run.config.log_every, save_every=run.config.save_every,
-    )  # fmt: skip
+    machine = {name: getattr(run.config, name) for name in MACHINE}
+    config = replace(checkpoint.card.config, **machine)
     train(config, folder, recipe=plan.recipe, resume=checkpoint, report=report)
 
 

@@ -227,11 +227,16 @@ def test_sizes_below_one_are_the_callers_mistake(tmp_path: Path) -> None:
         iterate_batches([path], height=4, width=4, batch_size=1, threads=-1)
 
 
-def test_load_images(tmp_path: Path) -> None:
-    images = decode_images(write_flat(tmp_path, 3), height=2, width=5)
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_load_images(tmp_path: Path, threads: int) -> None:
+    images = decode_images(write_flat(tmp_path, 3), height=2, width=5, threads=threads)
     assert images.shape == (3, 2, 5, 3)
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert decode_images([], height=2, width=5).shape == (0, 2, 5, 3)
+    assert decode_images([], height=2, width=5, threads=threads).shape == (0, 2, 5, 3)
+    with pytest.raises(ImageError, match=r"1\.png: "):  # the first of the two
+        decode_images(write_flat(tmp_path, 4, {1, 2}), height=2, width=5, threads=threads)
+    with pytest.raises(ValueError, match="threads is 0"):
+        decode_images([], height=2, width=5, threads=-1)
 
 
 def decoded(paths: list[Path], **options: object) -> list[tuple[list[int], list[int], list[int]]]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mtml_deploy.engine.graph_check import check_graph, problems_of, require_buildable
 from mtml_deploy.errors import ArtifactError
-from mtml_deploy.precision.lowering import Plan, lowered, to_fp16
+from mtml_deploy.precision.lowering import Plan, lowered
 from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.ranges import measure_histograms, quantisation_steps
 
@@ -69,7 +69,7 @@ def int8_of(path: Path, images: np.ndarray) -> onnx.ModelProto:
 
 def test_our_own_files_have_no_problem_and_build(tmp_path: Path) -> None:
     plain = save(mini_model(), tmp_path / "fp32.onnx")
-    half = save(to_fp16(read_network(plain)), tmp_path / "fp16.onnx")
+    half = save(lowered(read_network(plain), Plan()), tmp_path / "fp16.onnx")
     int8 = save(int8_of(plain, pictures(4)), tmp_path / "int8.onnx")
     for path in (plain, half, int8):
         assert check_graph(path) == ()
@@ -81,7 +81,7 @@ def test_our_own_files_have_no_problem_and_build(tmp_path: Path) -> None:
 
 def test_a_resnet_18_in_fp16_and_int8_builds(tiny_artifact: Path, tmp_path: Path) -> None:
     path = tiny_artifact / "model.onnx"
-    half = save(to_fp16(read_network(path)), tmp_path / "fp16.onnx")
+    half = save(lowered(read_network(path), Plan()), tmp_path / "fp16.onnx")
     int8 = save(int8_of(path, pictures(2)), tmp_path / "int8.onnx")
     for file in (half, int8):
         assert check_graph(file) == ()

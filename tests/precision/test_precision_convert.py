@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
+from helpers_cli import run
 from helpers_precision import (
     BRANCHES,
     mini_artifact,
@@ -20,7 +22,6 @@ from helpers_precision import (
 )
 
 from mtml_deploy.artifact.artifact import Artifact, file_sha256, open_artifact
-from mtml_deploy.cli.main import main
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.errors import ArtifactError, DataError, OutputExistsError, ParityError
 from mtml_deploy.parity.agreement import agreement
@@ -93,6 +94,37 @@ def test_fp16(place: Path) -> None:
     kinds = {t.data_type for t in onnx.load(found.model_path).graph.initializer
              if t.name.endswith("weight")}  # fmt: skip
     assert kinds == {onnx.TensorProto.FLOAT16}
+
+
+def test_threads_decode_images_and_model_threads_run_every_model(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def counted(self: ThreadPoolExecutor, threads: int, **options: object) -> None:
+        started.append(threads)
+        POOL(self, threads, **options)  # type: ignore[arg-type]
+
+    def session(
+        *arguments: object, sess_options: onnxruntime.SessionOptions, **options: object
+    ) -> object:
+        used.append(sess_options.intra_op_num_threads)
+        return SESSION(*arguments, sess_options=sess_options, **options)
+
+    POOL, SESSION = ThreadPoolExecutor.__init__, onnxruntime.InferenceSession
+    used: list[int] = []
+    monkeypatch.setattr(ThreadPoolExecutor, "__init__", counted)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    found = convert(
+        open_artifact(place / "fp32"),
+        place / "int8",
+        int8(place, max_map_drop=0.5, threads=3, model_threads=2),
+    )
+    assert found.manifest.precision == "int8"
+    assert set(used) == {2} and len(used) > 5  # ranges, noise of layers, candidates, the result
+    assert set(started) == {3} and len(started) == 2  # those to calibrate and to compare on
+    with pytest.raises(ValueError, match="threads are 0 or more, found -1 and 0"):
+        int8(place, threads=-1)
 
 
 def test_int8(place: Path) -> None:
@@ -282,10 +314,6 @@ def test_choices_that_do_not_fit() -> None:
         Conversion(precision="int8", calibration=Path("list.txt"), data="veri:x")
     with pytest.raises(ValueError, match="fraction"):
         Conversion(precision="int8", calibration=Path("list.txt"), max_map_drop=5)
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_the_command(place: Path) -> None:

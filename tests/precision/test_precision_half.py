@@ -11,7 +11,7 @@ from helpers_precision import Builder, mini_model, pictures
 from onnx import TensorProto, numpy_helper
 
 from mtml_deploy.precision.fp16 import rounded, to_half
-from mtml_deploy.precision.lowering import readable_names, to_fp16
+from mtml_deploy.precision.lowering import Plan, lowered, readable_names
 from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.session import GraphSession
 
@@ -75,7 +75,7 @@ def test_an_overflow_is_seen_in_the_rounded_model() -> None:
 
 def test_the_rounded_model_has_no_half_precision_arithmetic(tmp_path: Path) -> None:
     onnx.save(mini_model(), tmp_path / "m.onnx")
-    twin = rounded(to_fp16(read_network(tmp_path / "m.onnx")))
+    twin = rounded(lowered(read_network(tmp_path / "m.onnx"), Plan()))
     half = {name for name, kind in kinds(twin).items() if kind == TensorProto.FLOAT16}
     for node in twin.graph.node:
         assert node.op_type == "Cast" or not half & {*node.input, *node.output}
@@ -85,7 +85,7 @@ def test_a_whole_network_in_half_precision(tmp_path: Path) -> None:
     onnx.save(mini_model(), tmp_path / "m.onnx")
     network = read_network(tmp_path / "m.onnx")
     before = network.model.SerializeToString()
-    found = kinds(to_fp16(network))
+    found = kinds(lowered(network, Plan()))
     assert network.model.SerializeToString() == before
     for node in network.lowerable:
         assert found[node] == TensorProto.FLOAT16
@@ -101,7 +101,7 @@ def test_a_node_kept_in_fp32(tmp_path: Path) -> None:
     onnx.save(mini_model(), tmp_path / "m.onnx")
     network = read_network(tmp_path / "m.onnx")
     kept = ("identity.layer1.0.conv2.out", "half_rows")
-    found = kinds(to_fp16(network, kept_fp32=kept))
+    found = kinds(lowered(network, Plan(kept_fp32=kept)))
     assert {found[name] for name in kept} == {TensorProto.FLOAT}
     assert found["extractor.trunks.nets.identity.layer1.0.conv2.weight"] == TensorProto.FLOAT
     assert found["identity.layer1.0.sum"] == TensorProto.FLOAT16
@@ -111,7 +111,7 @@ def test_a_node_kept_in_fp32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_both_forms_agree_where_nothing_overflows(tmp_path: Path, seed: int) -> None:
     onnx.save(mini_model(seed=seed), tmp_path / "m.onnx")
-    model = to_fp16(read_network(tmp_path / "m.onnx"))
+    model = lowered(read_network(tmp_path / "m.onnx"), Plan())
     images = pictures(3, seed=seed)
     (plain,) = GraphSession(model, ["embeddings"]).run(images).values()
     (twin,) = GraphSession(rounded(model), ["embeddings"]).run(images).values()

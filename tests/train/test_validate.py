@@ -9,6 +9,7 @@ from helpers_training import coloured_set, small_config
 from torch import Tensor, nn
 
 from mtml_deploy.data.records import ImageSet
+from mtml_deploy.embed.embed import embed
 from mtml_deploy.errors import DataError, ImageError, ProtocolError
 from mtml_train.model import MTMLOutput
 from mtml_train.validate import require_protocol, split_validation, validate
@@ -68,6 +69,21 @@ def test_no_orientation_accuracy_without_branch_d(pair: tuple[ImageSet, ImageSet
     found = validate(BlindModel(), *pair, config=small_config("unused"), device=CPU)  # type: ignore[arg-type]
     assert math.isnan(found.orientation_accuracy)
     assert "orientation_accuracy" not in found.scalars()
+
+
+def test_images_are_decoded_by_the_threads_that_are_asked_for(
+    pair: tuple[ImageSet, ImageSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def recorded(*arguments: object, **options: object) -> object:
+        asked.append(options["threads"])
+        return embed(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mtml_train.validate.embed", recorded)
+    config = small_config("unused", threads=3)
+    validate(ColourModel(), *pair, config=config, device=CPU)  # type: ignore[arg-type]
+    assert asked == [3, 3]
 
 
 @pytest.mark.parametrize("training", [True, False])
