@@ -5,26 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from helpers_artifact import write_artifact, write_images
+from helpers_cli import ok, run
 from helpers_datasets import write_list, write_xml
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
 
 VEHICLES, CAMERAS, EACH = 8, 3, 12
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

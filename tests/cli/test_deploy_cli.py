@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
+from helpers_cli import ok, run
 
 from mtml_deploy.cli.console import exit_on_error
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed_to import partial_path
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluation.metrics import evaluate
@@ -27,16 +26,6 @@ COMMAND = [
     "-c",
     "from mtml_deploy.cli.main import main; main(prog_name='mtml-deploy')",
 ]
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: object, text: str) -> None:

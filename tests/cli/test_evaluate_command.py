@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from helpers_embeddings import embedded
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.evaluation.random_galleries import evaluate_draws, pool_images
@@ -19,17 +20,12 @@ def images(vehicles, seed, *, source, cameras=True):
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(9).normal(size=(8, 6))
     features = centres[np.array(vehicles, dtype=int)] + rng.normal(size=(len(vehicles), 6)) * 0.9
-    unknown = np.full(len(vehicles), -1, dtype=np.int32)
-    return Embeddings(
-        features=features.astype(np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.arange(len(vehicles), dtype=np.int32) % 3 if cameras else unknown,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{source}/{source}{row}.jpg" for row in range(len(vehicles))),
-        root="",
+    return embedded(
+        features,
+        vehicles,
+        np.arange(len(vehicles), dtype=np.int32) % 3 if cameras else None,
+        names=(f"{source}/{source}{row}.jpg" for row in range(len(vehicles))),
         source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 6),
     )
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 from helpers_gallery import batch, identity, new_gallery, search_by_loop
 
 from mtml_deploy.cli.main import main
@@ -26,14 +27,10 @@ def images(vehicles, seed, *, source, dim=DIM):
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(9).normal(size=(8, dim)) + 1
     features = centres[np.array(vehicles, dtype=int)] + rng.normal(size=(len(vehicles), dim)) * 0.9
-    return Embeddings(
-        features=features.astype(np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.arange(len(vehicles), dtype=np.int32) % 3,
-        orientations=np.full(len(vehicles), -1, dtype=np.int32),
-        tracklet_ids=np.full(len(vehicles), -1, dtype=np.int32),
-        names=tuple(f"{source}{row}.jpg" for row in range(len(vehicles))),
-        root="",
+    return embedded(
+        features,
+        vehicles,
+        np.arange(len(vehicles), dtype=np.int32) % 3,
         source=source,
         model=identity(dim=dim),
     )

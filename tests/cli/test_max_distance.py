@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from helpers_artifact import DIM, write_artifact
+from helpers_cli import ok, run
+from helpers_embeddings import embedded
 from helpers_threshold import a_threshold
 
 from mtml_deploy.artifact.artifact import Artifact
 from mtml_deploy.artifact.threshold import calibrated_distance, save_threshold
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.embed.fingerprint import rows_sha256
@@ -21,27 +22,11 @@ from mtml_deploy.embed.fingerprint import rows_sha256
 UNKNOWN = -1
 
 
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
-
-
 def points(artifact: Artifact, places, vehicles, source: str) -> Embeddings:
     """Rows on one axis, so that distances are differences."""
     features = np.zeros((len(places), DIM), dtype=np.float32)
     features[:, 0] = places
-    unknown = np.full(len(places), UNKNOWN, dtype=np.int32)
-    return Embeddings(
-        features=features, vehicle_ids=np.array(vehicles, dtype=np.int32), camera_ids=unknown,
-        orientations=unknown, tracklet_ids=unknown,
-        names=tuple(f"{source}{at}.jpg" for at in range(len(places))), root="", source=source,
-        model=model_identity(artifact.manifest),
-    )  # fmt: skip
+    return embedded(features, vehicles, source=source, model=model_identity(artifact.manifest))
 
 
 @pytest.fixture

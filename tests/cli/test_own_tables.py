@@ -5,25 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from helpers_artifact import write_artifact, write_images
+from helpers_cli import ok, run
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.gallery.open import open_gallery
 
 VEHICLES = ("京A·12345", "AB-41CD", "7f9c2ba4-e88f-4a9b-9c1e-2b1c9d1e0001", "8589934592")
 CAMERAS = ("north gate", "c002", "41")
 HEADER = "Bild;Plate;cam;speed;split;time"
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

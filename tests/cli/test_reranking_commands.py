@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluation.metrics import evaluate, retrieval_metrics
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.search.rerank import RerankOptions, rerank
@@ -20,17 +20,7 @@ def images(vehicles, seed, *, source):
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(9).normal(size=(8, 6))
     features = centres[np.array(vehicles, dtype=int)] + rng.normal(size=(len(vehicles), 6)) * 0.9
-    return Embeddings(
-        features=features.astype(np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.arange(len(vehicles), dtype=np.int32) % 3,
-        orientations=np.full(len(vehicles), -1, dtype=np.int32),
-        tracklet_ids=np.full(len(vehicles), -1, dtype=np.int32),
-        names=tuple(f"{source}{row}.jpg" for row in range(len(vehicles))),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 6),
-    )
+    return embedded(features, vehicles, np.arange(len(vehicles), dtype=np.int32) % 3, source=source)
 
 
 @pytest.fixture

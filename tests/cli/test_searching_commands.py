@@ -8,27 +8,21 @@ from typing import get_args
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 
 from mtml_deploy.cli.main import main
 from mtml_deploy.defaults import Backend, EngineName
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
 LIBRARIES = {"numpy": "numpy", "faiss": "faiss", "ort": "onnxruntime"}
 
 
 def images(count, seed, *, source):
     rng = np.random.default_rng(seed)
-    unknown = np.full(count, -1, dtype=np.int32)
-    return Embeddings(
-        features=rng.normal(size=(count, 6)).astype(np.float32),
-        vehicle_ids=np.arange(count, dtype=np.int32) % 5,
-        camera_ids=np.arange(count, dtype=np.int32) % 3,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{source}{row}.jpg" for row in range(count)),
-        root="",
+    return embedded(
+        rng.normal(size=(count, 6)),
+        np.arange(count, dtype=np.int32) % 5,
+        np.arange(count, dtype=np.int32) % 3,
         source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 6),
     )
 
 

@@ -12,25 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 
 from mtml_deploy.cli.command import SafeCommand
 from mtml_deploy.cli.streams import READER_GONE
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 
 
 def embeddings(path: Path, rows: int) -> Path:
     """Rows of two vehicles before two cameras."""
     ids = np.arange(rows, dtype=np.int32) % 2
-    Embeddings(
-        features=np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32),
-        vehicle_ids=ids,
-        camera_ids=np.arange(rows, dtype=np.int32) // 2 % 2,
-        orientations=np.full(rows, -1, np.int32),
-        tracklet_ids=np.full(rows, -1, np.int32),
-        names=tuple(f"{row}.jpg" for row in range(rows)),
-        root=str(path.parent),
+    embedded(
+        np.random.default_rng(rows).normal(size=(rows, 4)),
+        ids,
+        np.arange(rows, dtype=np.int32) // 2 % 2,
+        names=(f"{row}.jpg" for row in range(rows)),
         source="a test",
-        model=ModelIdentity("a" * 64, "fp32", "fused", 4),
+        root=str(path.parent),
     ).save(path)
     return path
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from helpers_artifact import SIZE, tiny_manifest, write_artifact, write_images
+from helpers_cli import ok, run
 
 from mtml_deploy.artifact.artifact import open_artifact
-from mtml_deploy.cli.main import main
 from mtml_deploy.compression import compress as module
 from mtml_deploy.compression.compress import compress, learn
 from mtml_deploy.compression.cross_validation import cross_validate
@@ -26,16 +25,6 @@ from mtml_deploy.parity.images import parity_images
 
 CLOSE = 1e-5
 """Float32 rounding of the graph; embeddings have length 1."""
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: object, text: str) -> None:

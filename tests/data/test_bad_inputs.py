@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers_datasets import VERI_TEST, keypoint_line, write_veri
+from helpers_embeddings import embedded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mtml_deploy.data.batches import decode_image
 from mtml_deploy.data.source import load_source
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import EmbeddingsError, MtmlError
 
 # each example overwrites one file; the folder may be shared between them
@@ -99,16 +100,13 @@ def test_every_cut_is_noticed(tmp_path: Path, kind: str) -> None:
 
 
 def tiny_embeddings() -> Embeddings:
-    return Embeddings(
-        features=np.arange(12, dtype=np.float32).reshape(4, 3),
-        vehicle_ids=np.arange(4, dtype=np.int32),
-        camera_ids=np.arange(4, dtype=np.int32),
-        orientations=np.full(4, -1, dtype=np.int32),
-        tracklet_ids=np.full(4, -1, dtype=np.int32),
+    return embedded(
+        np.arange(12, dtype=np.float32).reshape(4, 3),
+        np.arange(4, dtype=np.int32),
+        np.arange(4, dtype=np.int32),
         names=("a", "b", "c", "é"),
-        root="/data",
         source="veri:/data#gallery",
-        model=ModelIdentity("0" * 64, "fp32", "fused", 3),
+        root="/data",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 
 import mtml_deploy as md
 from mtml_deploy.cli.main import main
@@ -14,18 +15,7 @@ from mtml_deploy.errors import EmbeddingsError
 
 
 def images(values, cameras, *, vehicles=None, source="s"):
-    unknown = np.full(len(values), -1, dtype=np.int32)
-    return Embeddings(
-        features=np.array(values, dtype=np.float32),
-        vehicle_ids=unknown if vehicles is None else np.array(vehicles, dtype=np.int32),
-        camera_ids=np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{source}{row}.jpg" for row in range(len(values))),
-        root="/r",
-        source=source,
-        model=ModelIdentity("a" * 64, "fp32", "fused", 2),
-    )
+    return embedded(values, vehicles, cameras, source=source, root="/r")
 
 
 # means: camera 4 (2, 4), camera 9 (10, 0)

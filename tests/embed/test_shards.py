@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from helpers_cli import run
 from msgspec.structs import replace
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.data.source import load_source
 from mtml_deploy.embed import shard_plan
 from mtml_deploy.embed.embed_to import images_sha256
@@ -29,10 +28,6 @@ from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.model import open_model
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(*words):
-    return CliRunner().invoke(main, list(map(str, words)))
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers_artifact import write_artifact
+from helpers_cli import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embed import model_identity
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity, comparison_mode
 from mtml_deploy.embed.pooling import pool_tracklets
@@ -157,10 +156,6 @@ def test_modes_are_named() -> None:
     assert comparison_mode("image", "image") == "image-to-image"
     assert comparison_mode("image", "tracklet") == "image-to-track"
     assert comparison_mode("tracklet", "tracklet") == "track-to-track"
-
-
-def run(*words: object):
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_command(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation import calibration
 from mtml_deploy.evaluation.calibration import Interval, calibrate
@@ -17,17 +18,12 @@ PLAIN = find_protocol("plain")
 
 
 def points(values, vehicles, cameras=None) -> Embeddings:
-    unknown = np.full(len(values), -1, dtype=np.int32)
-    return Embeddings(
-        features=np.array([[value] for value in values], dtype=np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown if cameras is None else np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{each}.png" for each in range(len(values))),
-        root="",
+    return embedded(
+        [[value] for value in values],
+        vehicles,
+        cameras,
+        names=(f"{each}.png" for each in range(len(values))),
         source="line",
-        model=ModelIdentity("0" * 64, "fp32", "fused", 1),
     )
 
 

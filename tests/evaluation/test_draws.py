@@ -5,10 +5,10 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.evaluation.random_galleries import (
@@ -25,34 +25,20 @@ RULE = find_protocol("vehicleid")
 SUM_TOLERANCE = 1e-12  # the same fractions added in another order, in float64
 
 
-def embedded(features, vehicles, names=None, source="set", cameras=None):
-    features = np.asarray(features, dtype=np.float32)
-    size = len(features)
-    unknown = np.full(size, -1, dtype=np.int32)
-    return Embeddings(
-        features=features,
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown if cameras is None else np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(names or (f"{source}/{row}.jpg" for row in range(size))),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", features.shape[1]),
-    )
-
-
 def pooled(images):
     return ImagePool(images, copies=0, unknown=0)
 
 
 def test_copies_are_pooled_once_and_unknown_vehicles_left_out():
     gallery = embedded(
-        [[1, 0], [0, 1], [5, 5], [1, 1]], [1, 1, -1, 2], ["t/a", "t/b", "t/c", "t/d"], "G"
+        [[1, 0], [0, 1], [5, 5], [1, 1]],
+        [1, 1, -1, 2],
+        names=["t/a", "t/b", "t/c", "t/d"],
+        source="G",
     )
     query = embedded(
         # a copy with another rounding; a name of another vehicle; a name with another picture
-        [[1, 1e-6], [0, 1], [3, 3]], [1, 2, 2], ["q/a", "q/b", "q/d"], "Q"
+        [[1, 1e-6], [0, 1], [3, 3]], [1, 2, 2], names=["q/a", "q/b", "q/d"], source="Q"
     )  # fmt: skip
     found = pool_images(gallery, query)
     assert found.images.names == ("t/a", "t/b", "t/d", "q/b", "q/d")
@@ -63,7 +49,7 @@ def test_copies_are_pooled_once_and_unknown_vehicles_left_out():
 
 
 def test_another_camera_is_another_image():
-    gallery = embedded([[1], [1]], [1, 1], ["c1/a", "c2/a"], cameras=[1, 2])
+    gallery = embedded([[1], [1]], [1, 1], [1, 2], ["c1/a", "c2/a"])
     assert pool_images(gallery).copies == 0
     assert pool_images(replace(gallery, camera_ids=np.array([1, 1], dtype=np.int32))).copies == 1
 

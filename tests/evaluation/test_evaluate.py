@@ -6,10 +6,10 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError, ProtocolError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.metrics import average_precisions, evaluate, retrieval_metrics
@@ -18,23 +18,6 @@ from mtml_deploy.search.distances import squared_distances
 from mtml_deploy.search.rerank import RerankOptions, rerank
 
 SUM_TOLERANCE = 1e-12  # the same fractions added in another order, in float64
-
-
-def embedded(features, vehicles, cameras, source="set"):
-    features = np.asarray(features, dtype=np.float32)
-    size = len(features)
-    unknown = np.full(size, -1, dtype=np.int32)
-    return Embeddings(
-        features=features,
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{row}.jpg" for row in range(size)),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", features.shape[1]),
-    )
 
 
 def evaluate_by_loop(query, gallery, protocol):

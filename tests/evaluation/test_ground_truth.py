@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
 from mtml_deploy.data.source import load_source
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluation.ground_truth import read_ground_truth
 from mtml_deploy.evaluation.protocols import find_protocol, same_vehicle_rows
@@ -16,17 +17,8 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 
 
 def named(names, vehicles=None, source="set"):
-    unknown = np.full(len(names), -1, dtype=np.int32)
-    return Embeddings(
-        features=np.zeros((len(names), 1), dtype=np.float32),
-        vehicle_ids=unknown if vehicles is None else np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(names),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 1),
+    return embedded(
+        np.zeros((len(names), 1), dtype=np.float32), vehicles, names=names, source=source
     )
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.no_match import require_match
@@ -13,17 +13,12 @@ VERI, PLAIN = find_protocol("veri776"), find_protocol("plain")
 
 
 def labelled(vehicles, cameras, source="set"):
-    unknown = np.full(len(vehicles), -1, dtype=np.int32)
-    return Embeddings(
-        features=np.zeros((len(vehicles), 1), dtype=np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(map(str, range(len(vehicles)))),
-        root="",
+    return embedded(
+        np.zeros((len(vehicles), 1), dtype=np.float32),
+        vehicles,
+        cameras,
+        names=map(str, range(len(vehicles))),
         source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 1),
     )
 
 

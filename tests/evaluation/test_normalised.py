@@ -9,28 +9,17 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 
 import mtml_deploy as md
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.embed.unit_length import unit_length, unit_rows
 from mtml_deploy.evaluation import normalised as module
 from mtml_deploy.report.judged_file import read_judged
 
 
 def images(values, vehicles, source):
-    unknown = np.full(len(values), -1, dtype=np.int32)
-    return Embeddings(
-        features=np.array(values, dtype=np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{source}{row}.jpg" for row in range(len(values))),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 2),
-    )
+    return embedded(values, vehicles, source=source)
 
 
 QUERY = images([[1, 0]], [7], "q")

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded as rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtml_deploy as md
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.own_copies import (
     EQUAL_TOLERANCE,
@@ -17,23 +17,6 @@ from mtml_deploy.evaluation.own_copies import (
     find_own_copies,
     without_copies,
 )
-
-
-def rows(features, vehicles, cameras=None, names=None, source="set"):
-    size = len(vehicles)
-    unknown = np.full(size, -1, dtype=np.int32)
-    features = np.asarray(features, dtype=np.float32)
-    return Embeddings(
-        features=features,
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown if cameras is None else np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(names or (f"{source}{row}.jpg" for row in range(size))),
-        root="",
-        source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", features.shape[1]),
-    )
 
 
 def found(query, gallery):

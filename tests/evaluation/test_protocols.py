@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import ProtocolError
 from mtml_deploy.evaluation.protocols import (
     PROTOCOLS,
@@ -19,17 +19,12 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
 
 def labelled(vehicles, cameras, source="set"):
     size = len(vehicles)
-    unknown = np.full(size, -1, dtype=np.int32)
-    return Embeddings(
-        features=np.zeros((size, 1), dtype=np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{row}.jpg" for row in range(size)),
-        root="",
+    return embedded(
+        np.zeros((size, 1), dtype=np.float32),
+        vehicles,
+        cameras,
+        names=(f"{row}.jpg" for row in range(size)),
         source=source,
-        model=ModelIdentity("0" * 64, "fp32", "fused", 1),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.ground_truth import GroundTruth
 from mtml_deploy.evaluation.protocols import find_protocol
@@ -17,22 +17,6 @@ from mtml_deploy.search.rerank import RerankOptions
 
 PLAIN, VERI = find_protocol("plain"), find_protocol("veri776")
 ROUNDING = 1e-6  # float32 features
-
-
-def embedded(features, vehicles, cameras=None):
-    features = np.array(features, dtype=np.float32)
-    unknown = np.full(len(features), -1, dtype=np.int32)
-    return Embeddings(
-        features=features,
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown if cameras is None else np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(map(str, range(len(features)))),
-        root="",
-        source="set",
-        model=ModelIdentity("0" * 64, "fp32", "fused", features.shape[1]),
-    )
 
 
 def test_a_stage_that_is_not_asked_for_is_left_out():

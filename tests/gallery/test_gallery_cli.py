@@ -5,26 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from helpers_artifact import tiny_manifest, write_artifact, write_images
+from helpers_cli import ok, run
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.vectors import HEAD_BYTES, segment_path
 from mtml_deploy.gallery.open import open_gallery
 from mtml_deploy.search.rank import rank
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "gims08"
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: object, text: str) -> None:

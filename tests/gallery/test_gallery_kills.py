@@ -2,66 +2,64 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 from helpers_gallery import DIM, identity
+from helpers_warm import started
 
+import mtml_deploy.gallery.folder.writer as segment_writer
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
+from mtml_deploy.gallery.values import NewRows, RowRecord, Selection
 
 KILLS = {"float32": 50, "int8": 12}
 """An int8 gallery differs in one more file that is written before the same commit."""
 ROWS = 3
 """Rows of a batch."""
 
-CHILD = """
-import os
-import sys
-from pathlib import Path
-import numpy as np
-import mtml_deploy.gallery.folder.writer as segment_writer
-import mtml_deploy.gallery.folder.gallery as store
-from mtml_deploy.embed.embeddings import ModelIdentity
-from mtml_deploy.gallery.values import NewRows, RowRecord, Selection
 
-segment_writer.SEGMENT_BYTES = 12 * 12  # a new file every few batches
-model = ModelIdentity("a" * 64, "fp32", "fused", 3)
-def say(line):
-    os.write(1, line.encode() + b"\\n")  # one call: print may write a line in pieces
-
-say("ready")
-sys.stdin.readline()
-with store.FolderGallery(Path(sys.argv[1]), write=True) as gallery:
-    number = int(sys.argv[2])
-    while True:
-        features = np.array([[number, i, 1] for i in range(3)], np.float32)
-        records = tuple(RowRecord(f"{number}/{i}", f"{number}/{i}", vehicle_id=number)
-                        for i in range(3))
-        gallery.add_rows(NewRows(model, features, records))
-        say(f"added {number}")
-        if number % 3 == 2:
-            say(f"removing {number}")
-            gallery.remove(Selection(vehicles=(number,)))
-            say(f"removed {number}")
-        if number % 5 == 4:
-            gallery.compact()
-        number += 1
-"""
+def write(folder: Path, number: int, parent: Connection) -> None:
+    """Add, remove and compact from batch `number` on, and tell each after it was acknowledged."""
+    segment_writer.SEGMENT_BYTES = 12 * 12  # a new file every few batches
+    parent.send("ready")
+    parent.recv()
+    with FolderGallery(folder, write=True) as gallery:
+        while True:
+            features = np.array([[number, i, 1] for i in range(ROWS)], np.float32)
+            records = tuple(
+                RowRecord(f"{number}/{i}", f"{number}/{i}", vehicle_id=number) for i in range(ROWS)
+            )
+            gallery.add_rows(NewRows(identity(), features, records))
+            parent.send(("added", number))
+            if number % 3 == 2:
+                parent.send(("removing", number))
+                gallery.remove(Selection(vehicles=(number,)))
+                parent.send(("removed", number))
+            if number % 5 == 4:
+                gallery.compact()
+            number += 1
 
 
-def start(folder: Path, first: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder), str(first)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+def start(folder: Path, first: int) -> tuple[BaseProcess, Connection]:
+    here, there = Pipe()
+    process = started(write, folder, first, there)
+    there.close()
+    return process, here
+
+
+def rest(said: Connection) -> Iterator[tuple[str, int]]:
+    """What a process that is gone had said."""
+    with suppress(EOFError, OSError):
+        while True:
+            yield said.recv()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -74,32 +72,27 @@ def test_nothing_that_was_acknowledged_is_lost(
     kept: set[int] = set()  # batches that must be there
     number = 0
     acknowledged = 0
-    child = start(folder, 0)
+    child, said = start(folder, 0)
     for kill in range(KILLS[dtype]):
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        child.stdin.write("go\n")
-        child.stdin.flush()
+        assert said.recv() == "ready"
+        said.send("go")
         # a moment anywhere in the work, also on a slow machine: 0 means while opening
-        lines = [child.stdout.readline() for _ in range(moments.randint(0, 5))]
-        assert all(lines), "the writer ended by itself"
+        told = [said.recv() for _ in range(moments.randint(0, 5))]
         time.sleep(moments.uniform(0, 0.01))
-        child.send_signal(signal.SIGKILL)
-        lines += child.stdout.readlines()
-        assert child.wait(timeout=60) == -signal.SIGKILL
-        child.stdin.close()
-        child.stdout.close()
+        child.kill()
+        told += rest(said)
+        said.close()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         open_removal: int | None = None
-        for line in lines:
-            word, batch = line.split()
+        for word, batch in told:
             if word == "added":
-                kept.add(int(batch))
+                kept.add(batch)
                 acknowledged += 1
             elif word == "removing":
-                open_removal = int(batch)
+                open_removal = batch
             else:
-                kept.discard(int(batch))
+                kept.discard(batch)
                 open_removal = None
         with FolderGallery(folder, write=True) as gallery:
             assert gallery.verify() == ()
@@ -121,5 +114,5 @@ def test_nothing_that_was_acknowledged_is_lost(
                 assert not hits.distances.any()
         number = max([number, *(batch + 1 for batch in kept)], default=0)
         if kill < KILLS[dtype] - 1:
-            child = start(folder, number)
+            child, said = start(folder, number)
     assert acknowledged >= KILLS[dtype]  # the kills hit a process that was at work

@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers_artifact import write_artifact, write_images
+from helpers_cli import run
 
 import mtml_deploy as md
-from mtml_deploy.cli.main import main
 from mtml_deploy.data.clock import read_time
 from mtml_deploy.embed.embeddings import Embeddings
 
 HOUR = 3_600_000_000
-
-
-def run(*words):
-    return CliRunner().invoke(main, list(map(str, words)))
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from helpers_artifact import write_artifact, write_images
+from helpers_cli import run
 from helpers_gallery import batch, identity, new_name, search_by_loop
 
-from mtml_deploy.cli.main import main
 from mtml_deploy.data.clock import FIRST_US
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.errors import MissingExtraError
@@ -525,10 +524,6 @@ def test_filters_outside_the_range_of_a_field(gallery):
     ):
         hits = gallery.search(vectors(1), model=MODEL, top_k=2, where=where)
         assert hits.rows.tolist() == [rows]
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_the_commands_do_the_same_as_in_a_folder(tmp_path, lite):

@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from helpers_cli import ok, run
 from helpers_gallery import identity, new_name, search_by_loop
 
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
-from mtml_deploy.cli.main import main
 from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.milvus import tune
 from mtml_deploy.gallery.milvus.schema import APPROXIMATE, EXACT, index_kind
@@ -23,16 +22,6 @@ CLUSTERS = Clusters(ClusterRecipe(queries=12, gallery=ROWS, vehicles=60, dim=DIM
 QUERY, _ = CLUSTERS.block(1, 0, 12)
 VECTORS, _ = CLUSTERS.block(2, 0, ROWS)
 KEPT = dict(enumerate(VECTORS, 1))
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from helpers_cli import ok, run
+from helpers_embeddings import embedded
 from helpers_gallery import batch, identity
 
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.cli.gallery_search import Finding, chosen_finder
-from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import Embeddings
 from mtml_deploy.gallery.folder.gallery import FolderGallery, create_folder_gallery
 from mtml_deploy.gallery.values import Filter, GalleryError
 from mtml_deploy.search.rerank import rerank
@@ -22,16 +20,6 @@ ROWS = 400
 CLUSTERS = Clusters(ClusterRecipe(queries=QUERIES, gallery=ROWS, vehicles=20, dim=DIM))
 QUERY, _ = CLUSTERS.block(1, 0, QUERIES)
 VECTORS, LABELS = CLUSTERS.block(2, 0, ROWS)
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def ok(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: object, text: str, status: int = 1) -> None:
@@ -47,17 +35,8 @@ def place(tmp_path: Path) -> Path:
     create_folder_gallery(tmp_path / "g", identity(dim=DIM), dtype="int8")
     with FolderGallery(tmp_path / "g", write=True) as gallery:
         gallery.add_rows(batch(VECTORS, dim=DIM, camera_id=LABELS.camera_ids.tolist()))
-    unknown = np.full(QUERIES, -1, dtype=np.int32)
-    queries = Embeddings(
-        features=QUERY,
-        vehicle_ids=unknown,
-        camera_ids=unknown,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(f"{i}.jpg" for i in range(QUERIES)),
-        root="",
-        source="made up",
-        model=identity(dim=DIM),
+    queries = embedded(
+        QUERY, names=(f"{i}.jpg" for i in range(QUERIES)), source="made up", model=identity(dim=DIM)
     )
     queries.save(tmp_path / "q.npz")
     return tmp_path

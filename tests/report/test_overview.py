@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers_embeddings import embedded
 from helpers_outputs import Writer, refused
 from helpers_report import EVALUATION, METRICS
 
 from mtml_deploy.cli.main import main
-from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import DataError
 from mtml_deploy.evaluation.random_galleries import DrawnMetrics
 from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_json
@@ -72,15 +72,9 @@ def test_the_table_has_every_stage_of_every_file(files: list[Path], tmp_path: Pa
 
 
 def test_drawn_galleries_are_their_mean(tmp_path: Path) -> None:
-    from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.random_galleries import pool_images
 
-    none = np.full(4, -1, dtype=np.int32)
-    images = Embeddings(
-        features=np.zeros((4, 2), dtype=np.float32), vehicle_ids=np.array([1, 1, 2, 2], np.int32),
-        camera_ids=none, orientations=none, tracklet_ids=none, names=tuple("abcd"), root="",
-        source="all", model=ModelIdentity("0" * 64, "fp32", "fused", 2),
-    )  # fmt: skip
+    images = embedded(np.zeros((4, 2), dtype=np.float32), [1, 1, 2, 2], names="abcd", source="all")
     second = replace(METRICS, protocol="vehicleid", mean_ap=0.5, cmc=np.zeros(5), num_queries=4)
     first = replace(METRICS, protocol="vehicleid", num_queries=4)
     drawn = DrawnMetrics("vehicleid", (first, second), seed=0, gallery_size=5)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
 from mtml_deploy.data.clock import UNKNOWN_TIME
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.metrics import RetrievalMetrics
 from mtml_deploy.report.rank_lists import (
@@ -22,18 +22,7 @@ from mtml_deploy.search.rank import Ranking
 
 def labelled(vehicles, names, cameras=None):
     size = len(vehicles)
-    unknown = np.full(size, -1, dtype=np.int32)
-    return Embeddings(
-        features=np.zeros((size, 1), dtype=np.float32),
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=unknown if cameras is None else np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(names),
-        root="",
-        source="set",
-        model=ModelIdentity("a" * 64, "fp32", "fused", 1),
-    )
+    return embedded(np.zeros((size, 1), dtype=np.float32), vehicles, cameras, names=names)
 
 
 def scored(values):
@@ -76,7 +65,7 @@ def test_places_tell_match_other_and_unknown():
 def test_json_holds_every_query_and_nulls():
     record = json.loads(rank_json(model([0.25, np.nan]), length=2))
     assert record["schema"] == 1
-    assert record["model"]["model_sha256"] == "a" * 64
+    assert record["model"]["model_sha256"] == "0" * 64
     first, second = record["queries"]
     assert first["average_precision"] == 0.25
     assert second["average_precision"] is None

@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 from PIL import Image
 
 from mtml_deploy.data.clock import UNKNOWN_TIME
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
+from mtml_deploy.embed.embeddings import ModelIdentity
 from mtml_deploy.errors import EmbeddingsError
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
@@ -49,21 +50,17 @@ class Elements(HTMLParser):
         return [a for t, a in self.found if t == tag and (kind is None or a.get("class") == kind)]
 
 
-def embedded(folder, values, vehicles, cameras, names):
-    size = len(values)
+def written(folder, values, vehicles, cameras, names):
     for position, name in enumerate(names):
         if "gone" not in name and "<" not in name:
             Image.new("RGB", (40, 30), (position * 20, 80, 120)).save(folder / name)
-    unknown = np.full(size, -1, dtype=np.int32)
-    return Embeddings(
-        features=np.array(values, dtype=np.float32)[:, None],
-        vehicle_ids=np.array(vehicles, dtype=np.int32),
-        camera_ids=np.array(cameras, dtype=np.int32),
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(names),
-        root=str(folder),
+    return embedded(
+        np.array(values, dtype=np.float32)[:, None],
+        vehicles,
+        cameras,
+        names=names,
         source="folder <query>",
+        root=str(folder),
         model=ModelIdentity("<i>" + "b" * 61, "fp32", "fused", 1),
     )
 
@@ -71,8 +68,8 @@ def embedded(folder, values, vehicles, cameras, names):
 @pytest.fixture
 def ranked(tmp_path):
     protocol = find_protocol("veri776")
-    query = embedded(tmp_path, [0, 10], [1, 2], [0, 0], ["q0.jpg", "q1.jpg"])
-    gallery = embedded(
+    query = written(tmp_path, [0, 10], [1, 2], [0, 0], ["q0.jpg", "q1.jpg"])
+    gallery = written(
         tmp_path,
         [0, 1, 2, 3, 9],
         [1, 2, 1, -1, 2],

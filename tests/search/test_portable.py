@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 from numpy._core import _multiarray_umath as kernels
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.search.portable import exp_of_minus, power
 
 HALF_EPS = 2.0**-53
@@ -84,18 +84,9 @@ def sets(tmp_path: Path) -> Path:
         features += rng.normal(size=features.shape)
         features[: count // 4] = np.round(features[: count // 4])
         features[-5:] = features[:5]
-        unknown = np.full(count, -1, dtype=np.int32)
-        Embeddings(
-            features=features.astype(np.float32),
-            vehicle_ids=vehicles,
-            camera_ids=np.arange(count, dtype=np.int32) % 5,
-            orientations=unknown,
-            tracklet_ids=unknown,
-            names=tuple(f"{name}{row}.jpg" for row in range(count)),
-            root="",
-            source=name,
-            model=ModelIdentity("0" * 64, "fp32", "fused", 40),
-        ).save(tmp_path / f"{name}.npz")
+        embedded(features, vehicles, np.arange(count, dtype=np.int32) % 5, source=name).save(
+            tmp_path / f"{name}.npz"
+        )
     return tmp_path
 
 

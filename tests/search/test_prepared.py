@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers_embeddings import embedded
 
-from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
 from mtml_deploy.evaluation.metrics import evaluate
 from mtml_deploy.evaluation.protocols import find_protocol
 from mtml_deploy.evaluation.stages import SearchOptions, stages
@@ -17,21 +17,6 @@ from mtml_deploy.search.rank import rank
 from mtml_deploy.search.rerank import RerankOptions, rerank
 
 PLAIN = find_protocol("plain")
-
-
-def embedded(features, vehicles):
-    unknown = np.full(len(features), -1, dtype=np.int32)
-    return Embeddings(
-        features=features,
-        vehicle_ids=vehicles.astype(np.int32),
-        camera_ids=unknown,
-        orientations=unknown,
-        tracklet_ids=unknown,
-        names=tuple(map(str, range(len(features)))),
-        root="",
-        source="set",
-        model=ModelIdentity("0" * 64, "fp32", "fused", features.shape[1]),
-    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers_training import random_images, small_config
 from torch import distributed, nn
-from torch.multiprocessing import spawn
+from torch.multiprocessing import start_processes
 
 from mtml_deploy.errors import CheckpointError, DivergedError
 from mtml_train.checkpoint import (
@@ -164,7 +164,7 @@ def poisoned_step(rank: int, folder: Path) -> None:
 
 
 def test_all_processes_stop_at_what_one_of_them_sees(tmp_path: Path) -> None:
-    spawn(poisoned_step, args=(tmp_path,), nprocs=2)
+    start_processes(poisoned_step, args=(tmp_path,), nprocs=2, start_method="forkserver")
     texts = {(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)}
     assert len(texts) == 1
     assert texts.pop().endswith("is nan at step 12")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
+import torch
 from click.testing import CliRunner
-from helpers_training import WIDTH, coloured_set, small_config, tiny_network
+from helpers_training import WIDTH, coloured_set, run_two, small_config, tiny_network, train_command
+from torch import distributed
 
 from mtml_deploy.data.csv_table import table_text
 from mtml_deploy.errors import CheckpointError
@@ -160,31 +160,28 @@ def test_a_checkpoint_of_the_schema_before_is_read(tmp_path: Path) -> None:
     assert (card.recipe, progress.best, progress.since_best) == ("paper", 0.25, 0)
 
 
-WATCHED = """
-import sys
-from datetime import timedelta
-from pathlib import Path
-from torch import distributed
-from mtml_train.cli.train import train_main
-real, groups = distributed.broadcast, []
-grouped = distributed.new_group
-def new_group(**options):
-    assert options["timeout"] > timedelta(days=300), options
-    groups.append(grouped(**options))
-    return groups[-1]
-def broadcast(told, *, src, group):
-    assert group is groups[0]
-    Path(sys.argv[1]).joinpath(f"waits-{distributed.get_rank()}").open("a").write("x")
-    return real(told, src=src, group=group)
-distributed.new_group, distributed.broadcast = new_group, broadcast
-train_main(sys.argv[2:])
-"""
-"""A run in which every wait for the first process is counted, and must be in a group without a
-limit: one that waits for a long validation in the group of the steps is timed out there."""
+def watched(folder: Path, *words: str) -> None:
+    """A run in which every wait for the first process is counted, and must be in a group without a
+    limit: one that waits for a long validation in the group of the steps is timed out there."""
+    real, groups = distributed.broadcast, []
+    grouped = distributed.new_group
+
+    def new_group(**options: Any) -> distributed.ProcessGroup:
+        assert options["timeout"] > timedelta(days=300), options
+        groups.append(grouped(**options))
+        return groups[-1]
+
+    def broadcast(told: torch.Tensor, *, src: int, group: distributed.ProcessGroup) -> None:
+        assert group is groups[0]
+        with (folder / f"waits-{distributed.get_rank()}").open("a") as file:
+            file.write("x")
+        real(told, src=src, group=group)
+
+    distributed.new_group, distributed.broadcast = new_group, broadcast
+    train_command(*words)
 
 
 def test_processes_wait_for_a_validation_without_a_limit_and_end_together(tmp_path: Path) -> None:
-    (tmp_path / "watched.py").write_text(WATCHED)
     config = config_of(tmp_path)
     words = ["--data", config.data[0], "--val", config.val, "--variant", "MTML-G", "--image-size",
              "32", "--backbone", "resnet18", "--weights", "none", "--workers", "0", "--device",
@@ -192,16 +189,12 @@ def test_processes_wait_for_a_validation_without_a_limit_and_end_together(tmp_pa
              "--set", "consensus_dim=16", "--save-every", "100"]  # fmt: skip
     # learning nothing, it gets no better: the second validation ends the run in both processes
     words += ["--lr", "1e-30", "--set", "flip=0", "--out", str(tmp_path / "run")]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc-per-node", "2", str(tmp_path / "watched.py"), str(tmp_path)]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([*launcher, *words], capture_output=True, text=True, timeout=300,
-                          env=environment)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    statuses, said = run_two(tmp_path, *words, work=watched)
+    assert statuses == [0, 0], said
     progress = load_checkpoint(tmp_path / "run" / LAST).progress
     assert progress.since_best == 1
     assert 2 <= progress.step < 9
-    assert done.stderr.count("so the run ends at step") == 1
+    assert said.count("so the run ends at step") == 1
     # once before the first step, then with every validation
     waits = [(tmp_path / f"waits-{rank}").read_text() for rank in (0, 1)]
     assert waits[0] == waits[1]

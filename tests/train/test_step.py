@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers_training import SIZE, assert_equal_tensors, random_images, small_config
 from torch import distributed
-from torch.multiprocessing import spawn
+from torch.multiprocessing import start_processes
 
 from mtml_deploy.errors import BackendError
 from mtml_train.checkpoint import build_model
@@ -189,7 +189,7 @@ def test_micro_batches_are_the_whole_batch_however_labels_fall(
 
 
 def test_processes_and_micro_batches_are_the_whole_batch_in_one(tmp_path: Path) -> None:
-    spawn(step_of_two, args=(tmp_path,), nprocs=2)
+    start_processes(step_of_two, args=(tmp_path,), nprocs=2, start_method="forkserver")
     for rank in (0, 1):
         assert_same_step(tmp_path, rank)
 

@@ -7,13 +7,13 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers_training import (
+    LAUNCH_TWO,
     TRAIN,
     assert_equal_tensors,
     board,
@@ -197,9 +197,8 @@ def test_the_command_with_workers_saves_and_says_so(tiny_set: Path, run: Path) -
 
 def test_two_processes_stop_at_the_same_step(tiny_set: Path, run: Path) -> None:
     config = small_config(tiny_set, workers=1, save_every=10_000, epochs=1000)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     process = subprocess.Popen(
-        [*launcher, "--nproc-per-node", "2", "-m", "mtml_train", *flags(config), "--out", str(run)],
+        [*LAUNCH_TWO, *flags(config), "--out", str(run)],
         stderr=subprocess.PIPE, text=True, env=same_threads(), start_new_session=True,
     )  # fmt: skip
     try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +14,16 @@ import safetensors
 import torch
 from helpers_datasets import write_images, write_list, write_xml
 from helpers_training import (
-    TRAIN,
     assert_equal_tensors,
     board,
     board_tags,
     flags,
     printed_totals,
-    run_train,
-    same_threads,
+    run_two,
     small_config,
+    train_command,
 )
+from helpers_warm import started
 
 from mtml_deploy.errors import DataError, ImageError, ProtocolError
 from mtml_train.checkpoint import BEST, LAST, load_checkpoint
@@ -90,24 +88,23 @@ def test_two_runs_are_bit_equal_and_another_seed_is_another_run(
 
 def test_a_killed_run_goes_on_exactly(tiny_set: Path, run: Path) -> None:
     config = small_config(tiny_set, workers=1, save_every=1, **ALL_PARTS)
-    process = subprocess.Popen(
-        [*TRAIN, *flags(config), "--out", str(run)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=same_threads(),
-    )
+    threads = torch.get_num_threads()  # as here, so that it adds in the same order
+    process = started(train_command, *flags(config), "--out", run, threads=threads)
     try:
         deadline = time.monotonic() + 240
-        while steps_done(run) < 2 and time.monotonic() < deadline and process.poll() is None:
+        while steps_done(run) < 2 and time.monotonic() < deadline and process.is_alive():
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL  # it was running, not done
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL  # it was running, not done
     killed_at = steps_done(run)
     assert killed_at >= 2
     total = killed_at + 3  # 4 steps an epoch: into the next one
-    run_train("--out", run, "--resume", "--max-steps", total, "--save-every", RARELY)
+    words = ("--out", run, "--resume", "--max-steps", total, "--save-every", RARELY)
+    process = started(train_command, *words, threads=threads)
+    process.join()
+    assert process.exitcode == 0
     resumed = load_checkpoint(run / LAST, resume=True)
     assert (resumed.progress.step, resumed.progress.images) == (total, 8 * total)
 
@@ -123,14 +120,11 @@ def test_a_killed_run_goes_on_exactly(tiny_set: Path, run: Path) -> None:
 def test_two_processes_compute_what_one_process_accumulates(tiny_set: Path, run: Path) -> None:
     # whole VeRi plus orientation: DDP must meet every parameter of branch D too
     config = small_config(tiny_set, variant="MTML-O", max_steps=4)
-    words = flags(config)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    two = run_train(
-        *words, "--out", run, launcher=[*launcher, "--nproc-per-node", "2", "-m", "mtml_train"]
-    )
+    statuses, said = run_two(*flags(config), "--out", run)
+    assert statuses == [0, 0], said
     losses = board(run, "loss/total")
     parts = board_tags(run)
-    assert len(printed_totals(two.stderr)) == 4  # the second process says nothing
+    assert len(printed_totals(said)) == 4  # the second process says nothing
     shutil.rmtree(run)
     train(small_config(tiny_set, variant="MTML-O", max_steps=4, accumulate=2), run)
     alone = board(run, "loss/total")
