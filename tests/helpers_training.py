@@ -111,6 +111,7 @@ def run_two(
     }
     with TemporaryDirectory() as folder:
         log = Path(folder, "said")
+        log.touch()  # also of processes that end before they speak
         processes = [
             started(work, *words, log=log, environment={**told, "RANK": rank, "LOCAL_RANK": rank})
             for rank in ("0", "1")
