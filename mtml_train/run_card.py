@@ -29,6 +29,7 @@ from mtml_deploy.record_file import (
 from mtml_deploy.text import printable
 from mtml_train.config import TrainConfig
 from mtml_train.data.fingerprint import SetFingerprint
+from mtml_train.history import BOARD, HISTORY, HISTORY_KIND
 from mtml_train.settings import from_plain, to_plain
 
 SCHEMA: Final = 3
@@ -38,11 +39,8 @@ _WITH_MAP: Final = 2
 """The version before it."""
 
 _CONFIG: Final = "config.json"
-BOARD: Final = "tensorboard"
-"""Folder of the curves."""
-
 _IDENTITIES: Final = "identities.json"
-_WRITTEN: Final = frozenset({_CONFIG, _IDENTITIES, BOARD})
+_WRITTEN: Final = frozenset({_CONFIG, _IDENTITIES, HISTORY, BOARD})
 """What a run writes before its first checkpoint."""
 
 _CONFIG_JSON: Final = json_kind("the settings of a run", "recipe", "variant", "backbone", "epochs")
@@ -218,7 +216,11 @@ def require_run_writable(folder: Path) -> None:
                 f"{folder} holds {printable(others[0])}{more}, which is no part of a run; it was "
                 "left as it is: name a new folder with --out"
             )
-    outputs = ((folder / _CONFIG, _CONFIG_JSON), (folder / _IDENTITIES, _IDENTITIES_JSON))
+    outputs = (
+        (folder / _CONFIG, _CONFIG_JSON),
+        (folder / _IDENTITIES, _IDENTITIES_JSON),
+        (folder / HISTORY, HISTORY_KIND),
+    )
     require_outputs(outputs, overwrite=True)
 
 

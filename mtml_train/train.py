@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from torch.utils.tensorboard import SummaryWriter
-
 from mtml_deploy.data.records import ImageSet
 from mtml_deploy.errors import DataError, DivergedError, ImageError, MtmlError
 from mtml_deploy.lock import one_writer
@@ -31,8 +29,9 @@ from mtml_train.distributed import Process, join_processes
 from mtml_train.divergence import advice, require_finite_state
 from mtml_train.prepare import Run, placed, prepare
 from mtml_train.resume import require_there, resume_command
-from mtml_train.run_card import BOARD, Progress, advanced, write_run_files
+from mtml_train.run_card import Progress, advanced, write_run_files
 from mtml_train.run_data import Checking
+from mtml_train.run_log import RunLog
 from mtml_train.step import learning_rate
 from mtml_train.stop import Stopped, StopRequests
 from mtml_train.validate import Validation, validate
@@ -142,19 +141,18 @@ def _loop(run: Run, out: Path, report: Report, stop: StopRequests) -> Progress:
         world=process.world,
         pin_memory=process.device.type == "cuda",
     )
-    board = None
+    log = None
     if process.is_first:
         write_run_files(out, run.card)
-        # scalars of steps that are done again are replaced; those of step `first` are of the past
-        board = SummaryWriter(str(out / BOARD), purge_step=first + 1)
+        log = RunLog(out, after=first)
     try:
-        _steps(run, out, report, board, stop, batches, total)
+        _steps(run, out, report, log, stop, batches, total)
     except (Stopped, ImageError) as error:
-        _save_early(run, out, report, board, error)
+        _save_early(run, out, report, log, error)
         raise
     finally:
-        if board is not None:
-            board.close()
+        if log is not None:
+            log.close()
     return run.progress
 
 
@@ -162,7 +160,7 @@ def _steps(
     run: Run,
     out: Path,
     report: Report,
-    board: SummaryWriter | None,
+    log: RunLog | None,
     stop: StopRequests,
     batches: Iterator[TrainBatch],
     total: int,
@@ -171,7 +169,7 @@ def _steps(
     config, first = run.card.config, run.progress.step
     steps_per_epoch = len(run.train_set) // config.batch_size
     first_pause = total == 0 or run.progress.validation_due  # untrained, or where it failed
-    if first_pause and _pause(run, out, report, board, {"validate", "save"}):
+    if first_pause and _pause(run, out, report, log, {"validate", "save"}):
         return
     for number in range(first, total):
         rate = learning_rate(config, number, steps_per_epoch)
@@ -186,8 +184,9 @@ def _steps(
         if done % config.log_every == 0 or done == total:
             speed, losses = run.step.read(step=done)
             state = replace(state, images_per_second=speed, losses=losses)
-            _log(board, done, "loss", losses)
-            _log(board, done, "speed", {"images_per_second": speed, "learning_rate": rate})
+            if log is not None:
+                log.add(done, "loss", losses)
+                log.add(done, "speed", {"images_per_second": speed, "learning_rate": rate})
         report(state)
         last = done == total
         due: set[Duty] = set()
@@ -195,7 +194,7 @@ def _steps(
             due.add("validate")
         if last or done % (config.save_every or steps_per_epoch) == 0:
             due.add("save")
-        if due and _pause(run, out, report, board, due) and not last:
+        if due and _pause(run, out, report, log, due) and not last:
             return
         if not last:
             stop.require_none()
@@ -205,19 +204,19 @@ def _save_early(
     run: Run,
     out: Path,
     report: Report,
-    board: SummaryWriter | None,
+    log: RunLog | None,
     error: Stopped | ImageError,
 ) -> None:
     """Save a run that ends before its time, and say what there is."""
     step, stopped = run.progress.step, isinstance(error, Stopped)
     if isinstance(error, Stopped) and error.agreed:
-        _pause(run, out, report, board, {"save"})
+        _pause(run, out, report, log, {"save"})
     elif isinstance(error, Stopped) and error.torn:
         step = run.saved
     elif step > run.saved and run.process.is_first:
         require_finite_state(run.model, run.step.optimizer, step=step)
-        if board is not None:
-            board.flush()
+        if log is not None:
+            log.flush()
         _save(run, out / LAST)
     begin = "stopped" if stopped else "an image cannot be read"
     if step:
@@ -235,9 +234,7 @@ def _longer(config: TrainConfig) -> str:
     return f"train longer with --epochs N, N above {config.epochs}"
 
 
-def _pause(
-    run: Run, out: Path, report: Report, board: SummaryWriter | None, due: AbstractSet[Duty]
-) -> bool:
+def _pause(run: Run, out: Path, report: Report, log: RunLog | None, due: AbstractSet[Duty]) -> bool:
     """What the first process does between two steps; the only place where the others wait for it.
 
     Every process comes here at the same steps, and none of what the first one does on its own may
@@ -250,13 +247,13 @@ def _pause(
     if run.process.is_first:
         for model in {run.model, run.kept}:
             require_finite_state(model, run.step.optimizer, step=run.progress.step)
-        if board is not None:
-            board.flush()  # after a kill, steps behind a checkpoint are not done again
+        if log is not None:
+            log.flush()
         if "validate" in due and run.val_sets is not None:
             # first: a validation may fail, and must not take with it what was trained
             run.progress = advanced(run.progress, validation_due=True)
             _save(run, out / LAST)
-            _validate(run, run.val_sets, out, report, board)
+            _validate(run, run.val_sets, out, report, log)
             due = {"save"}
             patience = run.card.config.patience
             if ends := run.progress.since_best >= patience > 0:
@@ -282,7 +279,7 @@ def _validate(
     sets: tuple[ImageSet, ImageSet],
     out: Path,
     report: Report,
-    board: SummaryWriter | None,
+    log: RunLog | None,
 ) -> None:
     """Look at the model, and keep it as `best.safetensors` if it is the best so far."""
     progress = run.progress
@@ -298,7 +295,8 @@ def _validate(
             'images with --skip-bad, or go on without: --val ""'
         ) from error
     report(result)
-    _log(board, progress.step, "validation", result.scalars())
+    if log is not None:
+        log.add(progress.step, "validation", result.scalars())
     same = progress.judge == run.judge
     best = progress.best if same else -1.0
     found = result.scalars().get(run.card.config.best_by, math.nan)
@@ -329,10 +327,3 @@ def _save(run: Run, path: Path) -> None:
     )
     if resumable:
         run.saved = run.progress.step
-
-
-def _log(board: SummaryWriter | None, step: int, group: str, values: Mapping[str, float]) -> None:
-    """Scalars to TensorBoard, in the process that has one."""
-    if board is not None:
-        for name, value in values.items():
-            board.add_scalar(f"{group}/{name}", value, step)

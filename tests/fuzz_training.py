@@ -15,7 +15,9 @@ from torch import nn
 
 from mtml_deploy.errors import CheckpointError
 from mtml_train.checkpoint import LAST, load_checkpoint, load_optimizer, save_checkpoint
+from mtml_train.curves_plot import panels
 from mtml_train.data.fingerprint import SetFingerprint
+from mtml_train.history import HISTORY, HistoryWriter, Point, read_history
 from mtml_train.run_card import Progress, RunCard
 from mtml_train.weights_file import read_weights_file
 
@@ -122,5 +124,23 @@ def weights(folder: Path) -> Kind:
     return Kind("weights", files, read)
 
 
-TRAINING_KINDS = (checkpoint, forged_checkpoint, weights)
+def curves(folder: Path) -> Kind:
+    """What a run kept of its losses."""
+    writer = HistoryWriter(folder / HISTORY, after=0)
+    for step in range(1, 4):
+        writer.add(Point(step, "loss", {"total": 1.5 * step, "gray/id": 0.5}))
+    writer.add(Point(3, "validation", {"mAP": 0.25}))
+    writer.close()
+    path = folder / HISTORY
+
+    def damaged(content: bytes, draw: random.Random) -> tuple[str, bytes]:
+        lines = content.splitlines()
+        number = draw.randrange(len(lines))
+        what, lines[number] = damaged_json(lines[number], draw)
+        return f"line {number}: {what}", b"\n".join(lines) + b"\n"
+
+    return Kind("curves", (path,), lambda: panels({"run": read_history(path)}), (damaged,))
+
+
+TRAINING_KINDS = (checkpoint, forged_checkpoint, weights, curves)
 """Each makes its files in an empty folder."""

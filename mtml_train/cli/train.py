@@ -21,6 +21,7 @@ from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_deploy.write_error import WriteError
 from mtml_train.cli.ablation import ablation_command
+from mtml_train.cli.curves import curves_command
 from mtml_train.cli.processes import OneVoiceGroup
 from mtml_train.cli.requirements import require_libraries
 from mtml_train.cli.size_type import SizeType
@@ -316,3 +317,4 @@ def settings_command(*, recipe: str) -> None:
 
 
 train_main.add_command(ablation_command, "ablation")
+train_main.add_command(curves_command, "curves")

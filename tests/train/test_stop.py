@@ -26,6 +26,7 @@ from mtml_deploy.errors import ImageError, OutputBusyError
 from mtml_deploy.write_error import WriteError
 from mtml_train.checkpoint import LAST, load_checkpoint
 from mtml_train.distributed import Process
+from mtml_train.history import HISTORY, read_history
 from mtml_train.stop import Stopped, StopRequests
 from mtml_train.train import StepReport, train
 from mtml_train.validate import Validation
@@ -100,6 +101,8 @@ def test_ctrl_c_in_any_epoch_goes_on_exactly(tiny_set: Path, run: Path) -> None:
     train(config, run, resume=resume)
     found = dict(load_checkpoint(run / LAST, resume=True).tensors)
     assert sorted(board(run, "loss/total")) == list(range(1, 9))
+    losses = [point for point in read_history(run / HISTORY) if point.group == "loss"]
+    assert [point.step for point in losses] == list(range(1, 9))  # none twice
     shutil.rmtree(run)
     train(config, run)
     assert_equal_tensors(found, dict(load_checkpoint(run / LAST, resume=True).tensors))

@@ -60,7 +60,7 @@ def test_a_run_writes_over_no_settings_of_others(place: Path, tiny_set: Path) ->
     error = refused(place, lambda: CliRunner().invoke(train_main, words))
     assert "holds a.txt, which is no part of a run" in error
     (place / "notes" / "a.txt").unlink()
-    for name in ("config.json", "identities.json"):
+    for name in ("config.json", "identities.json", "curves.jsonl"):
         (place / "notes" / name).write_text('{"mine": 1}')
         error = refused(place, lambda: CliRunner().invoke(train_main, words))
         assert f"{name} is a file, not the " in error
