@@ -90,6 +90,11 @@ def read_history(path: Path) -> tuple[Point, ...]:
     fix = "move it away to train on without these curves, or draw other runs"
     try:
         lines = read_regular(path).split(b"\n")[:-1]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path.parent} has no {path.name}, expected the folder of a run; of one that an "
+            f"earlier version trained, tensorboard --logdir {path.parent} shows the curves"
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"the curves {path} cannot be read: {error}; {fix}") from error
     found: dict[tuple[int, Group], Point] = {}

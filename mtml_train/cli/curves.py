@@ -28,7 +28,7 @@ def curves_command(
 ) -> None:
     """Draw validation, losses of each branch and of the consensus over the steps of each RUN.
 
-    RUN is a folder of mtml-train, finished or still training. The best mAP of each is printed.
+    A run may be finished or still training. The best mAP of each is printed.
     """
     if label and len(label) != len(runs):
         raise click.UsageError(f"{len(runs)} runs need as many --label, or none")
@@ -41,7 +41,7 @@ def curves_command(
     from mtml_train.curves_plot import CURVES_PLOT, best_map, write_curves_plot
     from mtml_train.history import HISTORY, read_history
 
-    files = [run / HISTORY for run in runs]
+    files = [(run.parent if run.is_file() else run) / HISTORY for run in runs]
     require_plot(out)
     require_outputs([(out, CURVES_PLOT)], overwrite=overwrite, inputs=files)
     found = {name: read_history(file) for name, file in zip(names, files, strict=True)}
@@ -49,11 +49,12 @@ def curves_command(
     rows = []
     for name, points in found.items():
         best = best_map(points)
-        losses = [point for point in points if point.group == "loss"]
+        totals = [point.values["total"] for point in points
+                  if point.group == "loss" and "total" in point.values]  # fmt: skip
         rows.append((
             escaped(name),
             f"{max(point.step for point in points):,}" if points else "0",
-            f"{losses[-1].values['total']:.3f}" if losses else "–",
+            f"{totals[-1]:.3f}" if totals else "–",
             "–" if best is None else f"{100 * best[1]:.1f} at step {best[0]:,}",
         ))  # fmt: skip
     titles = ("run", "steps", "total loss", "best mAP, %")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from helpers_training import board
 
 from mtml_deploy.errors import DataError
+from mtml_train.checkpoint import LAST
 from mtml_train.cli.train import train_main
 from mtml_train.curves_plot import best_map, draw_curves, panels, run_text, write_curves_plot
 from mtml_train.history import HISTORY, Point, read_history
@@ -98,6 +99,6 @@ def test_the_command_draws_and_tells(tiny_run: Path, tmp_path: Path) -> None:
     assert run(tiny_run, "--out", out, "--overwrite").exit_code == 0
     assert run(tiny_run, tiny_run, "--out", out).exit_code == 2  # two lines of one name
     words = ("--label", "a", "--label", "b", "--out", tmp_path / "two.png")
-    assert run(tiny_run, tiny_run, *words).exit_code == 0
-    assert "cannot be read" in run(tmp_path, "--out", tmp_path / "c.svg").stderr
+    assert run(tiny_run, tiny_run / LAST, *words).exit_code == 0
+    assert "has no curves.jsonl" in run(tmp_path, "--out", tmp_path / "c.svg").stderr
     assert "change the suffix" in run(tiny_run, "--out", tmp_path / "c.pdf").stderr

@@ -63,5 +63,9 @@ def test_damage_is_named(tmp_path: Path, line: str, text: str) -> None:
         file.write(f"{line}\n")
     with pytest.raises(DataError, match=f"{text}.*move it away"):
         read_history(path)
-    with pytest.raises(DataError, match=r"nothing\.jsonl cannot be read"):
-        read_history(tmp_path / "nothing.jsonl")
+    path.unlink()
+    with pytest.raises(DataError, match=r"has no curves\.jsonl, expected the folder of a run"):
+        read_history(path)
+    path.mkdir()
+    with pytest.raises(DataError, match=r"curves\.jsonl cannot be read"):
+        read_history(path)
