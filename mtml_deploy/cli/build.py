@@ -8,7 +8,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import write_next, write_note
 from mtml_deploy.defaults import BATCH_SIZE
 from mtml_deploy.engine.library import TARGETS, Target
 
@@ -67,6 +67,7 @@ from mtml_deploy.engine.library import TARGETS, Target
     help="For every GPU since Ampere, slower; tensorrt only.",
 )
 @click.option("--gpu", default=0, show_default=True, help="Number of the GPU to build on.")
+@options.json_file
 @options.overwrite
 def build(
     *,
@@ -82,6 +83,7 @@ def build(
     timing_cache: Path | None,
     hardware_compatible: bool,
     gpu: int,
+    json_file: Path | None,
     overwrite: bool,
 ) -> None:
     """Build a TensorRT engine of MODEL and keep it inside, with a sidecar that binds it.
@@ -90,9 +92,16 @@ def build(
     the GPU it was built for; anywhere else, build it again there.
     """
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.engine.here import build_here
+    from mtml_deploy.engine.manifest import ENGINE_JSON, engine_manifest_json
     from mtml_deploy.engine.options import BatchProfile, BuildOptions
+    from mtml_deploy.outputs import require_outputs
+    from mtml_deploy.report.facts.model import megabytes
 
+    require_outputs(
+        [(options.on_disk(json_file), ENGINE_JSON)], overwrite=overwrite, inputs=(model,)
+    )
     opened = open_artifact(model)
     try:
         chosen = BuildOptions(
@@ -115,12 +124,20 @@ def build(
         say=write_note,
     )
     side = engine.manifest
-    write_data(str(engine.path))
-    write_note(
-        f"{engine.path.name}: {side.plan_bytes / 1e6:.0f} MB in {side.build_seconds:.1f} s, "
-        f"{opened.manifest.precision}, {side.in_words()}"
+    options.write_json(json_file, lambda: engine_manifest_json(side))
+    Screen(json_file).facts(
+        [
+            ("engine", str(engine.path)),
+            ("size", megabytes(side.plan_bytes)),
+            ("built in", f"{side.build_seconds:.1f} s"),
+            ("precision", opened.manifest.precision),
+            ("runs as", side.in_words()),
+        ]
     )
     if aux_streams and side.aux_streams is not None and side.aux_streams < aux_streams:
         write_note(
             f"note: --aux-streams {aux_streams} allows so many; the engine uses {side.aux_streams}"
         )
+    reference = model if opened.manifest.precision == "fp32" else "FP32"
+    write_next("mtml-deploy", "parity", model, "--reference", reference, "--data", "SOURCE",
+               "--backend", side.target, "--device", f"cuda:{gpu}")  # fmt: skip

@@ -12,7 +12,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import write_data, write_next, write_note
 from mtml_deploy.cli.groups import embedding_group, memory_group
 from mtml_deploy.defaults import PROTOCOL
 from mtml_deploy.text import percent
@@ -125,7 +125,9 @@ def calibrate_threshold(
     path = save_threshold(opened, record)
     for line in _lines(record):
         write_data(line)
-    write_note(f"kept as {path}")
+    write_note(f"wrote {path}")
+    write_next("mtml-deploy", "search", model, "--gallery", "GALLERY", "--query", "SOURCE",
+               "--max-distance", "calibrated")  # fmt: skip
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:

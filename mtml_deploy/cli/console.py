@@ -19,7 +19,7 @@ import click
 
 from mtml_deploy.errors import MtmlError
 from mtml_deploy.signals import Interrupted, received
-from mtml_deploy.text import printable
+from mtml_deploy.text import command_line, printable
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -50,6 +50,11 @@ def write_data(text: str) -> None:
 def write_note(text: str) -> None:
     """Print a remark on stderr."""
     click.echo(printable(text, keep=_LAYOUT), err=True)
+
+
+def write_next(*words: object) -> None:
+    """Name the command that goes on from here, on stderr; words in capitals are to be filled in."""
+    write_note(f"next: {command_line(*words)}")
 
 
 def prepare_streams(*, verbose: bool) -> None:

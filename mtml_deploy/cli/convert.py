@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.conversion import conversion_group
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     help="Images to compare on.  [default: the training data]",
 )
 @conversion_group
+@options.json_file
 @options.overwrite
 def convert(
     *,
@@ -43,19 +43,27 @@ def convert(
     out: Path,
     images: str,
     conversion: Conversion | None,
+    json_file: Path | None,
     overwrite: bool,
 ) -> None:
     """Convert the fp32 MODEL to fp16 or int8.
 
     The result is compared with fp32 on real images; if it differs too much, nothing is written and
-    the exit status is 1. Its measured parity is printed as JSON.
+    the exit status is 1. What was measured is shown
+    beside its bounds; --json gives all of it.
     """
     options.refuse_huge_images()
     if conversion is None:
         raise click.UsageError("give one of --fp16 and --int8")
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.cli.screen import show_model
+    from mtml_deploy.outputs import require_outputs
     from mtml_deploy.precision.convert import convert as run
+    from mtml_deploy.report.facts.measured import MEASURED_JSON
 
+    require_outputs(
+        [(options.on_disk(json_file), MEASURED_JSON)], overwrite=overwrite, inputs=(model,)
+    )
     written = run(
         open_artifact(model),
         out,
@@ -64,6 +72,6 @@ def convert(
         say=write_note,
         progress=lambda title: progress_bar(title, unit="images"),
     )
-    megabytes = written.model_path.stat().st_size / 1e6
-    write_note(f"wrote {out}: {written.manifest.precision}, {megabytes:.0f} MB")
-    write_data(json.dumps(dict(written.manifest.parity), indent=2, allow_nan=False))
+    write_note(f"wrote {out}")
+    show_model(written, json_file)
+    write_next("mtml-deploy", "parity", out, "--reference", model, "--data", "SOURCE")

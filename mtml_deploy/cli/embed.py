@@ -9,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.errors import EmbeddingsError, MtmlError, OutputExistsError
 
@@ -134,6 +134,7 @@ def embed(
         f"{out}: {summary.images} images{resumed}, {len(summary.skipped)} skipped, "
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s"
     )
+    write_next("mtml-deploy", "rank", model, "--query", "SOURCE", "--gallery", out)
 
 
 def _embed_shard(model: Path, source: str, folder: Path, text: str, how: EmbedOptions) -> None:

@@ -9,6 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
+from mtml_deploy.cli.console import write_next
 from mtml_deploy.cli.evaluation_pairs import judge_drawn, judge_fixed, pairs_of
 from mtml_deploy.cli.groups import (
     embedding_group,
@@ -180,6 +181,7 @@ def evaluate(
     options.teller(json_file)(results.markdown.rstrip("\n"))
     if plot_file is not None:
         write_cmc_plot(plot_file, results.stages)
+    write_next("mtml-deploy", "gallery", "create", "GALLERY", model or "MODEL")
 
 
 def _require_drawn(

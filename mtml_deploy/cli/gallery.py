@@ -9,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeGroup
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import progress_bar, write_data, write_next, write_note
 from mtml_deploy.cli.gallery_add import add
 from mtml_deploy.cli.gallery_index import index, tune
 from mtml_deploy.cli.gallery_life import migrate, relabel, remove
@@ -61,6 +61,7 @@ def create(*, name: str, model: Path, dtype: StoredType) -> None:
     identity = model_identity(open_artifact(model).manifest)
     create_gallery(name, identity, dtype=dtype)
     write_note(f"{name}: made for {identity.label}, {dtype} [{identity.dim}]")
+    write_next("mtml-deploy", "gallery", "add", name, model, "--images", "SOURCE")
 
 
 @gallery.command(

@@ -11,7 +11,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.groups import embedding_group
 from mtml_deploy.data.records import UNKNOWN
 
@@ -104,6 +104,7 @@ def add(
             f"or time here, and what is kept was not changed; to change it: mtml-deploy gallery "
             f"relabel {name} --path PATH --set-camera ID"
         )
+    write_next("mtml-deploy", "serve", model or "MODEL", "--gallery", name)
 
 
 def _model_of(name: str, model: Path | None) -> ModelIdentity:

@@ -9,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_note
+from mtml_deploy.cli.console import write_next, write_note
 from mtml_deploy.cli.groups import (
     embedding_group,
     expansion_group,
@@ -172,6 +172,10 @@ def rank(
     tell = options.teller(json_file)
     for line in rank_text(last, length=top_k, limit=_TEXT_QUERIES):
         tell(line)
+    if before.metrics is not None:
+        given = () if model is None else (model,)
+        write_next("mtml-deploy", "evaluate", *given, "--query", query, "--gallery", gallery,
+                   "--protocol", protocol)  # fmt: skip
 
 
 def _check_models(

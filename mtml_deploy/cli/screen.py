@@ -11,15 +11,42 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mtml_deploy.cli.options import STDOUT, teller
+from mtml_deploy.cli.options import STDOUT, teller, write_json
 from mtml_deploy.text import printable
+
+if TYPE_CHECKING:
+    from mtml_deploy.artifact.artifact import Artifact
 
 _ENDLESS: Final = 10_000
 """Columns of what is no terminal: nothing is broken there."""
 
 _SIDES: Final = {"l": "left", "r": "right"}
+
+
+def show_model(artifact: Artifact, json_file: Path | None) -> None:
+    """Show a model that was made, and what was measured of it beside its bounds.
+
+    Args:
+        artifact: as it was written.
+        json_file: what the user gave with --json; gets all that was measured.
+    """
+    from mtml_deploy.report.facts.measured import (
+        MEASURED_ALIGN,
+        MEASURED_TITLES,
+        measured_json,
+        measured_on,
+        measured_rows,
+    )
+    from mtml_deploy.report.facts.model import model_rows
+
+    manifest = artifact.manifest
+    write_json(json_file, lambda: measured_json(manifest))
+    screen = Screen(json_file)
+    screen.facts([*model_rows(artifact), ("checked", measured_on(manifest))])
+    screen.text("")
+    screen.table(MEASURED_TITLES, measured_rows(manifest), align=MEASURED_ALIGN)
 
 
 class Screen:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from mtml_deploy.engine.gpu import Gpu
 from mtml_deploy.engine.library import Library, Target
 from mtml_deploy.engine.options import BatchProfile, BuildOptions
 from mtml_deploy.errors import ArtifactError
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.record_file import Count, Positive, Record, Sha256, parse_json, record_json
 from mtml_deploy.regular_file import RECORD_BYTES, read_regular
 
@@ -144,6 +145,11 @@ def make_engine_manifest(
         build_seconds=round(build_seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+ENGINE_JSON: Final = json_kind(
+    "the record of an engine as JSON", "target", "target_version", "plan_bytes"
+)
 
 
 def engine_manifest_json(manifest: EngineManifest) -> str:

@@ -1,12 +1,11 @@
 """The command line `mtml-export`: a trained run to a deployable artifact.
 
-In: a run folder or checkpoint. Out: the artifact; its measured parity on stdout, everything else on
-stderr. torch is imported only when the command really runs.
+In: a run folder or checkpoint. Out: the artifact; what was measured of it on stdout, everything
+else on stderr. torch is imported only when the command really runs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from mtml_deploy.cli import options as deploy_options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.conversion import conversion_group
 from mtml_deploy.cli.variant import variant_group
 from mtml_deploy.engine.library import TARGETS
@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     help="Compute capability without the dot (86), may be repeated; tensorrt-rtx only, which then "
     "needs no GPU here.",
 )
+@deploy_options.json_file
 @click.option("--overwrite", is_flag=True, help="Replace an artifact that is there.")
 def export_main(
     *,
@@ -113,6 +114,7 @@ def export_main(
     keep_fp32: Path | None,
     targets: tuple[str, ...],
     sm: tuple[int, ...],
+    json_file: Path | None,
     overwrite: bool,
 ) -> None:
     """Export a trained run to a deployable artifact: model.onnx and manifest.json.
@@ -141,7 +143,9 @@ def export_main(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from mtml_deploy.artifact.artifact_folder import ARTIFACT
-    from mtml_deploy.outputs import require_output
+    from mtml_deploy.cli.screen import show_model
+    from mtml_deploy.outputs import require_output, require_outputs
+    from mtml_deploy.report.facts.measured import MEASURED_JSON
     from mtml_train.checkpoint import load_checkpoint
     from mtml_train.export.export import ExportOptions, export
 
@@ -158,6 +162,7 @@ def export_main(
         options = replace(options, licence=licence)
     # before the minutes of an export
     require_output(out, ARTIFACT, overwrite=overwrite, inputs=(run,))
+    require_outputs([(deploy_options.on_disk(json_file), MEASURED_JSON)], overwrite=overwrite)
     checkpoint = load_checkpoint(run, which=which)
     write_note(f"exporting {checkpoint.path}, step {checkpoint.progress.step}")
 
@@ -173,15 +178,12 @@ def export_main(
         artifact = write_plain(out)
     else:
         artifact = _varied(write_plain, out, variant, overwrite=overwrite)
-    manifest = artifact.manifest
-    megabytes = artifact.model_path.stat().st_size / 1e6
-    write_note(
-        f"wrote {out}: {manifest.variant}, branches {', '.join(manifest.branches)}, embedding "
-        f"{manifest.embedding} of {manifest.dim}, {manifest.precision}, {megabytes:.0f} MB"
-    )
-    write_data(json.dumps(manifest.parity, indent=2, allow_nan=False))
+    write_note(f"wrote {out}")
+    show_model(artifact, json_file)
     for sentence in build_engines(artifact, engines, say=write_note):
         write_note(sentence)
+    if variant is None or variant.form == PLAIN:
+        write_next("mtml-deploy", "embed", out, "--images", "SOURCE", "--out", "FILE.npz")
 
 
 def _varied(

@@ -16,7 +16,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import progress_bar, write_data, write_next, write_note
 from mtml_deploy.errors import CheckpointError, DataError, OutputExistsError
 from mtml_deploy.version import __version__
 from mtml_deploy.write_error import WriteError
@@ -178,7 +178,7 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
     if progress.validation is not None:
         write_note(f"best {config.best_by} {100 * progress.best:.1f} % in {out / BEST}")
         write_note("last validation: " + in_percent(progress.validation))
-    write_note(f"next: mtml-export {out} --out MODEL")
+    write_next("mtml-export", out, "--out", "MODEL")
 
 
 def _shaped(
@@ -251,6 +251,7 @@ def check_data_command(*, source: str, no_decode: bool, threads: int) -> None:
     write_data(render(check))
     if not check.complete:
         raise click.exceptions.Exit(1)
+    write_next("mtml-train", "--data", source, "--out", "RUN")
 
 
 @train_main.command(
@@ -289,8 +290,10 @@ def synthetic_command(*, folder: Path, processes: int, overwrite: bool, **values
     write_note(
         f"wrote {summary.train_images} training, {summary.query_images} query and "
         f"{summary.gallery_images} gallery images of {summary.train_vehicles} + "
-        f"{summary.test_vehicles} vehicles to {folder}; use it as veri:{folder}"
+        f"{summary.test_vehicles} vehicles to {folder}"
     )
+    source = f"veri:{folder}"
+    write_next("mtml-train", "--data", source, "--val", source, "--out", "RUN")
 
 
 @train_main.command(

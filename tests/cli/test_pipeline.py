@@ -45,7 +45,7 @@ def test_from_images_to_a_rank_list(tmp_path: Path) -> None:
     assert "step 2/2" in trained.stderr
     assert "validation  mAP" in trained.stderr
 
-    exported = command("mtml-export", run, "--out", art, "--with-orientation")
+    exported = command("mtml-export", run, "--out", art, "--with-orientation", "--json", "-")
     assert json.loads(exported.stdout)["embedding"]["cosine_min"] > 0.99999
 
     for split in ("query", "gallery"):

@@ -227,7 +227,7 @@ def test_the_build_and_info_say_how_the_engine_runs(tmp_path):
         f"tensorrt-rtx {rtx.version} for compute capability 8.6, 12.0, batches of 1 to 4, tuned "
         f"for 2, {streams + 1} streams"
     )
-    assert line in result.stderr
+    assert f"runs as    {line}\n" in result.stdout
     shown = CliRunner().invoke(main, ["info", folder])
     (told,) = (text for text in shown.output.splitlines() if text.startswith("engine "))
     assert told.split(maxsplit=1)[1].startswith("tensorrt-rtx-sm86-sm120.engine, ")

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from helpers_cli import run
+from helpers_hints import parsed_line
 from helpers_precision import (
     BRANCHES,
     mini_artifact,
@@ -318,10 +319,14 @@ def test_choices_that_do_not_fit() -> None:
 
 def test_the_command(place: Path) -> None:
     words = ("convert", place / "fp32", "--images", place / "images", "--out", place / "out")
-    result = run(*words, "--int8", "--calibration", place / "list.txt")
+    result = run(*words, "--int8", "--calibration", place / "list.txt", "--json", place / "m.json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["reference"] == "fp32"
-    assert f"wrote {place / 'out'}: int8" in result.stderr
+    assert json.loads((place / "m.json").read_text())["reference"] == "fp32"
+    assert "precision  int8\n" in result.stdout and "at least 0.99 " in result.stdout
+    assert "FAILED" not in result.stdout
+    assert f"wrote {place / 'out'}\n" in result.stderr
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("next: "))
+    assert parsed_line(line.removeprefix("next: ")).params["reference"] == place / "fp32"
     assert run("info", place / "out").exit_code == 0
 
 

@@ -30,7 +30,7 @@ def test_int8_and_the_fp32_model_it_was_made_from(
 ) -> None:
     out, kept = tmp_path / "int8", tmp_path / "fp32"
     words = ("--int8", "--calibration", calibration, "--keep-fp32", kept, "--max-map-drop", 0.1)
-    result = run(untrained_run, "--out", out, *words, "--target", "onnx")
+    result = run(untrained_run, "--out", out, *words, "--target", "onnx", "--json", "-")
     assert result.exit_code == 0, result.output
     low, plain = open_artifact(out).manifest, open_artifact(kept).manifest
     assert (low.precision, plain.precision) == ("int8", "fp32")

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mtml_deploy.artifact.manifest import Manifest
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.parity.agreement import MAX_RELATIVE_FP32
 from mtml_deploy.parity.thresholds import DEFAULT_THRESHOLDS
+from mtml_deploy.record_file import record_json
 
+MEASURED_JSON: Final = json_kind("what was measured of a model as JSON", "reference", "images")
 MEASURED_TITLES: Final = ("measure", "measured", "must be", "")
 MEASURED_ALIGN: Final = "lrll"
 
@@ -54,6 +57,11 @@ def measured_rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
                 _row(f"two images, {name}", f"{distance:.3f}", distance, least=bounds.min_spread)
             )
     return rows
+
+
+def measured_json(manifest: Manifest) -> str:
+    """All that was measured, as JSON."""
+    return record_json(dict(manifest.parity), indent=2) + "\n"
 
 
 def measured_on(manifest: Manifest) -> str:
