@@ -39,9 +39,10 @@ lint: $(READY) ## style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# a link that leads nowhere is an error
+# a link that leads nowhere is an error, and so is what a browser would load from another host
 docs: $(DOCS_READY) ## the documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --quiet --strict
+	! grep -rlE '<(script|link|img|iframe)[^>]+(src|href)="(https?:)?//' --include='*.html' site
 
 reference: $(READY) ## docs/reference.md, from the docstrings of the public names
 	$(BIN)/python docs/make_reference.py

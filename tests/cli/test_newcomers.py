@@ -86,6 +86,13 @@ def test_a_page_works_behind_the_tour(
             assert done.exit_code == 0, f"{command}\n{done.output}"
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    named = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert len(named) == len(set(named))
+    there = {str(page.relative_to(ROOT / "docs")) for page in pages()[1:]}
+    assert there - {*named} == set()
+
+
 def test_every_file_that_a_page_links_exists() -> None:
     for page in pages():
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
