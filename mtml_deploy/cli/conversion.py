@@ -25,6 +25,8 @@ def _conversion(
     max_map_drop: float | None,
     data: str,
     protocol: str,
+    threads: int,
+    model_threads: int,
 ) -> Conversion | None:
     """The conversion that the options ask for; None where neither precision is named.
 
@@ -37,6 +39,8 @@ def _conversion(
     if not fp16 and not int8:
         if calibration is not None or max_map_drop is not None or data:
             raise click.UsageError("--calibration, --max-map-drop and --data are for --int8")
+        if threads or model_threads:
+            raise click.UsageError("--threads and --model-threads are for --fp16 and --int8")
         return None
     return Conversion(
         precision="fp16" if fp16 else "int8",
@@ -46,6 +50,8 @@ def _conversion(
         max_map_drop=max_map_drop,
         data=data,
         protocol=protocol,
+        threads=threads,
+        model_threads=model_threads,
     )
 
 
@@ -76,5 +82,7 @@ conversion_group = group(
     click.option(
         "--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}, of that mAP."
     ),
+    options.threads,
+    options.model_threads,
 )
-"""--fp16 to --protocol, beside the command's own --images, as `conversion: Conversion | None`."""
+"""--fp16 to --model-threads, beside the own --images, as `conversion: Conversion | None`."""

@@ -56,6 +56,7 @@ _SETTINGS = (
     _setting("lr", float, "Learning rate of Adam."),
     _setting("seed", int, "Decides weights, order and augmentation."),
     _setting("workers", int, "Data loading processes."),
+    _setting("threads", int, "Threads that decode images of a validation; 0 is one per CPU."),
     _setting("amp", click.Choice(list(get_args(Amp))), "Mixed precision."),
     _setting("device", str, "auto, cpu, cuda or cuda:N."),
     _setting("val", str, "Source with query and gallery, or holdout:FRACTION; empty for none."),

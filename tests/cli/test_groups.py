@@ -89,6 +89,9 @@ def test_a_conversion_compares_on_the_images_of_its_command():
     assert found == {"conversion": Conversion(precision="fp16", images="X"), "images": "X"}
     assert given("", conversion_group, images)["conversion"] is None
     assert "are for --int8" in given("--calibration L", conversion_group, images)
+    found = given("--fp16 --images X --threads 2 --model-threads 1", conversion_group, images)
+    assert (found["conversion"].threads, found["conversion"].model_threads) == (2, 1)
+    assert "are for --fp16 and --int8" in given("--threads 2", conversion_group, images)
     assert "give one of --fp16 and --int8" in given("--fp16 --int8", conversion_group, images)
 
 

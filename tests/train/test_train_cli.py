@@ -78,13 +78,13 @@ def test_every_named_flag_reaches_its_setting(started: Started, tmp_path: Path) 
     config = ok(
         started, "--data", "veri:x", "--out", tmp_path / "run", "--variant", "MTML-SG",
         "--backbone", "resnet18", "--weights", "none", "--image-size", 64, "--batch-size", 16,
-        "--epochs", 3, "--max-steps", 5, "--lr", 0.01, "--seed", 9, "--workers", 1,
+        "--epochs", 3, "--max-steps", 5, "--lr", 0.01, "--seed", 9, "--workers", 1, "--threads", 2,
         "--val", "holdout:0.2", "--skip-bad", "--set", "sampler=pk", "--set", "triplet_weight=0.5",
     )  # fmt: skip
     assert config == TrainConfig(
         data=("veri:x",), variant="MTML-SG", backbone="resnet18", weights="none", image_size=64,
-        batch_size=16, epochs=3, max_steps=5, lr=0.01, seed=9, workers=1, val="holdout:0.2",
-        skip_bad=True, sampler="pk", triplet_weight=0.5,
+        batch_size=16, epochs=3, max_steps=5, lr=0.01, seed=9, workers=1, threads=2,
+        val="holdout:0.2", skip_bad=True, sampler="pk", triplet_weight=0.5,
     )  # fmt: skip
 
 
