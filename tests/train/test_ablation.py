@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from helpers_report import EVALUATION, METRICS
-from helpers_training import WIDTH, coloured_set, small_config, tiny_network
+from helpers_training import coloured_set, small_config
 
 from mtml_deploy.data.csv_table import table_text
 from mtml_deploy.errors import DataError, MtmlError, OutputExistsError
@@ -161,12 +161,6 @@ def test_which_of_the_papers_tables_stands_beside() -> None:
 
 
 # a tiny one
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Branches of one convolution."""
-    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (tiny_network(), WIDTH))
 
 
 def words_of(folder: Path) -> list[str]:

@@ -105,6 +105,7 @@ def test_what_to_try_fits_the_settings() -> None:
 # in training
 
 
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("val", [False, True])
 def test_a_run_that_diverges_keeps_its_last_good_step(tiny_set: Path, run: Path, val: bool) -> None:
     # the first step moves every weight by 1e12: finite, and the second loss is not

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers_training import WIDTH, coloured_set, small_config, tiny_network
+from helpers_training import WIDTH, coloured_set, small_config
 from torch import Tensor
 
 from mtml_deploy.data.csv_table import table_text
@@ -29,12 +29,6 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 CARS = {"a": [1] * 4 + [2] * 4 + [3] * 4 + [5] * 4, "b": [1] * 4 + [2] * 4 + [7] * 4 + [9] * 4}
 """Vehicles of the images of two sets whose ids have nothing to do with each other."""
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Branches of one convolution."""
-    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (tiny_network(), WIDTH))
 
 
 def table(folder: Path, vehicles: Sequence[int]) -> str:

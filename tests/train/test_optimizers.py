@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_training import (
-    WIDTH,
     assert_equal_tensors,
     board,
     flags,
     random_images,
     run_two,
     small_config,
-    tiny_network,
 )
 from torch import Tensor
 
@@ -37,12 +35,6 @@ ROUNDING = 1e-6
 
 PROCESSES = 1e-3
 """Relative, of a loss after a few steps: gradients are added in another order."""
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Branches of one convolution."""
-    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (tiny_network(), WIDTH))
 
 
 on_tiny = pytest.mark.usefixtures("tiny")

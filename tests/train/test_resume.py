@@ -30,6 +30,8 @@ from mtml_train.run_card import RunCard
 from mtml_train.step import learning_rate
 from mtml_train.train import train
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 OTHER = {
     # a value of each setting that differs from its default and is allowed
     "variant": "MTML-S", "backbone": "resnet18", "weights": "none", "init": "r", "image_size": 64,

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from helpers_training import WIDTH, coloured_set, run_two, small_config, tiny_network, train_command
+from helpers_training import coloured_set, run_two, small_config, train_command
 from torch import distributed
 
 from mtml_deploy.data.csv_table import table_text
@@ -31,12 +31,6 @@ from mtml_train.train import train
 from mtml_train.validate import Validation, chosen_on
 
 REAL = loop.validate
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Branches of one convolution."""
-    monkeypatch.setattr("mtml_train.model.build_backbone", lambda *_, **__: (tiny_network(), WIDTH))
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from mtml_train.resume import resumed_config
 from mtml_train.train import StepReport, train
 from mtml_train.validate import Validation
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 REAL = loop.validate
 RARELY = 100
 """Steps between saves: at the end only, because writing takes longer than a step here."""
