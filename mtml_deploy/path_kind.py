@@ -28,12 +28,15 @@ class _Kind:
     marks: tuple[str, ...]
 
 
+MODEL_FOLDER: Final = "an exported model"
+"""Name of the folders that mtml-export writes."""
+
 _EXPORT: Final = "export it first: mtml-export {path} --out MODEL"
 _IN_ARTIFACT: Final = "give the folder that mtml-export wrote, which holds it with its manifest"
 _FOLDERS: Final = (
     _Kind("a run of mtml-train", _EXPORT, ("last.safetensors",)),
     _Kind("a run of mtml-train", _EXPORT, ("best.safetensors",)),
-    _Kind("an exported model", "embed with it: mtml-deploy embed {path} --images SOURCE --out "
+    _Kind(MODEL_FOLDER, "embed with it: mtml-deploy embed {path} --images SOURCE --out "
           "FILE.npz", ("model.onnx", "manifest.json")),
     _Kind("a gallery", "search in it: mtml-deploy search --gallery {path} --query QUERY",
           ("gallery.json",)),

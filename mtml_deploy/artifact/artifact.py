@@ -80,7 +80,7 @@ def open_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, its manifest checked and its model file hashed.
 
     Args:
-        folder: what `mtml-export RUN --out FOLDER` wrote.
+        folder: what `mtml-export RUN --out MODEL` wrote.
 
     Returns:
         The artifact. The hash guards against mixed up or damaged files, not against forgery.
@@ -108,7 +108,7 @@ def open_artifact(folder: Path) -> Artifact:
         found = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(
             f"{folder} {found}, expected an artifact folder with {MODEL_FILE} and {MANIFEST_FILE}; "
-            "give the folder that mtml-export wrote (mtml-export RUN --out FOLDER)"
+            "give the folder that mtml-export wrote (mtml-export RUN --out MODEL)"
         )
     for name in (MANIFEST_FILE, MODEL_FILE):
         if not (folder / name).is_file():

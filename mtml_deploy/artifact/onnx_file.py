@@ -13,7 +13,7 @@ from mtml_deploy.errors import ArtifactError, MissingExtraError
 if TYPE_CHECKING:
     import onnx
 
-EXPORT_AGAIN: Final = "export it again: mtml-export RUN --out FOLDER"
+EXPORT_AGAIN: Final = "export it again: mtml-export RUN --out MODEL"
 """What to do about a model file that cannot be used."""
 
 

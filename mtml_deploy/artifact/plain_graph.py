@@ -61,12 +61,12 @@ def require_plain_graph(path: Path) -> None:
         problem = next(_model(memoryview(content)), "")
     except ValueError as error:
         raise ArtifactError(
-            f"{path} is not an ONNX model ({error}); export it again: mtml-export RUN --out FOLDER"
+            f"{path} is not an ONNX model ({error}); export it again: mtml-export RUN --out MODEL"
         ) from error
     if problem:
         raise ArtifactError(
             f"{path} {problem}, expected one graph as mtml-export writes it; export it again: "
-            "mtml-export RUN --out FOLDER"
+            "mtml-export RUN --out MODEL"
         )
 
 

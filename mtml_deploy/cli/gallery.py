@@ -57,7 +57,13 @@ def create(*, name: str, model: Path, dtype: StoredType) -> None:
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.gallery.open import create_gallery
+    from mtml_deploy.path_kind import MODEL_FOLDER, name_of_kind
 
+    if name_of_kind(Path(name)) == MODEL_FOLDER:  # rank and search are given the model first
+        raise click.UsageError(
+            f"{name} is {MODEL_FOLDER}, expected the new gallery first: "
+            f"mtml-deploy gallery create {model} {name}"
+        )
     identity = model_identity(open_artifact(model).manifest)
     create_gallery(name, identity, dtype=dtype)
     write_note(f"{name}: made for {identity.label}, {dtype} [{identity.dim}]")

@@ -83,7 +83,7 @@ def build_plan(
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise ArtifactError(
             f"{library.target} {library.version} cannot parse {model}: {_few(errors)}; export it "
-            "again: mtml-export RUN --out FOLDER"
+            "again: mtml-export RUN --out MODEL"
         )
     config = builder.create_builder_config()
     # the log and the engine then name kernels with their types; what is computed is the same

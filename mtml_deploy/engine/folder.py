@@ -255,7 +255,7 @@ def _require_fit_for_turing(artifact: Artifact) -> None:
         raise ArtifactError(
             f"TensorRT-RTX has no fp32 matrix product for compute capability {_TURING}, and "
             f"{artifact.model_path} needs {len(found)} ({', '.join(found[:3])}); convert it first: "
-            f"mtml-deploy convert {artifact.folder} --fp16 --out FOLDER, or leave --sm "
+            f"mtml-deploy convert {artifact.folder} --fp16 --out MODEL, or leave --sm "
             f"{_TURING_SM} out"
         )
 

@@ -52,7 +52,7 @@ def refuse_problems(problems: Sequence[str], path: Path) -> None:
         more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
         raise ArtifactError(
             f"{path} cannot become a TensorRT engine: {'; '.join(problems[:_SHOWN])}{more}; "
-            "export it again: mtml-export RUN --out FOLDER"
+            "export it again: mtml-export RUN --out MODEL"
         )
 
 

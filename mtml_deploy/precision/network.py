@@ -46,7 +46,7 @@ and pixels, which are integers up to 255, are exact in fp16."""
 
 _SHORTCUT: Final = ".downsample."
 
-_FIX: Final = "export it again: mtml-export RUN --out FOLDER"
+_FIX: Final = "export it again: mtml-export RUN --out MODEL"
 
 
 @dataclass(frozen=True)

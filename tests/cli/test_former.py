@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from helpers_artifact import write_artifact
 from helpers_hints import Text, commands, faults, flags, programs
 
 from mtml_deploy.cli.former import FORMER
@@ -47,6 +49,14 @@ def test_the_model_is_an_argument_of_every_command() -> None:
         for argument in command.params:
             if isinstance(argument, click.Argument) and "MODEL" in (argument.metavar or ""):
                 assert argument.name == "model"
+
+
+def test_a_model_and_a_gallery_the_wrong_way_round(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "art")
+    line = said(["mtml-deploy", "gallery", "create", str(tmp_path / "art"), str(tmp_path / "cars")])
+    right = f"mtml-deploy gallery create {tmp_path / 'cars'} {tmp_path / 'art'}"
+    assert line.endswith(f"is an exported model, expected the new gallery first: {right}")
+    assert CliRunner().invoke(programs()["mtml-deploy"], right.split()[1:]).exit_code == 0
 
 
 def test_an_option_that_never_was_is_answered_by_the_nearest_one() -> None:
