@@ -9,10 +9,13 @@ from helpers_gallery import identity, new_name, search_by_loop
 
 from benchmarks.ranking.clustered import ClusterRecipe, Clusters
 from mtml_deploy.embed.embeddings import Embeddings
+from mtml_deploy.gallery.milvus import search as search_module
 from mtml_deploy.gallery.milvus import tune
+from mtml_deploy.gallery.milvus.client import Collection
 from mtml_deploy.gallery.milvus.schema import APPROXIMATE, EXACT, index_kind
 from mtml_deploy.gallery.open import create_gallery, open_collection, open_gallery
 from mtml_deploy.gallery.values import Filter, GalleryError, NewRows, RowRecord, Selection
+from mtml_deploy.search.error_bounds import EXTRA
 
 DIM = 24
 ROWS = 3000
@@ -68,6 +71,8 @@ def test_built_measured_used_and_given_back(name, tmp_path):
     tuning = json.loads(ok("gallery", "info", name, "--json", "-").stdout)["tuning"]
     assert tuning["recall"] == min(one["recall"] for one in tuning["measured"]) >= 0.5
     assert len(tuning["measured"]) == 5
+    # 30 to 2,009 rows that pass: all of them were compared
+    assert [one["recall"] for one in tuning["measured"][1:]] == [1.0] * 4
 
     found = ok(*ask, "--approximate")
     assert f"recall@10 {tuning['recall']:.4f} or better" in found.stderr
@@ -111,14 +116,41 @@ def test_a_change_of_the_index_that_was_cut_off_is_made_again(name, monkeypatch)
             with pytest.raises(GalleryError, match="cannot be searched exactly"):
                 reader.search(QUERY, model=MODEL)
         monkeypatch.setattr(tune, "_recall", lambda *_: 0.5)
+        monkeypatch.setattr(tune, "SAMPLE", 20)
         with pytest.raises(GalleryError, match=r"no setting reaches recall@10 0.99: ef \d+ gives"):
             tune.tune_index(gallery, recall=0.99, top_k=10)
         assert gallery.table.manifest().tuning is None
 
 
+def test_few_rows_that_pass_are_all_compared(name, tmp_path, monkeypatch):
+    """Every tenth row, where a graph lost one in eight: the first 10 of a plain loop."""
+    ok("gallery", "index", name)
+    ok("gallery", "tune", name, "--recall", 0.5, "--query", tmp_path / "q.npz")
+    where = Filter(since_us=10**9, until_us=10**9 + 300 * 10**6)
+    passing = {row: vector for row, vector in KEPT.items() if 1000 <= row - 1 < 1300}
+    exact, distances = search_by_loop(passing, QUERY, 10)
+    asked = []
+    real = Collection.search
+
+    def search(self, points, expression, *, limit, **how):
+        asked.append((limit, how["ef"], len(how["fields"])))
+        return real(self, points, expression, limit=limit, **how)
+
+    monkeypatch.setattr(Collection, "search", search)
+    with open_gallery(name) as gallery:
+        hits = gallery.search(QUERY, model=MODEL, top_k=10, where=where, approximate=True)
+        assert hits.rows.tolist() == exact and hits.distances.tolist() == distances
+        assert asked == [(151, max(151, gallery.tuning.ef), 0)]  # half of 300, without vectors
+        asked.clear()
+        monkeypatch.setattr(search_module, "FEW", 299)
+        gallery.search(QUERY, model=MODEL, top_k=10, where=where, approximate=True)
+        gallery.search(QUERY, model=MODEL, top_k=10, approximate=True)
+        assert [limit for limit, _, _ in asked] == [10 + EXTRA] * 2
+
+
 def test_recall_by_hand():
     truth = tune._Truth(
-        "all rows", "row > 0", 1.0, np.array([[5, 1, 2], [3, 4, 9]]),
+        "all rows", "row > 0", 1.0, False, np.array([[5, 1, 2], [3, 4, 9]]),
         np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], np.float32),
     )  # fmt: skip
     found = [

@@ -95,15 +95,15 @@ class Collection:
                 f"{'.'.join(map(str, LEAST_VERSION))} or newer; update it"
             )
 
-    def count(self, expression: str) -> int:
-        """How many entities pass."""
+    def count(self, expression: str, *, fresh: bool = True) -> int:
+        """How many entities pass; `fresh` as of `query`."""
         with self.asking("counting rows") as client:
             found = client.query(
                 self.address.collection,
                 filter=expression,
                 output_fields=["count(*)"],
-                consistency_level=STRONG,
                 timeout=CALL_S,
+                **self._as_of(client, fresh=fresh),
             )
         return int(found[0]["count(*)"])
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection
+from mtml_deploy.gallery.milvus.client import RPC_BYTES, Collection, Proposal
 from mtml_deploy.gallery.milvus.entities import (
     IMAGES,
     RECORD_BYTES,
@@ -128,6 +128,7 @@ class CollectionRows:
         limit: int,
         fresh: bool,
         ef: int | None = None,
+        kept: int | None = None,
     ) -> list[Candidates]:
         """Rows that the server finds near some points, measured again in float64.
 
@@ -137,8 +138,11 @@ class CollectionRows:
             limit: rows wanted for each.
             fresh: see `Collection.query`.
             ef: see `Collection.search`.
+            kept: measure the nearest so many alone; None measures all.
         """
-        carried = limit * self.vector_bytes <= RPC_BYTES  # else the vectors come by parts
+        kept = limit if kept is None else kept
+        # else the vectors come by parts, and only those that are measured
+        carried = kept == limit and limit * self.vector_bytes <= RPC_BYTES
         proposals = self.collection.search(
             points,
             expression,
@@ -147,6 +151,8 @@ class CollectionRows:
             fresh=fresh,
             ef=ef,
         )
+        if kept < limit:
+            return self._kept_alone(points, proposals, kept)
         found = []
         for point, proposal in zip(points, proposals, strict=True):
             rows = np.array([entity["row"] for entity in proposal.entities], dtype=np.int64)
@@ -156,6 +162,26 @@ class CollectionRows:
             else:
                 rows, exact = self._measured(point, np.sort(rows))
             found.append(Candidates(rows, exact, proposal.distances))
+        return found
+
+    def _kept_alone(
+        self, points: NDArray[np.float32], proposals: Sequence[Proposal], kept: int
+    ) -> list[Candidates]:
+        """The nearest of many proposals measured; each row is read once for all points."""
+        rows_of = [
+            np.array([entity["row"] for entity in proposal.entities[:kept]], dtype=np.int64)
+            for proposal in proposals
+        ]
+        numbers, features = [np.empty(0, np.int64)], [np.empty((0, self.model.dim), np.float32)]
+        for part in self._vector_parts(np.unique(np.concatenate(rows_of)), fresh=False):
+            numbers.append(part[0])
+            features.append(part[1])
+        there, vectors = np.concatenate(numbers), np.concatenate(features)
+        found = []
+        for point, rows, proposal in zip(points, rows_of, proposals, strict=True):
+            left = rows[np.isin(rows, there)]
+            exact = squared_distances(point, vectors, np.searchsorted(there, left))
+            found.append(Candidates(left, exact, proposal.distances))
         return found
 
     def _measured(

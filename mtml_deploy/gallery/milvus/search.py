@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtml_deploy.gallery.milvus.client import MAX_CANDIDATES
+from mtml_deploy.gallery.milvus.entities import IMAGES
 from mtml_deploy.gallery.milvus.rows import CollectionRows
 from mtml_deploy.gallery.values import GalleryError
 from mtml_deploy.search.error_bounds import EXTRA
 
 _MORE: Final = 4
 """Times as many candidates where the first ones do not prove that none is missing."""
+
+FEW: Final = 20_000
+"""Rows that pass a filter, up to which a server with a graph is made to compare all of them."""
+
+_HIT_BYTES: Final = 256
+"""Of a hit without its vector, as the client library holds it."""
 
 _HALF_EPS_32: Final = 2.0**-24
 """Largest relative error of one float32 rounding."""
@@ -74,6 +81,8 @@ def approximate_rows(
 ) -> list[Found]:
     """Near rows of every query by the approximate index, of which some may be missed.
 
+    Where a filter leaves few rows, all of them are compared.
+
     Args:
         table: where to look; its last fresh read is what the search sees.
         points: float32 [Q, D], finite.
@@ -84,14 +93,28 @@ def approximate_rows(
     Returns:
         [Q], as `nearest_rows`.
     """
-    limit = min(top_k + EXTRA, MAX_CANDIDATES)
+    kept = limit = min(top_k + EXTRA, MAX_CANDIDATES)
     if top_k > limit:
         raise _too_many(table.collection.name, top_k)
-    step = table.collection.queries_at_once(table.vector_bytes, limit=limit)
+    if expression != IMAGES:
+        passing = table.collection.count(expression, fresh=False)
+        if passing <= FEW:
+            # a graph most of whose rows are left out loses many; a server that is asked for half
+            # of those that are left does without it and compares every one
+            limit = max(limit, passing // 2 + 1)
+    at_once = table.collection.queries_at_once
+    step = at_once(table.vector_bytes, limit=kept)
+    if limit > kept:
+        step = min(step, at_once(_HIT_BYTES, limit=limit))
     found: list[Found] = []
     for start in range(0, len(points), step):
         for near in table.nearest_candidates(
-            points[start : start + step], expression, limit=limit, fresh=False, ef=max(ef, limit)
+            points[start : start + step],
+            expression,
+            limit=limit,
+            kept=kept,
+            fresh=False,
+            ef=max(ef, limit),
         ):
             order = np.lexsort((near.rows, near.exact))[:top_k]
             found.append((near.rows[order], near.exact[order]))
