@@ -9,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_next
+from mtml_deploy.cli.console import write_next, write_note
 from mtml_deploy.cli.evaluation_pairs import judge_drawn, judge_fixed, pairs_of
 from mtml_deploy.cli.groups import (
     embedding_group,
@@ -81,8 +81,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of these galleries.",
 )
+@options.explain
 @options.json_file
-@click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
+@click.option("--markdown", "markdown_file", type=options.FILE, help="Write the page of --explain.")
 @click.option("--plot", "plot_file", type=options.FILE, help="Draw the CMC curve, .png or .svg.")
 @click.option(
     "--label", multiple=True, help="Name of the model in table and plot, one for each pair."
@@ -109,6 +110,7 @@ def evaluate(
     leave_out_self: bool,
     draws: int,
     seed: int,
+    explain: bool,
     json_file: Path | None,
     markdown_file: Path | None,
     plot_file: Path | None,
@@ -120,7 +122,7 @@ def evaluate(
     how: EmbedOptions,
     overwrite: bool,
 ) -> None:
-    """Print mAP (by both rules in use), mINP, CMC@1, 5, 10 and TPR@FPR as Markdown.
+    """Print mAP (by both rules in use), mINP, CMC@1, 5, 10 and TPR@FPR in percent.
 
     Several pairs in one table: repeat --query and --gallery, and --label, --ground-truth and --junk
     where you give them. The JSON is then a list of one result for each pair.
@@ -129,6 +131,7 @@ def evaluate(
         query=query, gallery=gallery, label=label, ground_truth=ground_truth, junk=junk
     )
     from mtml_deploy.artifact.artifact import open_artifact
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.figure import require_plot
     from mtml_deploy.files import write_text
@@ -137,6 +140,7 @@ def evaluate(
     from mtml_deploy.report.evaluation import together
     from mtml_deploy.report.metrics_json import METRICS_JSON
     from mtml_deploy.report.metrics_markdown import METRICS_MARKDOWN
+    from mtml_deploy.report.short_tables import evaluation_tables, judged_on
 
     rule = find_protocol(protocol)
     require_outputs(
@@ -177,10 +181,18 @@ def evaluate(
     options.write_json(json_file, lambda: results.json)
     if markdown_file is not None:
         write_text(markdown_file, results.markdown)
+        write_note(f"wrote {markdown_file}")
     # before the plot: a full disk must not hide the result
-    options.teller(json_file)(results.markdown.rstrip("\n"))
+    screen = Screen(json_file)
+    if explain:
+        screen.text(results.markdown.rstrip("\n"))
+    else:
+        for sentence in judged_on(results):
+            screen.prose(sentence)
+        screen.short_tables(evaluation_tables(results))
     if plot_file is not None:
         write_cmc_plot(plot_file, results.stages)
+        write_note(f"wrote {plot_file}")
     write_next("mtml-deploy", "gallery", "create", "GALLERY", model or "MODEL")
 
 

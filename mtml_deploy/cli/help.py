@@ -107,8 +107,8 @@ _SECTIONS: Final = {
     ),
     "In parts, on many machines": "--shard --merge --engine --shards",
     "What comes out": (
-        "--out --json --markdown --html --plot --label --title --max-queries --show --keep-fp32 "
-        "--resume --overwrite --dry-run"
+        "--out --json --markdown --html --plot --label --title --max-queries --show --explain "
+        "--keep-fp32 --resume --overwrite --dry-run"
     ),
     "How the model runs": (
         "--backend --device --reference-device --execution-precision --batch-size --threads "

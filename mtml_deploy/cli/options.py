@@ -163,6 +163,12 @@ leave_out_self = click.option(
     is_flag=True,
     help="A query that is in the gallery itself does not find itself: its own copy takes no part.",
 )
+explain = click.option(
+    "--explain",
+    is_flag=True,
+    help="Print the whole page in place of the numbers alone: every table, and what each measure "
+    "means.",
+)
 overwrite = click.option(
     "--overwrite",
     is_flag=True,
@@ -201,6 +207,7 @@ def write_json(json_file: Path | None, text: Callable[[], str]) -> None:
         write_data(text().rstrip("\n"))
     elif json_file is not None:
         write_text(json_file, text())
+        write_note(f"wrote {json_file}")
 
 
 def teller(json_file: Path | None) -> Callable[[str], None]:

@@ -9,7 +9,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.groups import comparing_group
 from mtml_deploy.defaults import DEVICE, PROTOCOL
 from mtml_deploy.errors import ParityError
@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the reference runs, on ONNX Runtime.",
 )
+@options.explain
 @options.json_file
-@click.option("--markdown", "markdown_file", type=options.FILE, help="Write what is printed.")
+@click.option("--markdown", "markdown_file", type=options.FILE, help="Write the page of --explain.")
 @comparing_group
 @options.overwrite
 def parity(
@@ -62,6 +63,7 @@ def parity(
     protocol: str,
     thresholds: Path | None,
     reference_device: str,
+    explain: bool,
     json_file: Path | None,
     markdown_file: Path | None,
     how: EmbedOptions,
@@ -73,11 +75,13 @@ def parity(
     whether an image's embedding depends on its batch. The verdict is stored in the artifact; the
     exit status is 1 if a bound is not kept.
     """
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.evaluation.protocols import find_protocol
     from mtml_deploy.files import write_text
     from mtml_deploy.outputs import require_outputs
     from mtml_deploy.parity.check import check_parity
     from mtml_deploy.parity.verdict import VERDICT_JSON, VERDICT_MARKDOWN
+    from mtml_deploy.report.short_tables import parity_tables
 
     find_protocol(protocol)  # an unknown one is told first
     require_outputs(
@@ -106,9 +110,20 @@ def parity(
     options.write_json(json_file, lambda: found.json)
     if markdown_file is not None:
         write_text(markdown_file, found.markdown)
-    options.teller(json_file)(found.markdown.rstrip("\n"))
-    write_note(f"verdict stored as {found.file}")
+        write_note(f"wrote {markdown_file}")
     result = found.result
+    screen = Screen(json_file)
+    if explain:
+        screen.text(found.markdown.rstrip("\n"))
+    else:
+        kept = sum(check.passed for check in result.checks)
+        word = "PASSED" if result.passed else "FAILED"
+        screen.prose(
+            f"{word}: {model} keeps {kept} of {len(result.checks)} bounds against {reference}, "
+            f"{result.mean_ap.queries} queries, protocol {protocol}"
+        )
+        screen.short_tables(parity_tables(result))
+    write_note(f"wrote {found.file} and {found.file.with_suffix('.md').name}")
     if not result.passed:
         failed = [check for check in result.checks if not check.passed]
         raise ParityError(
@@ -117,3 +132,6 @@ def parity(
             + (f" (and {len(failed) - 1} more)" if len(failed) > 1 else "")
             + "; do not deploy it"
         )
+    write_next("mtml-deploy", "embed", model, "--images", "SOURCE", "--out", "FILE.npz",
+               "--backend", how.backend, "--device", how.device,
+               "--execution-precision", how.precision)  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from mtml_deploy.text import printable
 
 if TYPE_CHECKING:
     from mtml_deploy.artifact.artifact import Artifact
+    from mtml_deploy.report.short_tables import ShortTable
 
 _ENDLESS: Final = 10_000
 """Columns of what is no terminal: nothing is broken there."""
@@ -66,6 +68,11 @@ class Screen:
         """Show lines as they are."""
         self._tell(text)
 
+    def prose(self, text: str) -> None:
+        """Show a sentence, broken where the terminal ends."""
+        for line in textwrap.wrap(text, self._width, break_on_hyphens=False):
+            self._tell(line)
+
     def facts(self, rows: Iterable[tuple[str, str]]) -> None:
         """Show names with their values, one below the other."""
         self._show(("", ""), list(rows), align="ll", titled=False)
@@ -79,6 +86,12 @@ class Screen:
             align: "l" or "r" for each column; one with "l" is broken where the terminal ends.
         """
         self._show(titles, rows, align=align, titled=True)
+
+    def short_tables(self, tables: Sequence[ShortTable]) -> None:
+        """Show tables with an empty line before each."""
+        for each in tables:
+            self._tell("")
+            self.table(each.titles, each.rows, align=each.align)
 
     def _show(
         self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, align: str, titled: bool
@@ -121,6 +134,12 @@ def table_lines(
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     drawn = io.StringIO()
+    # numbers are never cut off: where they need more, lines are longer than the terminal
+    least = sum(
+        max(len(cell) for cell in (title, *(row[number] for row in rows))) if side == "r" else 12
+        for number, (title, side) in enumerate(zip(titles, align, strict=True))
+    )
+    width = max(width, least + 2 * len(titles))
     # a dumb file: no colours, no links, whatever the environment asks for
     console = Console(file=drawn, width=width, color_system=None, force_terminal=False,
                       legacy_windows=False, highlight=False, markup=False)  # fmt: skip

@@ -8,7 +8,6 @@ where `artifact/verdict.py` finds them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict as plain
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from mtml_deploy.evaluation.protocols import Protocol
 from mtml_deploy.files import write_text
 from mtml_deploy.model import EmbedOptions, Model
 from mtml_deploy.output_kind import json_kind, text_kind
-from mtml_deploy.parity.judge import Check, ParityResult
+from mtml_deploy.parity.judge import ParityResult
 from mtml_deploy.text import percent, table
 from mtml_deploy.version import __version__
 
@@ -122,11 +121,11 @@ def parity_markdown(
         f"{sources[0]} against {sources[1]}, {result.mean_ap.queries} counted queries, protocol "
         f"{protocol.name}.",
         "",
-        *_bounds(failed, [check for check in result.checks if check.passed]),
+        *table(BOUND_TITLES, [_marked(row) for row in bound_rows(result)], align="lrll"),
         "",
         *_agreement(result),
         "",
-        *_retrieval(result),
+        *table(_RETRIEVAL_TITLES, retrieval_rows(result, digits=3), align="lrrrl"),
         "",
         f"Rank lists: same first image for {percent(ranking.top1)} % of the queries, "
         f"{percent(ranking.top10)} % of the first ten shared, Kendall's tau of the first hundred "
@@ -137,6 +136,10 @@ def parity_markdown(
     ]
     return "\n".join(lines) + "\n"
 
+
+BOUND_TITLES: Final = ("bound", "measured", "must be", "")
+_RETRIEVAL_TITLES: Final = ("retrieval, %", "reference", "candidate", "change", "95 % interval")
+_FAILED: Final = "FAILED"
 
 VERDICT_JSON: Final = json_kind(
     "a verdict of mtml-deploy parity", "schema", "passed", "candidate", "reference", "thresholds"
@@ -192,13 +195,17 @@ def _without_nan(value: object) -> object:
     return value
 
 
-def _bounds(failed: Sequence[Check], passed: Sequence[Check]) -> list[str]:
-    """A table of every bound."""
-    rows = [
-        (check.name, f"{check.value:.6g}", check.bound, "ok" if check.passed else "**FAILED**")
-        for check in (*failed, *passed)
+def bound_rows(result: ParityResult) -> list[tuple[str, str, str, str]]:
+    """Rows of `BOUND_TITLES`; bounds that were not kept come first."""
+    return [
+        (check.name, f"{check.value:.6g}", check.bound, "ok" if check.passed else _FAILED)
+        for check in sorted(result.checks, key=lambda check: check.passed)
     ]
-    return table(("bound", "measured", "must be", ""), rows, align="lrll")
+
+
+def _marked(row: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
+    """The same row, in Markdown."""
+    return (*row[:3], f"**{_FAILED}**" if row[3] == _FAILED else row[3])
 
 
 def _agreement(result: ParityResult) -> list[str]:
@@ -215,18 +222,23 @@ def _agreement(result: ParityResult) -> list[str]:
     return table(titles, rows, align="lrrrrr")
 
 
-def _retrieval(result: ParityResult) -> list[str]:
-    """A table of what it does to mAP and CMC."""
+def retrieval_rows(result: ParityResult, *, digits: int) -> list[tuple[str, ...]]:
+    """What it does to mAP and CMC: name, reference, candidate, change and interval in percent.
+
+    Args:
+        result: from `judge`.
+        digits: of the change, behind the point.
+    """
     change = result.mean_ap
     values = {"mAP (step)": (change.reference, change.candidate)}
     values |= {f"CMC@{rank}": both for rank, both in result.cmc.items()}
-    rows = [
-        (name, percent(before), percent(after), f"{100 * (after - before):+.3f}", "")
+    rows: list[tuple[str, ...]] = [
+        (name, percent(before), percent(after), f"{100 * (after - before):+.{digits}f}", "")
         for name, (before, after) in values.items()
     ]
-    rows[0] = (*rows[0][:-1], f"{100 * change.low:+.3f} to {100 * change.high:+.3f}")
-    titles = ("retrieval, %", "reference", "candidate", "change", "95 % interval")
-    return table(titles, rows, align="lrrrl")
+    low, high = (f"{100 * end:+.{digits}f}" for end in (change.low, change.high))
+    rows[0] = (*rows[0][:-1], f"{low} to {high}")
+    return rows
 
 
 def _name(side: Side) -> str:

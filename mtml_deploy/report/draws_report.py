@@ -114,6 +114,19 @@ def _results(metrics: DrawnMetrics) -> dict[str, object]:
     }
 
 
+def drawn_rows(evaluations: Sequence[DrawnEvaluation]) -> list[tuple[str, ...]]:
+    """Label, measure, and its mean, standard deviation and ends over the draws in percent."""
+    rows = []
+    for evaluation in evaluations:
+        for measure in _MEASURES:
+            found = evaluation.metrics.spread(measure.take)
+            numbers = (
+                [None] * 4 if found is None else [found.mean, found.std, found.low, found.high]
+            )
+            rows.append((evaluation.label, measure.title, *map(percent, numbers)))
+    return rows
+
+
 def drawn_markdown(evaluations: Sequence[DrawnEvaluation]) -> str:
     """Metrics of drawn galleries as a Markdown page: a table, then what it was measured on.
 
@@ -127,14 +140,7 @@ def drawn_markdown(evaluations: Sequence[DrawnEvaluation]) -> str:
         ValueError: no evaluation, or more than one protocol.
     """
     protocol = one_protocol(evaluation.metrics.protocol for evaluation in evaluations)
-    rows = []
-    for evaluation in evaluations:
-        for measure in _MEASURES:
-            found = evaluation.metrics.spread(measure.take)
-            numbers = (
-                [None] * 4 if found is None else [found.mean, found.std, found.low, found.high]
-            )
-            rows.append((escaped(evaluation.label), measure.title, *map(percent, numbers)))
+    rows = [(escaped(label), *cells) for label, *cells in drawn_rows(evaluations)]
     lines = [f"# Evaluation, protocol {protocol.name}", ""]
     lines += table(("model", "measure", "mean", "std", "min", "max"), rows, align="llrrrr")
     lines += ["", f"**{protocol.name}**: {protocol.rule} Source: {protocol.source}.", ""]

@@ -37,7 +37,7 @@ def place(tmp_path):
 
 
 def run(*words):
-    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
+    return CliRunner().invoke(main, ["evaluate", "--explain", *map(str, words)])
 
 
 def ok(*words):
@@ -47,8 +47,10 @@ def ok(*words):
 
 
 def notes(result):
-    """What is said beside the result, without the line that says how to go on."""
-    return [line for line in result.stderr.splitlines() if not line.startswith("next: ")]
+    """What is said beside the result, without what was written and how to go on."""
+    return [
+        line for line in result.stderr.splitlines() if not line.startswith(("next: ", "wrote "))
+    ]
 
 
 def test_vehicleid_needs_one_file_and_no_cameras(tmp_path):
@@ -269,3 +271,29 @@ def test_images_need_the_model_that_the_other_side_came_from(cars):
     images([0, 1], 1, source="q").save(cars / "other.npz")
     other = run("model", "--query", "other.npz", "--gallery", "csv:cars.csv")
     assert other.exit_code == 1 and "other.npz was not made by model" in other.stderr
+
+
+# what a terminal shows
+
+
+def test_the_numbers_alone_are_what_is_shown_unasked(place):
+    files = ("--query", place / "q.npz", "--gallery", place / "g.npz", "--label", "M")
+    words = ["evaluate", *map(str, files), "--markdown", str(place / "m.md")]
+    found = evaluate(*(Embeddings.load(place / name) for name in ("q.npz", "g.npz")),
+                     find_protocol("veri776"))  # fmt: skip
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    first, blank, titles, row, *_ = result.stdout.splitlines()
+    assert first == "veri776: 10 queries of q against 48 images of g; every query has a match"
+    assert blank == ""
+    assert titles.split() == ["percent", "mAP", "trapezoid", "mINP", "CMC@1", "CMC@5", "CMC@10"]
+    numbers = (found.mean_ap, found.mean_ap_trapezoid, found.mean_inp, *found.cmc[[0, 4, 9]])
+    assert row.split() == ["M", *(f"{100 * number:.1f}" for number in numbers)]
+    assert "mean over the matches" not in result.stdout
+    assert "mean over the matches" in (place / "m.md").read_text()
+    assert f"wrote {place / 'm.md'}\n" in result.stderr
+    drawn = CliRunner().invoke(
+        main, ["evaluate", "--gallery", words[4], "--protocol", "vehicleid", "--draws", "2"]
+    )
+    assert drawn.stdout.startswith("vehicleid: 2 draws of 8 gallery images out of g, seed 0\n\n")
+    assert "mAP (step)" in drawn.stdout and "|" not in drawn.stdout

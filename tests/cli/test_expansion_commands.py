@@ -73,7 +73,7 @@ def test_evaluate_shows_and_keeps_every_step(sets):
     folder, query, gallery = sets
     rule = find_protocol("veri776")
     words = (*OPTIONS, *RERANK, "--json", folder / "m.json", "--label", "M")
-    result = ok("evaluate", *pair(folder), *words)
+    result = ok("evaluate", *pair(folder), *words, "--explain")
     after = expanded(query, gallery, rule)
     order = rerank(after.features, gallery.features, options=RerankOptions(k1=5, k2=3, weight=0.2))
     expected = [
@@ -98,7 +98,7 @@ def test_evaluate_shows_and_keeps_every_step(sets):
 def test_without_expansion_nothing_is_said_of_it(sets):
     folder = sets[0]
     result = ok("evaluate", *pair(folder), "--json", folder / "m.json")
-    assert "expan" not in result.output.lower()
+    assert "expan" not in result.stdout.lower()
     assert "expanded" not in json.loads((folder / "m.json").read_text())
 
 

@@ -59,7 +59,7 @@ def test_metrics_after_are_those_of_the_reranked_lists(sets, protocol):
 def test_evaluate_shows_and_keeps_both(sets):
     folder, query, gallery = sets
     words = ("--json", folder / "m.json", "--markdown", folder / "m.md", "--label", "M")
-    result = run("evaluate", folder, *OPTIONS, *words)
+    result = run("evaluate", folder, *OPTIONS, *words, "--explain")
     assert result.exit_code == 0, result.output
     assert "re-ranking 58 images takes about" in result.stderr
     rule = find_protocol("veri776")

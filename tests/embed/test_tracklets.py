@@ -233,7 +233,7 @@ def test_reports_name_what_was_compared(
     sets: Path, query: str, gallery: str, mode: str, expected: float
 ) -> None:
     pair = ("--query", sets / f"{query}.npz", "--gallery", sets / f"{gallery}.npz")
-    result = run("evaluate", *pair, "--json", sets / "metrics.json")
+    result = run("evaluate", *pair, "--explain", "--json", sets / "metrics.json")
     assert result.exit_code == 0, result.output
     unit = "tracklets" if gallery.endswith("tracks") else "images"
     size = 2 if gallery.endswith("tracks") else 4
@@ -254,7 +254,7 @@ def test_drawn_galleries_name_it_too(tmp_path: Path) -> None:
     made = on_a_line(places, [1, 1, 2, 2, 3, 3], 1, list(range(6)))
     pool_tracklets(made).save(tmp_path / "tracks.npz")
     result = run("evaluate", "--gallery", tmp_path / "tracks.npz", "--protocol", "vehicleid",
-                 "--json", tmp_path / "metrics.json")  # fmt: skip
+                 "--explain", "--json", tmp_path / "metrics.json")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert " track-to-track, 10 draws" in result.stdout
     assert json.loads((tmp_path / "metrics.json").read_text())["mode"] == "track-to-track"

@@ -35,7 +35,9 @@ def place(tmp_path):
 
 def run(folder, *words):
     files = ("--query", folder / "q.npz", "--gallery", folder / "g.npz", "--protocol", "plain")
-    return CliRunner().invoke(main, ["evaluate", *map(str, (*files, "--label", "M", *words))])
+    return CliRunner().invoke(
+        main, ["evaluate", *map(str, (*files, "--label", "M", "--explain", *words))]
+    )
 
 
 def test_both_are_shown_and_kept(place):
