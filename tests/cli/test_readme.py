@@ -107,7 +107,7 @@ def test_every_option_of_the_readme_exists() -> None:
             [Path(sys.executable).parent / program, *rest, "--help"],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-    options = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README)) - {"--nproc-per-node"}
+    options = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
     assert options
     missing = {option for option in options if option not in help_text}
     assert not missing
