@@ -10,13 +10,16 @@ DOCS_READY := .venv-docs/.installed
 MTML_MUST_RUN ?= torch,ort,tensorrt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu gpu-env lint docs bench reference clean
+.PHONY: help demo demo-model test test-slow test-gpu gpu-env lint docs bench reference clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO_READY) ## render vehicles, train, export, rank: demo/report.html
 	$(BIN)/python examples/demo.py
+
+demo-model: $(READY) ## train anew the model of mtml-deploy demo
+	$(BIN)/python examples/make_demo_model.py
 
 # one thread per test process: two processes of two threads each fight for two cores
 test: $(READY) ## all tests that need no GPU and no minutes

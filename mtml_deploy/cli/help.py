@@ -107,8 +107,8 @@ _SECTIONS: Final = {
     ),
     "In parts, on many machines": "--shard --merge --engine --shards",
     "What comes out": (
-        "--out --json --markdown --html --plot --label --title --max-queries --show --explain "
-        "--keep-fp32 --resume --overwrite --dry-run"
+        "--out --open --json --markdown --html --plot --label --title --max-queries --show "
+        "--explain --keep-fp32 --resume --overwrite --dry-run"
     ),
     "How the model runs": (
         "--backend --device --reference-device --execution-precision --batch-size --threads "
@@ -118,7 +118,7 @@ _SECTIONS: Final = {
 }
 _SECTION_OF: Final = {name: title for title, names in _SECTIONS.items() for name in names.split()}
 _COMMANDS: Final = {
-    "From images to ranks": "embed rank evaluate report gallery search tracklets centre",
+    "From images to ranks": "demo embed rank evaluate report gallery search tracklets centre",
     "Models": "info doctor parity convert compress calibrate-threshold calibrate build card",
     "Service and hand-over": "serve triton deepstream aicity",
 }

@@ -19,6 +19,7 @@ from mtml_deploy.cli.command import SafeGroup
 from mtml_deploy.cli.compress import compress
 from mtml_deploy.cli.convert import convert
 from mtml_deploy.cli.deepstream import deepstream
+from mtml_deploy.cli.demo import demo
 from mtml_deploy.cli.doctor import doctor
 from mtml_deploy.cli.embed import embed
 from mtml_deploy.cli.evaluate import evaluate
@@ -50,6 +51,7 @@ for _command in (
     compress,
     convert,
     deepstream,
+    demo,
     doctor,
     embed,
     evaluate,

@@ -1,6 +1,5 @@
 """Deployment imports without training and inference libraries, and help answers at once."""
 
-import os
 import pkgutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from helpers_child import BLOCKED, child
 
 import mtml_deploy
 from mtml_deploy.cli.help import SOURCES
@@ -18,13 +18,6 @@ from mtml_train.cli.export import export_main
 from mtml_train.cli.train import train_main
 
 ROOT = Path(__file__).parents[2]
-BLOCKED = (
-    "torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda",
-    "matplotlib", "safetensors", "tensorboard", "pymilvus", "milvus_lite", "mtml_train",
-    "ray",
-    "tritonclient",
-    "fastapi", "starlette", "uvicorn", "pydantic", "orjson", "prometheus_client",
-)  # fmt: skip
 WEB = BLOCKED[BLOCKED.index("fastapi") :]
 """What the service is made of: its modules alone are imported with it."""
 
@@ -33,34 +26,6 @@ MODULES = sorted(
 )
 HELP_SECONDS = 0.5
 """CPU time of one answer; the best of three, since other programs share the machine."""
-
-CHILD = """
-import importlib, resource, sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"{{name}} is blocked")
-
-sys.meta_path.insert(0, Blocked())
-{code}
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(f"\\n{{used.ru_utime + used.ru_stime}}")
-"""
-
-
-def child(code: str, blocked: tuple[str, ...] = BLOCKED) -> tuple[str, float]:
-    """What `code` prints in a fresh interpreter, and the CPU seconds it took."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD.format(blocked=blocked, code=code)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    text, _, seconds = done.stdout.rstrip("\n").rpartition("\n")
-    return text, float(seconds)
 
 
 def test_the_block_blocks() -> None:

@@ -43,6 +43,7 @@ WRITERS = {
         main, "convert {}/mini --fp16 --images {}/pictures", "--out", "half", folder=True,
         reads="mini",
     ),
+    "demo": Writer(main, "demo", "--out", "demo", folder=True),
     "synthetic": Writer(
         train_main,
         "synthetic --train-vehicles 1 --test-vehicles 1 --images-per-vehicle 2 --longest-side 32 "
