@@ -141,6 +141,8 @@ def _loop(run: Run, out: Path, report: Report, stop: StopRequests) -> Progress:
         world=process.world,
         pin_memory=process.device.type == "cuda",
     )
+    if first:
+        report(f"from step {first} of {total}")
     log = None
     if process.is_first:
         write_run_files(out, run.card)

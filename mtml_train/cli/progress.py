@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,24 +17,31 @@ from mtml_train.run_data import Checking
 from mtml_train.train import StepReport
 from mtml_train.validate import Validation
 
+_BAR: Final = 10
+_OTHERS: Final = 66
+"""Columns beside the losses, for as many digits as epochs, steps and speeds have at most."""
+
 
 class TrainDisplay:
     """Context manager whose `show` takes the reports of `train`."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        # a file or a pipe gets each text on one line
+        self._console.soft_wrap = not self._console.is_terminal
         self._bar = Progress(
             TextColumn("{task.fields[stage]}"),
-            BarColumn(),
+            BarColumn(bar_width=_BAR),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[losses]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
         )
         self._task = self._bar.add_task("", total=None, stage="", speed="", losses="")
+        self._stepped = False
 
     def __enter__(self) -> Self:
         """Start the bar."""
@@ -69,6 +76,11 @@ class TrainDisplay:
 
     def _show_step(self, report: StepReport) -> None:
         """Move the bar; a line of losses where they were read."""
+        if not self._stepped:
+            # the time left is told from steps alone: not from images checked, nor from those that
+            # an earlier run has done
+            self._bar.reset(self._task, completed=report.step - 1, total=report.total_steps)
+            self._stepped = True
         self._bar.update(
             self._task,
             completed=report.step,
@@ -79,7 +91,10 @@ class TrainDisplay:
             return
         speed = f"{report.images_per_second:.1f} images/s"
         losses = by_branch(report.losses)
-        self._bar.update(self._task, speed=speed, losses=losses)
+        shown = losses
+        if _OTHERS + len(losses) > self._console.width:
+            shown = f"loss {report.losses['total']:.3f}"
+        self._bar.update(self._task, speed=speed, losses=shown)
         if not self._console.is_terminal:
             self._console.print(
                 f"step {report.step}/{report.total_steps}  epoch {report.epoch}  {speed}  {losses}"

@@ -162,7 +162,7 @@ def train_main(
 def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint | None) -> None:
     """Run the loop with a display, and say at the end what there is now."""
     from mtml_train.checkpoint import BEST, LAST
-    from mtml_train.cli.progress import TrainDisplay, in_percent
+    from mtml_train.cli.progress import TrainDisplay
     from mtml_train.stop import Stopped
     from mtml_train.train import train
 
@@ -178,7 +178,6 @@ def _train(config: TrainConfig, out: Path, recipe: str, checkpoint: Checkpoint |
     write_note(f"{progress.step} steps, {progress.images} images; weights in {out / LAST}")
     if progress.validation is not None:
         write_note(f"best {config.best_by} {100 * progress.best:.1f} % in {out / BEST}")
-        write_note("last validation: " + in_percent(progress.validation))
     write_next("mtml-export", out, "--out", "MODEL")
 
 
