@@ -27,6 +27,9 @@ OUTSIDE = {
 _CODE = re.compile(r"(?<!<span></span>)<code>([^<]*)</code>")
 """Code in a line, not in a block."""
 
+_FILE_NAME = re.compile(r"\[(?:docs/)?[\w/-]+\.md\](?=\(([^)#]+)[^)]*\))")
+"""The text of a link that is called by its file."""
+
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#]+)")
 
 
@@ -38,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links across the border of docs/ to the pages of the site."""
+    """Lead links to the pages of the site, and call these by their titles and not their files."""
     here = page.file.src_uri
     lies = next((name for name, shown in OUTSIDE.items() if shown == here), f"docs/{here}")
 
@@ -47,7 +50,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         shown = OUTSIDE.get(target, target.removeprefix("docs/"))
         return posixpath.relpath(shown, posixpath.dirname(here) or ".")
 
-    return _LINK.sub(link, markdown)
+    def title(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), found[1]))
+        there = files.get_file_from_path(target)
+        heading = re.search(r"^# (.+)$", there.content_string if there else "", re.M)
+        return f"[{heading[1]}]" if heading else found[0]
+
+    return _FILE_NAME.sub(title, _LINK.sub(link, markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
