@@ -129,10 +129,20 @@ def check(*, file: Path, query_count: int, gallery_count: int) -> None:
 @click.option(
     "--gallery", required=True, metavar="EMB|FILE|SOURCE", help="Vehicles of the gallery."
 )
+@options.explain
 @options.json_file
 @options.overwrite
-def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overwrite: bool) -> None:
+def score(
+    *,
+    file: Path,
+    query: str,
+    gallery: str,
+    explain: bool,
+    json_file: Path | None,
+    overwrite: bool,
+) -> None:
     """Print mAP and CMC of FILE under protocol aicity-top100, where the vehicles are known."""
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.data.source import source_paths
     from mtml_deploy.evaluation.aicity.labels import read_vehicles
     from mtml_deploy.evaluation.aicity.track2_file import read_submission
@@ -141,6 +151,7 @@ def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overw
     from mtml_deploy.outputs import require_outputs
     from mtml_deploy.report.metrics_json import METRICS_JSON, Evaluation, metrics_json
     from mtml_deploy.report.metrics_markdown import metrics_markdown
+    from mtml_deploy.report.short_tables import evaluation_tables, judged_on
 
     require_outputs(
         [(options.on_disk(json_file), METRICS_JSON)],
@@ -161,7 +172,13 @@ def score(*, file: Path, query: str, gallery: str, json_file: Path | None, overw
         gallery_size=sizes[1],
     )
     options.write_json(json_file, lambda: metrics_json(result))
-    options.teller(json_file)(metrics_markdown([result]).rstrip("\n"))
+    screen = Screen(json_file)
+    if explain:
+        screen.text(metrics_markdown([result]).rstrip("\n"))
+        return
+    for sentence in judged_on([result]):
+        screen.prose(sentence)
+    screen.short_tables(evaluation_tables([result]))
 
 
 @aicity.command(

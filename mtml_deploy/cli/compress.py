@@ -10,12 +10,13 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import progress_bar, write_data, write_note
+from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.groups import was_given
 from mtml_deploy.defaults import FOLDS, PROJECTION, PROTOCOL, SHRINKAGE, ProjectionMethod
 from mtml_deploy.errors import EmbeddingsError
 
 if TYPE_CHECKING:
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.compression.cross_validation import CrossValidation
     from mtml_deploy.compression.learn import CompressOptions
     from mtml_deploy.embed.embeddings import Embeddings
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 @click.option("--gallery", type=options.FILE, metavar="EMB", help="Gallery of these queries.")
 @click.option("--protocol", default=PROTOCOL, show_default=True, help=f"{options.PROTOCOLS}.")
 @click.option("--images", metavar="SOURCE", help="Images for the check instead of training images.")
+@options.json_file
 @options.overwrite
 def compress(
     *,
@@ -93,6 +95,7 @@ def compress(
     gallery: Path | None,
     protocol: str,
     images: str | None,
+    json_file: Path | None,
     overwrite: bool,
 ) -> None:
     """Learn a projection of embeddings, measure it, and write MODEL with it.
@@ -114,24 +117,30 @@ def compress(
     options.refuse_huge_images()
     from mtml_deploy.artifact.artifact import open_artifact
     from mtml_deploy.artifact.artifact_folder import ARTIFACT
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.compression.compress import compress as write_compressed
     from mtml_deploy.compression.compress import learn, require_compressible, require_made_by
     from mtml_deploy.compression.learn import CompressOptions
     from mtml_deploy.compression.measure import measure, require_unseen
-    from mtml_deploy.compression.table import cross_validation_record
+    from mtml_deploy.compression.table import COMPRESSED_JSON, cross_validation_record
     from mtml_deploy.embed.embed import model_identity
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.protocols import find_protocol
-    from mtml_deploy.outputs import require_output
+    from mtml_deploy.outputs import require_output, require_outputs
     from mtml_deploy.parity.images import parity_images
+    from mtml_deploy.record_file import record_json
     from mtml_deploy.report.metrics_json import describe_evaluation
-    from mtml_deploy.report.metrics_markdown import metrics_markdown
+    from mtml_deploy.report.short_tables import evaluation_tables, judged_on
 
     rule = find_protocol(protocol)
     asked = CompressOptions(method=method, dim=dim, shrinkage=shrinkage, normalise=not no_normalise)
     given = (model, train, *filter(None, (query, gallery)))
     if out is not None:
         require_output(out, ARTIFACT, overwrite=overwrite, inputs=given)
+    require_outputs(
+        [(options.on_disk(json_file), COMPRESSED_JSON)], overwrite=overwrite, inputs=given
+    )
+    screen = Screen(json_file)
     opened, training = open_artifact(model), Embeddings.load(train)
     require_compressible(opened, asked)
     require_made_by(opened, training)
@@ -148,10 +157,16 @@ def compress(
             images or training.source, height=manifest.height, width=manifest.width
         )
     record: dict[str, object] = {}
-    found = _cross_validated(training, asked, folds)
+
+    def told() -> str:
+        empty = {"cross_validation": None, "metrics": None}
+        return record_json({"method": method, "dim": dim, **empty, **record}, indent=1) + "\n"
+
+    found = _cross_validated(training, asked, folds, screen)
     if found is not None:
         record["cross_validation"] = cross_validation_record(found)
     if out is None and judged is None:
+        options.write_json(json_file, told)
         return
     write_note(f"learning {method} from {len(training):,} embeddings")
     projection = learn(opened, training, asked)
@@ -179,23 +194,36 @@ def compress(
         compressed = describe_evaluation(
             "compressed", measured.after, after, measured.projected_gallery
         )
-        write_data(metrics_markdown([before, compressed]).rstrip("\n"))
+        for sentence in judged_on([before]):
+            screen.prose(sentence)
+        screen.short_tables(evaluation_tables([before, compressed]))
+    options.write_json(json_file, told)
     if out is not None:
         share = projection.learnt.get("explained_variance")
         held = "" if not isinstance(share, float) else (
             f", which hold {100 * share:.2f} % of the variance of the training embeddings"
         )  # fmt: skip
-        write_note(f"{out}: {opened.manifest.dim} to {projection.dim} dimensions by {method}{held}")
+        write_note(
+            f"wrote {out}: {opened.manifest.dim} to {projection.dim} dimensions by {method}{held}"
+        )
+        write_next("mtml-deploy", "embed", out, "--images", "SOURCE", "--out", "FILE.npz")
 
 
 def _cross_validated(
-    training: Embeddings, asked: CompressOptions, folds: int
+    training: Embeddings, asked: CompressOptions, folds: int, screen: Screen
 ) -> CrossValidation | None:
     """Measure, print the table and what it says; None where it was not asked for or cannot be."""
     if folds == 0:
         return None
     from mtml_deploy.compression.cross_validation import cross_validate
-    from mtml_deploy.compression.table import advice, cross_validation_lines
+    from mtml_deploy.compression.table import (
+        SCORE_ALIGN,
+        SCORE_TITLES,
+        advice,
+        change_rule,
+        measured_on,
+        score_rows,
+    )
 
     try:
         with progress_bar("cross-validating", unit="folds") as progress:
@@ -204,6 +232,11 @@ def _cross_validated(
         # lda says the same by itself; a PCA needs no labels
         write_note(f"note: not cross-validated: {error}")
         return None
-    write_data("\n".join([*cross_validation_lines(found), ""]))
+    screen.prose(measured_on(found))
+    screen.text("")
+    screen.table(SCORE_TITLES, score_rows(found), align=SCORE_ALIGN)
+    screen.text("")
+    screen.prose(change_rule(found))
+    screen.text("")
     write_note(advice(found))
     return found

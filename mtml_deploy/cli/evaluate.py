@@ -187,9 +187,9 @@ def evaluate(
     if explain:
         screen.text(results.markdown.rstrip("\n"))
     else:
-        for sentence in judged_on(results):
+        for sentence in judged_on(results.rows):
             screen.prose(sentence)
-        screen.short_tables(evaluation_tables(results))
+        screen.short_tables(evaluation_tables(results.rows))
     if plot_file is not None:
         write_cmc_plot(plot_file, results.stages)
         write_note(f"wrote {plot_file}")

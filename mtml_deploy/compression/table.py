@@ -5,33 +5,40 @@ from __future__ import annotations
 from typing import Final
 
 from mtml_deploy.compression.cross_validation import AS_EMBEDDED, L2, UNIT, CrossValidation, Score
+from mtml_deploy.output_kind import json_kind
 from mtml_deploy.parity.bootstrap import Change
-from mtml_deploy.text import percent, table
+from mtml_deploy.text import percent
 
-_TITLES: Final = ("projection", "dimensions", "mAP, L2", "mAP, length 1", "change", "95 %")
+SCORE_TITLES: Final = ("projection", "dimensions", "mAP, L2", "mAP, length 1", "change", "95 %")
+SCORE_ALIGN: Final = "lrrrrr"
+
+COMPRESSED_JSON: Final = json_kind(
+    "what a compression measured as JSON", "method", "dim", "cross_validation", "metrics"
+)
 
 
-def cross_validation_lines(found: CrossValidation) -> list[str]:
-    """The table, and above it what was measured.
-
-    Args:
-        found: the measures.
-
-    Returns:
-        Lines of Markdown.
-    """
-    column = "length 1" if found.column == UNIT else "L2"
+def measured_on(found: CrossValidation) -> str:
+    """What was measured, in front of the table."""
     rule = "its own camera left out" if found.across_cameras else "only itself left out"
-    return [
+    return (
         f"Cross-validated on the training vehicles: {found.folds} folds of {found.vehicles:,} "
         f"vehicles, {found.images:,} images. Each projection is learnt from the other folds; every "
-        f"image asks its fold, {rule}; {found.queries:,} have a match.",
-        "",
-        *table(_TITLES, [_row(score) for score in found.scores], align="lrrrrr"),
-        "",
+        f"image asks its fold, {rule}; {found.queries:,} have a match."
+    )
+
+
+def score_rows(found: CrossValidation) -> list[tuple[str, ...]]:
+    """Rows of `SCORE_TITLES`, percent: the embeddings as they are, then every method."""
+    return [_row(score) for score in found.scores]
+
+
+def change_rule(found: CrossValidation) -> str:
+    """What the last columns are, behind the table."""
+    column = "length 1" if found.column == UNIT else "L2"
+    return (
         f"Change: mAP, {column}, over the better column as embedded; interval over vehicles. The "
-        f"model was trained on these vehicles: unseen ones, with --query and --gallery, tell more.",
-    ]
+        f"model was trained on these vehicles: unseen ones, with --query and --gallery, tell more."
+    )
 
 
 def advice(found: CrossValidation) -> str:

@@ -13,7 +13,6 @@ from mtml_deploy.evaluation.measures import LISTED, RATES, Measure
 from mtml_deploy.parity.judge import ParityResult
 from mtml_deploy.parity.verdict import BOUND_TITLES, bound_rows, retrieval_rows
 from mtml_deploy.report.draws_report import DrawnEvaluation, drawn_rows
-from mtml_deploy.report.evaluation import Evaluation
 from mtml_deploy.report.metrics_json import Evaluation as JudgedPair
 from mtml_deploy.report.metrics_json import unmatched_sentence
 from mtml_deploy.text import percent
@@ -37,10 +36,10 @@ class ShortTable:
     align: str
 
 
-def judged_on(evaluation: Evaluation) -> list[str]:
+def judged_on(judged: Sequence[JudgedPair | DrawnEvaluation]) -> list[str]:
     """What was measured on what, a line for each pair of queries and gallery."""
     lines = []
-    for row in evaluation.rows:
+    for row in judged:
         if isinstance(row, DrawnEvaluation):
             drawn = row.metrics
             line = (
@@ -58,14 +57,14 @@ def judged_on(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[ShortTable]:
+def evaluation_tables(judged: Sequence[JudgedPair | DrawnEvaluation]) -> list[ShortTable]:
     """The measures in percent; rates that no row has are left out."""
-    drawn = [row for row in evaluation.rows if isinstance(row, DrawnEvaluation)]
+    drawn = [row for row in judged if isinstance(row, DrawnEvaluation)]
     if drawn:
         titles = ("percent", "measure", "mean", "std", "min", "max")
         rows = [row for row in drawn_rows(drawn) if any(cell != percent(None) for cell in row[2:])]
         return [ShortTable(titles, rows, "llrrrr")]
-    pairs = [row for row in evaluation.rows if isinstance(row, JudgedPair)]
+    pairs = [row for row in judged if isinstance(row, JudgedPair)]
     rates = [rate for rate in RATES if any(rate.take(row.metrics) is not None for row in pairs)]
     return [_columns(pairs, measures) for measures in (LISTED, rates) if measures]
 

@@ -10,8 +10,9 @@ from mtml_deploy.compression.cross_validation import AS_EMBEDDED, Score, cross_v
 from mtml_deploy.compression.learn import CompressOptions, learn_projection
 from mtml_deploy.compression.table import (
     advice,
-    cross_validation_lines,
     cross_validation_record,
+    measured_on,
+    score_rows,
 )
 from mtml_deploy.data.records import ImageRecord
 from mtml_deploy.embed.embeddings import Embeddings, ModelIdentity
@@ -115,11 +116,10 @@ def test_who_wins_and_who_loses_is_said():
     assert "lda ranks better than the embeddings as they are (+" in advice(
         replace(whole, scores=(whole.scores[0], whole.score("lda")))
     )
-    lines = cross_validation_lines(found)
-    row = next(line for line in lines if line.startswith("| lda |"))
-    shown = f"| lda | {DIM} | {100 * lda.mean_ap['l2']:.1f} | {100 * lda.mean_ap['unit']:.1f} |"
-    assert row.startswith(shown)
-    assert "4 folds of 12 vehicles, 72 images" in lines[0]
+    row = next(cells for cells in score_rows(found) if cells[0] == "lda")
+    values = (f"{100 * lda.mean_ap[name]:.1f}" for name in ("l2", "unit"))
+    assert row[:4] == ("lda", str(DIM), *values)
+    assert "4 folds of 12 vehicles, 72 images" in measured_on(found)
     record = cross_validation_record(found)
     assert record["mean_ap"]["lda"] == {"dim": DIM, **lda.mean_ap}
     assert record["change"]["pca"]["difference"] == lost.difference

@@ -218,7 +218,9 @@ def test_the_build_and_info_say_how_the_engine_runs(tmp_path):
     rtx = rtx_library()
     folder = str(write_artifact(tmp_path / "model").folder)
     words = ["build", folder, "--target", "tensorrt-rtx", "--sm", "86", "--sm", "120"]
-    result = CliRunner().invoke(main, [*words, "--opt-batch", "2", "--max-batch", "4"])
+    kept = str(tmp_path / "engine.json")
+    more = ("--opt-batch", "2", "--max-batch", "4", "--json", kept)
+    result = CliRunner().invoke(main, [*words, *more])
     assert result.exit_code == 0, result.output
     (side,) = (Path(folder) / "engines").glob("*.json")
     streams = load_engine_manifest(side).aux_streams
@@ -228,6 +230,7 @@ def test_the_build_and_info_say_how_the_engine_runs(tmp_path):
         f"for 2, {streams + 1} streams"
     )
     assert f"runs as    {line}\n" in result.stdout
+    assert Path(kept).read_text() == side.read_text()
     shown = CliRunner().invoke(main, ["info", folder])
     (told,) = (text for text in shown.output.splitlines() if text.startswith("engine "))
     assert told.split(maxsplit=1)[1].startswith("tensorrt-rtx-sm86-sm120.engine, ")

@@ -291,6 +291,7 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_been_asked_at_once(
     notes.clear()
     assert train(longer, run, resume=checkpoint, report=notes.append).step == 8
     assert "2 epochs in place of 1" in notes
+    assert "from step 4 of 8" in notes
     found = dict(load_checkpoint(run / LAST, resume=True).tensors)
     shutil.rmtree(run)
     train(longer, run)
