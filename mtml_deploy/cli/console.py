@@ -53,7 +53,14 @@ def write_note(text: str) -> None:
 
 
 def write_next(*words: object) -> None:
-    """Name the command that goes on from here, on stderr; words in capitals are to be filled in."""
+    """Name the command that goes on from here, on stderr; words in capitals are to be filled in.
+
+    A command that another one runs leaves it to that one.
+    """
+    context = click.get_current_context(silent=True)
+    above = None if context is None else context.parent
+    if above is not None and not isinstance(above.command, click.Group):
+        return
     write_note(f"next: {command_line(*words)}")
 
 

@@ -13,7 +13,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_data, write_note
+from mtml_deploy.cli.console import write_data, write_next, write_note
 from mtml_deploy.cli.embed import embed
 from mtml_deploy.cli.evaluate import evaluate
 from mtml_deploy.cli.rank import rank
@@ -30,13 +30,6 @@ _STEPS: Final = {
 }
 """What a user would type, and the command that it is."""
 
-_NEXT: Final = (
-    "mtml-deploy info {out}/model",
-    "mtml-deploy evaluate --query {out}/query.npz --gallery {out}/gallery.npz --rerank",
-    "mtml-deploy rank {out}/model --query {out}/cars/image_query --gallery {out}/cars/image_test",
-)
-"""What can be typed then, with nothing else installed."""
-
 
 @click.command(
     cls=SafeCommand, docs="README.md", examples=("mtml-deploy demo", "mtml-deploy demo --open")
@@ -51,7 +44,7 @@ def demo(*, out: Path, show: bool, overwrite: bool) -> None:
     It runs the commands that it prints, writes a page of rank lists, and says what the numbers
     mean. The model has seen nothing but rendered vehicles: it is of no use on real pictures.
     """
-    from mtml_deploy.demo.demo_folder import GALLERY, METRICS, PAGE, QUERY, copy_out
+    from mtml_deploy.demo.demo_folder import CARS, GALLERY, METRICS, MODEL, PAGE, QUERY, copy_out
     from mtml_deploy.embed.embeddings import Embeddings
     from mtml_deploy.evaluation.chance import first_by_chance
     from mtml_deploy.evaluation.protocols import find_protocol
@@ -80,8 +73,11 @@ def demo(*, out: Path, show: bool, overwrite: bool) -> None:
         f"the lists with pictures: {out / PAGE}",
     ):
         write_data(line)
-    for line in _NEXT:
-        write_note(f"next: {line.format(out=shlex.quote(str(out)))}")
+    write_next("mtml-deploy", "info", out / MODEL)
+    write_next("mtml-deploy", "evaluate", "--query", out / QUERY, "--gallery", out / GALLERY,
+               "--rerank")  # fmt: skip
+    write_next("mtml-deploy", "rank", out / MODEL, "--query", out / CARS / "image_query",
+               "--gallery", out / CARS / "image_test")  # fmt: skip
     if show and not webbrowser.open((out / PAGE).resolve().as_uri()):
         write_note(f"no browser was found here; open {out / PAGE} yourself")
 
