@@ -12,7 +12,7 @@ import click
 
 from mtml_deploy.cli import options
 from mtml_deploy.cli.command import SafeCommand
-from mtml_deploy.cli.console import write_data, write_next, write_note
+from mtml_deploy.cli.console import write_next, write_note
 from mtml_deploy.cli.groups import embedding_group, memory_group
 from mtml_deploy.defaults import PROTOCOL
 from mtml_deploy.text import percent
@@ -79,6 +79,7 @@ def calibrate_threshold(
         save_threshold,
         threshold_path,
     )
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.embed.embeddings import comparison_mode
     from mtml_deploy.embed.fingerprint import rows_sha256
     from mtml_deploy.evaluation.calibration import calibrate
@@ -123,8 +124,9 @@ def calibrate_threshold(
         gallery_sha256=rows_sha256(searched),
     )
     path = save_threshold(opened, record)
+    screen = Screen()
     for line in _lines(record):
-        write_data(line)
+        screen.prose(line)
     write_note(f"wrote {path}")
     write_next("mtml-deploy", "search", model, "--gallery", "GALLERY", "--query", "SOURCE",
                "--max-distance", "calibrated")  # fmt: skip

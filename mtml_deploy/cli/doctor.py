@@ -111,6 +111,7 @@ def doctor(*, model: Path | None, json_file: Path | None, overwrite: bool) -> No
     Nothing is changed. For each backend that is not usable it says what is missing. With MODEL
     also which way to run it on the CPU is the fastest that the parity gate has passed.
     """
+    from mtml_deploy.cli.screen import Screen
     from mtml_deploy.output_kind import json_kind
     from mtml_deploy.outputs import require_outputs
 
@@ -118,7 +119,8 @@ def doctor(*, model: Path | None, json_file: Path | None, overwrite: bool) -> No
     require_outputs([(options.on_disk(json_file), kind)], overwrite=overwrite)
     found = examine(model)
     options.write_json(json_file, lambda: json.dumps(asdict(found), indent=1, allow_nan=False))
-    tell = options.teller(json_file)
+    screen = Screen(json_file)
+    tell = screen.prose
     tell(f"mtml-reid {found.version}, Python {found.python}, {found.system}")
     tell(f"cpu  {found.processor.name}: {found.processor.told}")
     for gpu in found.gpus.gpus:
@@ -132,10 +134,12 @@ def doctor(*, model: Path | None, json_file: Path | None, overwrite: bool) -> No
     tell(", ".join(f"{name} {number}" for name, number in found.packages.items()))
     if found.conflict:
         tell(f"conflict: {found.conflict}")
-    width = max(len(ability.name) for ability in found.abilities)
-    for ability in found.abilities:
-        mark = "yes" if ability.usable else "no "
-        tell(f"{mark}  {ability.name:<{width}}  {ability.reason}")
+    screen.plain(
+        [
+            ("yes" if ability.usable else "no", ability.name, ability.reason)
+            for ability in found.abilities
+        ]
+    )
     for way in found.cpu_ways:
         tell(f"{way.gate:<6}  {way.flags}: {way.what}")
     tell(found.advice)

@@ -75,7 +75,12 @@ class Screen:
 
     def facts(self, rows: Iterable[tuple[str, str]]) -> None:
         """Show names with their values, one below the other."""
-        self._show(("", ""), list(rows), align="ll", titled=False)
+        self.plain(list(rows))
+
+    def plain(self, rows: Sequence[Sequence[str]]) -> None:
+        """Show rows of text, of which the last cell is broken where the terminal ends."""
+        width = len(rows[0]) if rows else 0
+        self._show(("",) * width, rows, align="l" * width, titled=False)
 
     def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> None:
         """Show a table.
@@ -128,7 +133,7 @@ def table_lines(
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=titled,
                  header_style="")  # fmt: skip
     for number, (title, side) in enumerate(zip(titles, align, strict=True)):
-        fixed = side == "r" or (not titled and number == 0)
+        fixed = side == "r" or (not titled and number < len(titles) - 1)
         grid.add_column(Text(printable(title)), justify=_SIDES[side], no_wrap=fixed,  # type: ignore[arg-type]
                         overflow="fold")  # fmt: skip
     for row in rows:

@@ -77,7 +77,9 @@ class ModelIdentity(Record, frozen=True, omit_defaults=True):
         Returns:
             The field in words, "NAME is A and B"; a rounding that the gate has not passed names it.
         """
-        for name in ("model_sha256", "precision", "embedding", "dim"):
+        if self.model_sha256 != other.model_sha256:  # as much of it as tells two files apart
+            return f"model_sha256 is {self.model_sha256[:12]}... and {other.model_sha256[:12]}..."
+        for name in ("precision", "embedding", "dim"):
             if getattr(self, name) != getattr(other, name):
                 return f"{name} is {getattr(self, name)} and {getattr(other, name)}"
         if self.camera_means != other.camera_means:

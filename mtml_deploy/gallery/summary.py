@@ -85,7 +85,7 @@ def summary_rows(summary: GallerySummary) -> list[tuple[str, str]]:
         ("times", f"{times} ({summary.with_time} rows)"),
         ("vectors", f"{summary.dtype} [{model.dim}]{files}"),
         ("disk", disk),
-        ("model", f"{model.embedding} {model.precision} {model.model_sha256}"),
+        ("model", f"{model.embedding} {model.precision} {model.model_sha256[:12]}..."),
         *([] if summary.index is None else [_index(summary.index, summary.tuning)]),
     ]
 

@@ -20,6 +20,7 @@ from mtml_deploy.cli.console import progress_bar, write_next, write_note
 from mtml_deploy.cli.conversion import conversion_group
 from mtml_deploy.cli.variant import variant_group
 from mtml_deploy.engine.library import TARGETS
+from mtml_deploy.text import command_line
 from mtml_deploy.version import __version__
 from mtml_train.cli.requirements import require_libraries
 
@@ -180,7 +181,11 @@ def export_main(
         artifact = _varied(write_plain, out, variant, overwrite=overwrite)
     write_note(f"wrote {out}")
     show_model(artifact, json_file)
-    for sentence in build_engines(artifact, engines, say=write_note):
+    built = build_engines(artifact, engines, say=write_note)
+    if not engines.jobs and not engines.asked:
+        command = command_line("mtml-deploy", "build", out)
+        built = (f"no TensorRT engine is in it; where it will run on a GPU: {command}",)
+    for sentence in built:
         write_note(sentence)
     if variant is None or variant.form == PLAIN:
         write_next("mtml-deploy", "embed", out, "--images", "SOURCE", "--out", "FILE.npz")
