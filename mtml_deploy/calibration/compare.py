@@ -100,6 +100,8 @@ def compare_calibrators(
     artifact: Artifact,
     chosen: CalibrationSet,
     *,
+    threads: int = 0,
+    model_threads: int = 0,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = _unseen,
 ) -> Comparison:
@@ -110,6 +112,8 @@ def compare_calibrators(
     Args:
         artifact: fp32.
         chosen: images to calibrate on and images to compare on, checked before.
+        threads: that decode images; 0 is one per CPU.
+        model_threads: of the models; 0 leaves the number to the library.
         say: receives a line before each long stage.
         progress: for a title, gives the progress callback.
 
@@ -127,16 +131,16 @@ def compare_calibrators(
             f"{artifact.folder} is {artifact.manifest.precision}, expected an fp32 artifact; give "
             "the one it was made from"
         )
-    network = read_network(artifact.model_path)
+    network = read_network(artifact.model_path, threads=model_threads)
     refuse_problems(problems_of(network.model), artifact.model_path)
-    images = _pixels(artifact, chosen.heldout)
+    images = _pixels(artifact, chosen.heldout, threads)
     say(f"fp32 on {len(images)} held-out images")
     reference = model_outputs(network.model, network, images)
     kept = overflowing(network, largest_magnitudes(network, images[:RANGE_IMAGES]))
     say(f"measuring the activations on {len(chosen.calibration)} images")
     started = time.perf_counter()
     with progress("measuring") as show:
-        pixels = _pixels(artifact, chosen.calibration)
+        pixels = _pixels(artifact, chosen.calibration, threads)
         histograms = measure_histograms(network, pixels, progress=show)
     measuring_s = time.perf_counter() - started
     tried = []
@@ -168,8 +172,10 @@ def recommended(tried: Sequence[Tried]) -> Tried:
     return max(tried, key=lambda each: (each.worst, each.worst_mean))
 
 
-def _pixels(artifact: Artifact, images: Sequence[CalibrationImage]) -> NDArray[np.uint8]:
+def _pixels(
+    artifact: Artifact, images: Sequence[CalibrationImage], threads: int
+) -> NDArray[np.uint8]:
     """uint8 [N, H, W, 3] of the model's size."""
     manifest = artifact.manifest
     paths = [image.record.path for image in images]
-    return decode_images(paths, height=manifest.height, width=manifest.width)
+    return decode_images(paths, height=manifest.height, width=manifest.width, threads=threads)

@@ -122,6 +122,8 @@ def check(*, listing: Path, data: str) -> None:
               help="What choose wrote.")  # fmt: skip
 @options.json_file
 @click.option("--markdown", type=options.FILE, help="Write the table that is printed.")
+@options.threads
+@options.model_threads
 @options.overwrite
 def compare(
     *,
@@ -129,6 +131,8 @@ def compare(
     listing: Path,
     json_file: Path | None,
     markdown: Path | None,
+    threads: int,
+    model_threads: int,
     overwrite: bool,
 ) -> None:
     """Compare the calibrators on the fp32 MODEL and name the one to use.
@@ -163,6 +167,8 @@ def compare(
     found = compare_calibrators(
         open_artifact(model),
         chosen,
+        threads=threads,
+        model_threads=model_threads,
         say=write_note,
         progress=lambda title: progress_bar(title, unit="images"),
     )

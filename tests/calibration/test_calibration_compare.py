@@ -17,6 +17,7 @@ from helpers_datasets import REAL
 from helpers_precision import BRANCHES, mini_artifact, write_pictures
 
 from mtml_deploy.artifact.artifact import open_artifact
+from mtml_deploy.calibration import compare
 from mtml_deploy.calibration.compare import Comparison, Tried, compare_calibrators, recommended
 from mtml_deploy.calibration.comparison_report import (
     COMPARISON_JSON,
@@ -25,10 +26,12 @@ from mtml_deploy.calibration.comparison_report import (
     comparison_markdown,
 )
 from mtml_deploy.cli.calibrate import calibrate
+from mtml_deploy.data.batches import decode_images
 from mtml_deploy.errors import ArtifactError
 from mtml_deploy.parity.agreement import Agreement
 from mtml_deploy.precision.calibration_list import read_calibration, write_calibration
 from mtml_deploy.precision.convert import convert
+from mtml_deploy.precision.network import read_network
 from mtml_deploy.precision.options import CALIBRATORS, Conversion
 
 SAME_GRAPH = 1e-9
@@ -128,10 +131,24 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(calibrate, [str(word) for word in words])
 
 
-def test_the_command(place: Path, tmp_path: Path) -> None:
+def test_the_command(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[int]] = {"decode": set(), "model": set()}
+
+    def decoding(*args: object, **values: object) -> object:
+        threads["decode"].add(cast(int, values["threads"]))
+        return decode_images(*args, **values)  # type: ignore[arg-type]
+
+    def reading(*args: object, **values: object) -> object:
+        threads["model"].add(cast(int, values["threads"]))
+        return read_network(*args, **values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compare, "decode_images", decoding)
+    monkeypatch.setattr(compare, "read_network", reading)
     files = ("--json", tmp_path / "c.json", "--markdown", tmp_path / "c.md")
-    result = run("compare", place / "fp32", "--calibration", place / "list.txt", *files)
+    told = ("--threads", 3, "--model-threads", 1)
+    result = run("compare", place / "fp32", "--calibration", place / "list.txt", *files, *told)
     assert result.exit_code == 0, result.output
+    assert threads == {"decode": {3}, "model": {1}}
     assert (tmp_path / "c.md").read_text() == result.stdout.removesuffix("\n")
     values = json.loads((tmp_path / "c.json").read_text())
     named = re.search(r"Use `--calibrator (\w+)`", result.stdout)
