@@ -35,7 +35,8 @@ START_S = 60
 """A busy machine; 3 s otherwise."""
 
 QUICK = {
-    "COMMON_SESSION_TTL": "3",  # seconds until a killed server's lease is free; 30 by default
+    "COMMON_SESSION_TTL": "8",  # seconds until a killed server's lease is free; 30 by default,
+    # and one that a busy machine keeps from renewing it ends itself
     "PROXY_TIMETICKINTERVAL": "20",  # ms; a read at consistency Strong waits for the next
     "QUERYCOORD_CHECKINTERVAL": "50",
     "QUERYCOORD_DISTPULLINTERVAL": "50",
