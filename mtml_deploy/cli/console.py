@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIGINT, Signals
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,12 +21,17 @@ from mtml_deploy.errors import MtmlError
 from mtml_deploy.signals import Interrupted, received
 from mtml_deploy.text import command_line, printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 _LAYOUT: Final = "\n\t"
 """Control characters that our own texts are laid out with."""
 
+_drawn: Final[list[Console]] = []
+"""Where progress bars are on the screen, the innermost last."""
 
 _NO_THREAD: Final = "can't start new thread"
 """What Python says, in a RuntimeError, where memory or the number of processes is limited."""
@@ -48,8 +53,12 @@ def write_data(text: str) -> None:
 
 
 def write_note(text: str) -> None:
-    """Print a remark on stderr."""
-    click.echo(printable(text, keep=_LAYOUT), err=True)
+    """Print a remark on stderr, above a progress bar where one is drawn."""
+    shown = printable(text, keep=_LAYOUT)
+    if _drawn:
+        _drawn[-1].print(shown, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    else:
+        click.echo(shown, err=True)
 
 
 def write_next(*words: object) -> None:
@@ -165,4 +174,10 @@ def progress_bar(title: str, *, unit: str) -> Iterator[Progress]:
             speed = f"{(done - first[0]) / seconds:.1f} {unit}/s" if seconds > 0 else ""
             bar.update(task, completed=done, total=total, speed=speed)
 
-        yield update
+        if console.is_terminal:
+            _drawn.append(console)
+        try:
+            yield update
+        finally:
+            if console.is_terminal:
+                _drawn.remove(console)

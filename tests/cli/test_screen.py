@@ -57,3 +57,25 @@ screen.table(("a", "b"), [("word " * 60, "1.0")], align="lr")
     lines = text.splitlines()
     assert columns - 10 < max(map(len, lines)) <= columns
     assert "\x1b" not in text
+
+
+def test_a_note_stands_above_the_bar_that_is_being_drawn() -> None:
+    code = """
+from mtml_deploy.cli.console import progress_bar, write_note
+with progress_bar("embedding", unit="images") as show:
+    write_note("note: [bold]a :car: " + "word " * 30)
+    show(1, 2)
+write_note("note: behind it")
+"""
+    ours, theirs = pty.openpty()
+    size = {"COLUMNS": "80", "TERM": "xterm-256color"}
+    done = subprocess.Popen([sys.executable, "-c", code], stderr=theirs,
+                            env={**os.environ, **size})  # fmt: skip
+    assert done.wait(timeout=60) == 0
+    os.close(theirs)
+    text = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    before, _, after = text.partition("note: [bold]a :car: word")
+    assert before.endswith("\r\x1b[2K")  # the line of the bar is cleared first
+    assert "embedding" in before and "embedding" in after  # and drawn again below
+    assert text.count("note: behind it") == 1 and text.endswith("note: behind it\r\n")
