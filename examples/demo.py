@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path("demo")
@@ -48,6 +49,19 @@ STEPS = (
 )
 
 
+def run_steps(steps: Iterable[str]) -> int:
+    """Print and run commands up to the first that fails; returns its exit status, or 0."""
+    for step in steps:
+        print(f"\n$ {step}", flush=True)
+        program, *arguments = shlex.split(step)
+        # the commands installed beside this Python, whatever PATH says
+        status = subprocess.run([Path(sys.executable).parent / program, *arguments]).returncode
+        if status:
+            print(f"error: that step ended with status {status}")
+            return status
+    return 0
+
+
 def main() -> int:
     """Run every step; returns the exit status."""
     if FOLDER.exists() and not MARKER.exists():
@@ -57,14 +71,8 @@ def main() -> int:
     FOLDER.mkdir()
     MARKER.touch()
     started = time.monotonic()
-    for step in STEPS:
-        print(f"\n$ {step}", flush=True)
-        program, *arguments = shlex.split(step)
-        # the commands installed beside this Python, whatever PATH says
-        status = subprocess.run([Path(sys.executable).parent / program, *arguments]).returncode
-        if status:
-            print(f"error: that step ended with status {status}")
-            return status
+    if status := run_steps(STEPS):
+        return status
     results = {
         name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("untrained", "trained")
     }

@@ -3,16 +3,15 @@
 Renders vehicles, trains a small MTML-OSG, exports it in half precision, passes it through the
 parity gate, evaluates it on vehicles that it has not seen, writes its card, and puts model and
 pictures into the package. Every step is a command a user would type; it is printed before it runs.
-The same machine and the same versions give the same files.
 """
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from demo import run_steps
 
 # a model names the places of its training data, so this is the same on every machine
 WORK = Path("/tmp/mtml-demo-model")
@@ -56,14 +55,8 @@ def main() -> int:
     """Run every step; returns the exit status."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
-    for step in STEPS:
-        print(f"\n$ {step}", flush=True)
-        program, *arguments = shlex.split(step)
-        # the commands installed beside this Python, whatever PATH says
-        status = subprocess.run([Path(sys.executable).parent / program, *arguments]).returncode
-        if status:
-            print(f"error: that step ended with status {status}")
-            return status
+    if status := run_steps(STEPS):
+        return status
     with (WORK / "model" / "README.md").open("a", encoding="utf-8") as card:
         card.write(MADE.format(commands="\n".join(STEPS)))
     for part in ("model", "cars"):
